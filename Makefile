@@ -1,0 +1,47 @@
+# Everything runs from a bare clone: each target first makes .venv with the pinned packages.
+#   make demo PYTHON=python3.12     another interpreter
+
+PYTHON ?= python3
+VENV   := .venv
+STAMP  := $(VENV)/.stamp
+UV     := $(shell command -v uv 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo lint bench clean
+
+help:
+	@echo "make demo    train HAPPO and MAPPO-S on a small battle, print a table, draw a picture"
+	@echo "make test    run the tests"
+	@echo "make bench   measure the speed (hamljax bench)"
+	@echo "make lint    check the style"
+	@echo "make setup   only make $(VENV)"
+	@echo "make clean   remove $(VENV)"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \
+	  { echo "hamljax needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not one of them; try: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+ifneq ($(UV),)
+	$(UV) pip install --python $(VENV)/bin/python -c constraints.txt -e '.[dev]'
+else
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+endif
+	@touch $@
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest -q
+
+demo: $(STAMP)
+	$(VENV)/bin/python experiments/demo.py
+
+bench: $(STAMP)
+	$(VENV)/bin/hamljax bench
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf $(VENV)

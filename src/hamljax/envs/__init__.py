@@ -1,0 +1,19 @@
+"""Environments: the protocol, the registry, automatic resets, and the shipped families."""
+
+from . import games, smax, tracking  # noqa: F401  (importing a family registers its names)
+from .autoreset import VecEnv
+from .protocol import Environment, Observation, Step, Team
+from .registry import ENVIRONMENTS, configure, make, register_environment, schema
+
+__all__ = [
+    "ENVIRONMENTS",
+    "Environment",
+    "Observation",
+    "Step",
+    "Team",
+    "VecEnv",
+    "configure",
+    "make",
+    "register_environment",
+    "schema",
+]

@@ -1,0 +1,258 @@
+"""Finite games: one-shot matrix games, any payoff array from a file, and random stochastic games.
+
+Tables have one axis per agent: ``reward[s, a1, ..., aN]``. Everything that a game is made of is a plain float64 numpy
+attribute, so exact methods can read what sampling methods only experience.
+"""
+
+import csv
+import difflib
+import json
+import math
+import os
+from numbers import Integral, Real
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import ConfigError, nearest
+from .protocol import Environment, Observation, Step, Team
+from .registry import register_environment
+
+MAX_ENTRIES = 2_000_000  # of the largest table of a game: tables become constants of the compiled program
+
+
+def check_integer(name: str, value, low: int, high: float = math.inf) -> None:
+    """Raise ConfigError unless ``value`` is a whole number in [low, high]."""
+    if not isinstance(value, Integral) or not low <= value <= high:
+        above = f" of at least {low}" if math.isinf(high) else f" from {low} to {high}"
+        raise ConfigError(f"{name} must be a whole number{above}, not {value!r}")
+
+
+def check_real(name: str, value, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise ConfigError unless ``value`` is a finite number in [low, high]."""
+    if not isinstance(value, Real) or not math.isfinite(value) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a finite number in [{low}, {high}], not {value!r}")
+
+
+class GameState(NamedTuple):
+    """state: () int32, which state of the game. time: () int32, steps taken."""
+
+    state: jax.Array
+    time: jax.Array
+
+
+class FiniteGame(Environment):
+    """A finite cooperative Markov game (paper, section 2) whose state every agent sees as a one-hot vector.
+
+    After each step the episode terminates with probability ``termination``, whatever happened in it, so that the exact
+    value obeys V(s) = E[r(s, a) + gamma (1 - termination) sum_s' P(s'|s, a) V(s')]. An episode that goes on is
+    truncated at ``horizon``: the time is not part of the observation, so learners should bootstrap there.
+
+    reward: (S, A1, ..., AN). transition: (S, A1, ..., AN, S), rows sum to 1. initial: (S,). All float64; the
+    simulation reads float32 copies. An action index past an agent's own actions is not valid (``avail_actions``).
+    """
+
+    def __init__(self, reward, transition, initial, termination: float, horizon: int):
+        self.reward = np.asarray(reward, np.float64)
+        self.transition = np.asarray(transition, np.float64)
+        self.initial = np.asarray(initial, np.float64)
+        self.termination, self.horizon = float(termination), int(horizon)
+        self.num_states, *actions = self.reward.shape
+        self.team = Team(
+            obs_sizes=(self.num_states,) * len(actions),
+            action_sizes=tuple(actions),
+            world_state_size=self.num_states,
+        )
+        self.max_episode_length = self.horizon
+        # Row-major weights of each agent's action in the number of the joint action.
+        self._strides = np.cumprod([1, *actions[:0:-1]])[::-1].astype(np.int32)
+        self._rewards = self.reward.reshape(self.num_states, -1).astype(np.float32)
+        self._next_states = _thresholds(self.transition.reshape(*self._rewards.shape, self.num_states))
+        self._first_states = _thresholds(self.initial)
+
+    def reset(self, key):
+        state = GameState(_draw(key, self._first_states), jnp.zeros((), jnp.int32))
+        return state, self._observe(state)
+
+    def step(self, key, state, action):
+        transition_key, termination_key = jax.random.split(key)
+        joint = self._joint(action)
+        reward = jnp.asarray(self._rewards)[state.state, joint]
+        next_state = _draw(transition_key, jnp.asarray(self._next_states)[state.state, joint])
+        terminated = jax.random.uniform(termination_key) < self.termination
+        truncated = (state.time + 1 >= self.horizon) & ~terminated
+        metrics = self._metrics(state, joint)
+        state = GameState(next_state, state.time + 1)
+        return state, Step(self._observe(state), reward, terminated, truncated, metrics)
+
+    def _joint(self, action):
+        """Joint action (N,) -> its row-major number."""
+        return jnp.sum(action * self._strides)
+
+    def _metrics(self, state: GameState, joint) -> dict[str, jax.Array]:
+        return {}
+
+    def _observe(self, state: GameState) -> Observation:
+        one_hot = jax.nn.one_hot(state.state, self.num_states)
+        return Observation(
+            obs=jnp.tile(one_hot, (self.team.num_agents, 1)),
+            world_state=one_hot,
+            avail_actions=jnp.asarray(self.team.action_mask),
+            alive=jnp.ones(self.team.num_agents, bool),
+        )
+
+
+def _thresholds(probabilities: np.ndarray) -> np.ndarray:
+    """Upper ends of all but the last interval that cut [0, 1) by (..., S) probabilities -> (..., S - 1)."""
+    return np.cumsum(probabilities, axis=-1)[..., :-1].astype(np.float32)
+
+
+def _draw(key, thresholds) -> jax.Array:
+    """A state by inversion: how many thresholds (S - 1,) a uniform number has reached. () int32."""
+    return jnp.sum(jax.random.uniform(key) >= thresholds, dtype=jnp.int32)
+
+
+class MatrixGame(FiniteGame):
+    """One state, one step: the team earns ``payoff[a1, ..., aN]`` and the episode terminates.
+
+    payoff: (A1, ..., AN) finite numbers; agents may have different numbers of actions. Every observation and the world
+    state are the constant [1.0]. Metric ``optimal``: 1 if the joint action attains the largest payoff.
+    """
+
+    def __init__(self, payoff):
+        self.payoff = _check_payoff(payoff)
+        transition = np.ones((1, *self.payoff.shape, 1))
+        super().__init__(self.payoff[None], transition, np.ones(1), termination=1.0, horizon=1)
+        self._optimal = (self.payoff == self.payoff.max()).ravel().astype(np.float32)
+
+    def _metrics(self, state, joint):
+        return {"optimal": jnp.asarray(self._optimal)[joint]}
+
+
+def _check_payoff(payoff) -> np.ndarray:
+    """``payoff`` as float64, or a ConfigError when it is no game."""
+    try:
+        payoff = np.array(payoff)
+    except ValueError:
+        raise ConfigError("a payoff must be rectangular, but its rows differ in length") from None
+    if payoff.dtype.kind not in "iuf":
+        raise ConfigError("a payoff must hold numbers only")
+    if payoff.ndim == 0 or payoff.size == 0:
+        raise ConfigError(f"a payoff needs an axis per agent and an action on each, not the shape {payoff.shape}")
+    if payoff.size > MAX_ENTRIES:
+        raise ConfigError(f"a payoff may have at most {MAX_ENTRIES} entries, not {payoff.size}")
+    payoff = payoff.astype(np.float64)
+    if not (np.abs(payoff) <= np.finfo(np.float32).max).all():  # false for nan as well
+        raise ConfigError("a payoff must hold finite float32 numbers only, not nan, inf or beyond 3.4e38")
+    return payoff
+
+
+def climbing() -> MatrixGame:
+    """The climbing game (Claus & Boutilier 1998): miscoordination around the optimum (0, 0) is punished."""
+    return MatrixGame([[11, -30, 0], [-30, 7, 6], [0, 0, 5]])
+
+
+def penalty(penalty: float = -100.0) -> MatrixGame:
+    """The penalty game (Claus & Boutilier 1998): two optima, and a penalty for mixing them up."""
+    check_real("penalty", penalty, high=0.0)
+    return MatrixGame([[penalty, 0, 10], [0, 2, 0], [10, 0, penalty]])
+
+
+def prop1(num_agents: int = 4) -> MatrixGame:
+    """The paper's Proposition 1: 1 if the first half plays 0 and the second 1, or the reverse; else 0."""
+    check_integer("num_agents", num_agents, 2, 16)
+    if num_agents % 2:
+        raise ConfigError(f"num_agents must be even in game/prop1, not {num_agents}; try {num_agents + 1}")
+    payoff = np.zeros((2,) * num_agents)
+    half = num_agents // 2
+    payoff[(0,) * half + (1,) * half] = payoff[(1,) * half + (0,) * half] = 1
+    return MatrixGame(payoff)
+
+
+def prop2() -> MatrixGame:
+    """The paper's Proposition 2: two agents who both improve on their own make the team worst off."""
+    return MatrixGame([[0, 2], [2, -1]])
+
+
+def matrix(payoff: str = "") -> MatrixGame:
+    """A matrix game from a file: .npy, .json (nested lists) or .csv (two agents, a row per action of the first)."""
+    if not payoff:
+        raise ConfigError("game/matrix needs payoff=PATH, a .npy, .json or .csv file")
+    path = Path(os.path.expanduser(payoff))
+    if path.suffix not in READERS:
+        raise ConfigError(f"payoff file '{payoff}' has the wrong suffix '{path.suffix}'{nearest(path.suffix, READERS)}")
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob("*") if p.suffix in READERS]
+        close = difflib.get_close_matches(path.name, siblings, n=1)
+        raise ConfigError(f"payoff file '{payoff}' does not exist" + (f"; did you mean '{close[0]}'?" if close else ""))
+    try:
+        table = READERS[path.suffix](path)
+    except Exception as error:  # a damaged file can break its reader in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"payoff file '{payoff}' is not a readable {path.suffix} file: {reason}") from error
+    try:
+        return MatrixGame(table)
+    except ConfigError as error:
+        raise ConfigError(f"payoff file '{payoff}': {error}") from None
+
+
+def _read_npy(path: Path):
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_json(path: Path):
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def _read_csv(path: Path):
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [[float(cell) for cell in row] for row in csv.reader(file) if row]
+
+
+READERS = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv}
+
+
+class RandomGame(FiniteGame):
+    """A random stochastic game: Dirichlet(1) transitions and first state, rewards uniform in [0, 1].
+
+    The tables depend on ``game_seed`` and the sizes alone, never on the key of an episode. ``termination`` is the
+    probability per step that the task ends for good; ``horizon`` is a time limit.
+    """
+
+    def __init__(
+        self,
+        num_agents: int = 2,
+        num_states: int = 5,
+        num_actions: int = 3,
+        horizon: int = 20,
+        termination: float = 0.0,
+        game_seed: int = 0,
+    ):
+        check_integer("num_agents", num_agents, 1, 16)
+        check_integer("num_states", num_states, 1, 1000)
+        check_integer("num_actions", num_actions, 1, 1000)
+        check_integer("horizon", horizon, 1)
+        check_real("termination", termination, 0.0, 1.0)
+        check_integer("game_seed", game_seed, 0)
+        entries = int(num_states) ** 2 * int(num_actions) ** int(num_agents)
+        if entries > MAX_ENTRIES:
+            raise ConfigError(
+                f"a game of num_states={num_states}, num_actions={num_actions}, num_agents={num_agents} needs "
+                f"{entries:.3g} transition entries; at most {MAX_ENTRIES} are allowed, so lower one of them"
+            )
+        rng = np.random.default_rng(game_seed)
+        joint = (num_states, *(num_actions,) * num_agents)
+        transition = rng.dirichlet(np.ones(num_states), size=joint)
+        super().__init__(rng.random(joint), transition, rng.dirichlet(np.ones(num_states)), termination, horizon)
+
+
+register_environment("game/climbing", climbing)
+register_environment("game/penalty", penalty)
+register_environment("game/prop1", prop1)
+register_environment("game/prop2", prop2)
+register_environment("game/matrix", matrix)
+register_environment("game/random", RandomGame)

@@ -1,0 +1,101 @@
+"""What an environment is: a team description and two pure functions.
+
+Shapes: N agents, O = largest observation, A = largest number of actions (discrete) or action dimensions
+(continuous), S = size of the global state. An environment works on one episode; batches are made by ``vmap``.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """Who the agents are. Only this knows that they differ; all arrays are padded to the team's maximum.
+
+    obs_sizes: length of each agent's real observation.
+    action_sizes: number of actions (discrete) or action dimensions (continuous) of each agent.
+    world_state_size: length of the global state that the critic sees.
+    action_low, action_high: bounds of every continuous action dimension.
+    """
+
+    obs_sizes: tuple[int, ...]
+    action_sizes: tuple[int, ...]
+    world_state_size: int
+    discrete: bool = True
+    action_low: float = -1.0
+    action_high: float = 1.0
+
+    @property
+    def num_agents(self) -> int:
+        return len(self.obs_sizes)
+
+    @property
+    def obs_size(self) -> int:
+        return max(self.obs_sizes)
+
+    @property
+    def action_size(self) -> int:
+        return max(self.action_sizes)
+
+    @property
+    def obs_mask(self) -> np.ndarray:
+        """(N, O) bool: which observation entries are real."""
+        return np.arange(self.obs_size) < np.array(self.obs_sizes)[:, None]
+
+    @property
+    def action_mask(self) -> np.ndarray:
+        """(N, A) bool: which actions, or action dimensions, exist."""
+        return np.arange(self.action_size) < np.array(self.action_sizes)[:, None]
+
+    def pad(self, observations) -> jax.Array:
+        """A list of N vectors of the team's observation sizes -> (N, O), zero-padded."""
+        return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])
+
+
+class Observation(NamedTuple):
+    """What the team sees at one time.
+
+    obs: (N, O) float, zero where padded. world_state: (S,) float. alive: (N,) bool.
+    avail_actions: (N, A) bool. Discrete: the legal actions (a padded one never is). Continuous: the dimensions that exist.
+    """
+
+    obs: jax.Array
+    world_state: jax.Array
+    avail_actions: jax.Array
+    alive: jax.Array
+
+
+class Step(NamedTuple):
+    """What one transition gives. ``observation`` is the true next one: nothing has been reset.
+
+    reward: () team reward. terminated: () bool, the task ended. truncated: () bool, only the time ran out.
+    metrics: named scalars; an episode reports the values of its last step.
+    """
+
+    observation: Observation
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    metrics: dict[str, jax.Array]
+
+
+class Environment:
+    """Base class. A subclass sets ``team`` and ``max_episode_length`` and defines the two pure functions.
+
+    The parameters of ``__init__`` (annotated, with defaults) are the environment's settings on the command line.
+    """
+
+    team: Team
+    max_episode_length: int
+
+    def reset(self, key: jax.Array) -> tuple[Any, Observation]:
+        """Start an episode."""
+        raise NotImplementedError
+
+    def step(self, key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Step]:
+        """Advance by one step, without resetting. action: (N,) int32 if discrete, else (N, A) float within the bounds."""
+        raise NotImplementedError

@@ -1,0 +1,104 @@
+"""SMAX, JaxMARL's StarCraft-like battles against a scripted enemy, on the environment protocol."""
+
+import jax
+import jax.numpy as jnp
+
+from .protocol import Environment, Observation, Step, Team
+from .registry import register_environment
+
+# Scenarios whose units exist in SMAX but which JaxMARL does not name: (allies, enemies) as unit shorthands.
+EXTRA_MAPS = {
+    "8m_vs_9m": ("m" * 8, "m" * 9),
+    "3s_vs_3z": ("s" * 3, "Z" * 3),
+    "3s_vs_4z": ("s" * 3, "Z" * 4),
+    "2m_vs_1z": ("m" * 2, "Z"),
+}
+MAPS = (
+    "3m 8m 25m 5m_vs_6m 8m_vs_9m 10m_vs_11m 27m_vs_30m 2s3z 3s5z 3s5z_vs_3s6z 3s_vs_3z 3s_vs_4z 3s_vs_5z "
+    "2m_vs_1z 6h_vs_8z smacv2_5_units smacv2_10_units smacv2_20_units"
+).split()
+UNIT_TYPES = "mMsZzh"
+UNIT_FEATURES = 10  # of one unit in JaxMARL's world state: health, x, y, weapon cooldown, 6 type bits
+
+
+def _scenario(map_name: str):
+    from jaxmarl.environments.smax.smax_env import Scenario, map_name_to_scenario
+
+    if map_name not in EXTRA_MAPS:
+        return map_name_to_scenario(map_name)
+    allies, enemies = EXTRA_MAPS[map_name]
+    units = jnp.array([UNIT_TYPES.index(unit) for unit in allies + enemies], jnp.uint8)
+    return Scenario(units, len(allies), len(enemies), False, False)
+
+
+class Smax(Environment):
+    """A battle: allies learn, enemies follow a script. Return <= 2: enemy health removed, + 1 for a win.
+
+    Episodes end when a side is dead (terminated) or when time runs out (truncated). Metric ``won``: all enemies are
+    dead and an ally lives. Dead agents observe zeros and may only stop.
+    """
+
+    def __init__(
+        self,
+        map_name: str = "3m",
+        attack_mode: str = "closest",
+        enemy_shoots: bool = True,
+        see_enemy_actions: bool = True,
+        walls_cause_death: bool = True,
+        max_steps: int = 100,
+    ):
+        from jaxmarl.environments.smax import HeuristicEnemySMAX
+
+        self.smax = HeuristicEnemySMAX(
+            scenario=_scenario(map_name),
+            attack_mode=attack_mode,
+            enemy_shoots=enemy_shoots,
+            see_enemy_actions=see_enemy_actions,
+            walls_cause_death=walls_cause_death,
+            max_steps=max_steps,
+        )
+        allies, enemies = self.smax.num_allies, self.smax.num_enemies
+        self.team = Team(
+            obs_sizes=(self.smax.obs_size,) * allies,
+            action_sizes=(self.smax.num_ally_actions,) * allies,
+            world_state_size=UNIT_FEATURES * (allies + enemies),
+        )
+        self.max_episode_length = max_steps + 1  # the simulator reads its clock before it moves on
+
+    def reset(self, key):
+        observations, state = self.smax.reset(key)
+        return state, self._observe(observations, state)
+
+    def step(self, key, state, action):
+        actions = {agent: action[i] for i, agent in enumerate(self.smax.agents)}
+        observations, state, reward, done, _ = self.smax.step_env(key, state, actions)
+        alive = state.state.unit_alive
+        allies_alive, enemies_alive = alive[: self.team.num_agents].any(), alive[self.team.num_agents :].any()
+        terminated = ~(allies_alive & enemies_alive)
+        metrics = {"won": (allies_alive & ~enemies_alive).astype(jnp.float32)}
+        reward = reward[self.smax.agents[0]]
+        truncated = done["__all__"] & ~terminated
+        return state, Step(self._observe(observations, state), reward, terminated, truncated, metrics)
+
+    def _observe(self, observations, state) -> Observation:
+        avail = self.smax.get_avail_actions(state)
+        return Observation(
+            obs=jnp.stack([observations[agent] for agent in self.smax.agents]),
+            world_state=self._world_state(observations["world_state"]),
+            avail_actions=jnp.stack([avail[agent] for agent in self.smax.agents]).astype(bool),
+            alive=state.state.unit_alive[: self.team.num_agents],
+        )
+
+    def _world_state(self, world_state):
+        """Every unit's features, scaled to about [0, 1].
+
+        JaxMARL's vector ends with teams and integer unit types; both say nothing that a unit's place in the vector
+        and its type bits do not, so they are left out.
+        """
+        units = world_state[: -2 * self.smax._env.num_agents].reshape(-1, UNIT_FEATURES)
+        scale = jnp.ones(UNIT_FEATURES).at[1].set(self.smax.map_width).at[2].set(self.smax.map_height)
+        return (units / scale).reshape(-1)
+
+
+for _map in MAPS:
+    register_environment(f"smax/{_map}", Smax, map_name=_map)

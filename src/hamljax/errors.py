@@ -1,0 +1,27 @@
+"""The one exception that means "the user asked for something impossible"."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """Bad input from a user: its message is one line that names the mistake and the nearest valid choice.
+
+    The command line prints it and exits with code 2; a notebook sees an ordinary exception.
+    """
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'happo'?``, or the list of choices when nothing is near."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; choose one of: {', '.join(choices)}" if choices else ""
+
+
+def lookup(kind: str, name: str, table: dict):
+    """``table[name]``, or a ConfigError that names the nearest entry."""
+    if name not in table:
+        raise ConfigError(f"unknown {kind} '{name}'{nearest(name, table)}")
+    return table[name]

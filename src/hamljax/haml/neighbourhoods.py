@@ -1,0 +1,114 @@
+"""Neighbourhood operators (Definition 2): where an agent may go, and the solver that goes there.
+
+A solver is ``solve(objective, kl, agent, batch, key) -> agent, info``. ``objective(params, batch)`` is to be maximised,
+``kl(params, batch)`` is the mean KL(old || new) over the batch; both are scalars. Leaves of ``batch`` share a leading
+sample axis of length B.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+
+class Agent(NamedTuple):
+    """What a solver improves: parameters and the state of its optimiser (empty for ``kl_ball``)."""
+
+    params: Any
+    opt_state: Any
+
+
+def minibatches(step, carry, batch, key, epochs: int, num_minibatches: int):
+    """Scan ``step(carry, minibatch) -> carry, info`` over ``epochs`` reshuffled passes; infos: (epochs * num_minibatches,)."""
+    if num_minibatches == 1:  # the order of a full batch does not matter, so it is not shuffled
+        return jax.lax.scan(lambda carry, _: step(carry, batch), carry, None, length=epochs)
+    size = jax.tree.leaves(batch)[0].shape[0]
+
+    def epoch(carry, key):
+        chunks = jax.random.permutation(key, size).reshape(num_minibatches, -1)
+        return jax.lax.scan(lambda carry, rows: step(carry, jax.tree.map(lambda x: x[rows], batch)), carry, chunks)
+
+    carry, infos = jax.lax.scan(epoch, carry, jax.random.split(key, epochs))
+    return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), infos)
+
+
+def everywhere(optimiser: optax.GradientTransformation, epochs: int, num_minibatches: int):
+    """The whole policy space: ``epochs`` x ``num_minibatches`` ascent steps of an optax optimiser."""
+
+    def solve(objective, kl, agent, batch, key):
+        del kl
+
+        def step(agent, minibatch):
+            value, gradient = jax.value_and_grad(lambda params: -objective(params, minibatch))(agent.params)
+            updates, opt_state = optimiser.update(gradient, agent.opt_state, agent.params)
+            info = {"objective": -value, "grad_norm": optax.global_norm(gradient)}
+            return Agent(optax.apply_updates(agent.params, updates), opt_state), info
+
+        agent, infos = minibatches(step, agent, batch, key, epochs, num_minibatches)
+        return agent, jax.tree.map(jnp.mean, infos)
+
+    return solve
+
+
+def conjugate_gradient(product, b, iterations: int):
+    """Solve ``product(x) = b`` for a positive definite ``product`` in a fixed number of iterations (no early exit)."""
+
+    def step(carry, _):
+        x, residual, direction, norm = carry
+        image = product(direction)
+        curvature = direction @ image
+        # After convergence the residual underflows: a step of length 0 keeps the solution instead of 0 / 0.
+        length = jnp.where(curvature > 0, norm / jnp.where(curvature > 0, curvature, 1.0), 0.0)
+        x, residual = x + length * direction, residual - length * image
+        new_norm = residual @ residual
+        direction = residual + jnp.where(norm > 0, new_norm / jnp.where(norm > 0, norm, 1.0), 0.0) * direction
+        return (x, residual, direction, new_norm), None
+
+    (x, *_), _ = jax.lax.scan(step, (jnp.zeros_like(b), b, b, b @ b), None, length=iterations)
+    return x
+
+
+def kl_ball(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_coef, accept_ratio):
+    """A mean-KL ball of radius ``max_kl``: one natural-gradient step with backtracking (HATRPO).
+
+    The whole ladder of step sizes is evaluated as one batch. The first that stays in the ball, improves, and improves
+    by more than ``accept_ratio`` of what the gradient promised is taken; if none does, the old parameters are kept.
+    """
+
+    def solve(objective, kl, agent, batch, key):
+        del key
+        start, unravel = ravel_pytree(agent.params)
+        value, gradient = jax.value_and_grad(lambda x: objective(unravel(x), batch))(start)
+        kl_gradient = jax.grad(lambda x: kl(unravel(x), batch))
+
+        def fisher(v):
+            return jax.jvp(kl_gradient, (start,), (v,))[1] + cg_damping * v
+
+        direction = conjugate_gradient(fisher, gradient, cg_iters)
+        quadratic = direction @ fisher(direction)
+        scale = jnp.where(quadratic > 0, jnp.sqrt(2 * max_kl / jnp.where(quadratic > 0, quadratic, 1.0)), 0.0)
+        full_step = scale * direction
+
+        fractions = backtrack_coef ** jnp.arange(backtrack_iters)
+        ladder = start + fractions[:, None] * full_step
+        improvement = jax.vmap(lambda x: objective(unravel(x), batch))(ladder) - value
+        distance = jax.vmap(lambda x: kl(unravel(x), batch))(ladder)
+        expected = fractions * (gradient @ full_step)
+        passed = (distance <= max_kl) & (improvement > 0) & (improvement > accept_ratio * expected)
+        first = jnp.argmax(passed)
+        accepted = passed[first]
+        params = unravel(jnp.where(accepted, ladder[first], start))
+        info = {
+            "objective": value,
+            "grad_norm": jnp.linalg.norm(gradient),
+            "step_kl": jnp.where(accepted, distance[first], 0.0),
+            "step_fraction": jnp.where(accepted, fractions[first], 0.0),
+        }
+        return Agent(params, agent.opt_state), info
+
+    return solve
+
+
+NEIGHBOURHOODS = {"everywhere": everywhere, "kl_ball": kl_ball}

@@ -1,0 +1,219 @@
+"""Everything that a training run is made of, as frozen dataclasses.
+
+A field annotated ``float`` is a leaf of the configuration's pytree, so it may be traced: ``jax.vmap`` over a
+configuration trains one run per value. Every other field is static.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+
+from ..errors import ConfigError, nearest
+
+
+def config_dataclass(cls):
+    """A frozen dataclass registered as a pytree whose leaves are its floats (and those of nested configurations)."""
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)
+    data = [f.name for f in fields if f.type in (float, dict[str, float]) or hasattr(f.type, "replace_flat")]
+    meta = [f.name for f in fields if f.name not in data]
+    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+
+
+class _Replaceable:
+    def replace_flat(self, **changes):
+        """A copy with some fields replaced; a field of a nested configuration is named by itself (``actor_lr=1e-3``)."""
+        own = {f.name for f in dataclasses.fields(self)}
+        nested = {name: getattr(self, name) for name in own if isinstance(getattr(self, name), _Replaceable)}
+        direct, inner = {}, {}
+        for name, value in changes.items():
+            if name in own:
+                direct[name] = value
+                continue
+            owner = next((n for n, c in nested.items() if name in {f.name for f in dataclasses.fields(c)}), None)
+            if owner is None:
+                choices = own | {f.name for c in nested.values() for f in dataclasses.fields(c)}
+                raise ConfigError(f"unknown setting '{name}'{nearest(name, choices)}")
+            inner.setdefault(owner, {})[name] = value
+        for owner, values in inner.items():
+            direct[owner] = dataclasses.replace(direct.get(owner, nested[owner]), **values)
+        return dataclasses.replace(self, **direct)
+
+    replace = replace_flat
+
+
+@config_dataclass
+class Algo(_Replaceable):
+    """One row of the table (``hamljax.algorithms``) and its hyper-parameters.
+
+    ``coordination``, ``drift`` and ``neighbourhood`` are empty unless they override the row that ``name`` picks.
+    """
+
+    name: str = "happo"
+    coordination: str = ""
+    drift: str = ""
+    neighbourhood: str = ""
+    fixed_order: bool = False
+
+    # Actor: epochs x minibatches of Adam (neighbourhood "everywhere").
+    actor_lr: float = 5e-4
+    update_epochs: int = 5
+    num_minibatches: int = 1
+    ent_coef: float = 0.01
+    # Drifts: every keyword of the drift function is looked up here, then in drift_params.
+    clip_eps: float = 0.2
+    kl_coef: float = 1.0
+    dpo_alpha: float = 2.0
+    dpo_beta: float = 0.6
+    drift_params: dict[str, float] = dataclasses.field(default_factory=dict)
+    # Natural gradient in a mean-KL ball (neighbourhood "kl_ball").
+    max_kl: float = 0.01
+    cg_iters: int = 10
+    cg_damping: float = 0.1
+    backtrack_iters: int = 10
+    backtrack_coef: float = 0.8
+    accept_ratio: float = 0.5
+
+    # Critic.
+    critic: str = "ep"
+    critic_lr: float = 5e-4
+    critic_epochs: int = 5
+    critic_minibatches: int = 1
+    critic_loss: str = "huber"
+    huber_delta: float = 10.0
+    value_clip: float = 0.2
+    clip_value: bool = True
+    value_norm: bool = True
+
+    # Both.
+    anneal_lr: bool = False
+    adam_eps: float = 1e-5
+    max_grad_norm: float = 10.0
+    normalise_advantages: bool = True
+
+
+@config_dataclass
+class Network(_Replaceable):
+    """The body shared in shape by actors and critic: [LayerNorm] -> (Linear -> activation -> [LayerNorm])* -> [GRU]."""
+
+    name: str = "mlp"
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
+    layer_norm: bool = False
+    input_norm: bool = False
+    gru_size: int = 0  # 0: no recurrence
+    data_chunk_length: int = 0  # length of the sequences a recurrent net learns from; 0: the whole rollout
+    policy_gain: float = 0.01
+    std_x_coef: float = 1.0
+    std_y_coef: float = 0.5
+
+
+@config_dataclass
+class Config(_Replaceable):
+    """A whole training run, apart from its seed."""
+
+    algo: Algo
+    network: Network
+    env: Any  # made by hamljax.envs.configure(name, **parameters)
+    num_envs: int = 64
+    num_steps: int = 128
+    total_timesteps: int = 1_000_000
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    truncation: str = "bootstrap"
+    num_evals: int = 11
+    num_eval_episodes: int = 64
+
+    @property
+    def num_updates(self) -> int:
+        return int(self.total_timesteps) // (self.num_envs * self.num_steps)
+
+    @property
+    def chunk_length(self) -> int:
+        """Time steps in one training sample: 1 without recurrence."""
+        if not self.network.gru_size:
+            return 1
+        return self.network.data_chunk_length or self.num_steps
+
+
+CHOICES = {
+    "algo.critic": ("ep", "fp"),
+    "algo.critic_loss": ("huber", "squared"),
+    "network.activation": ("relu", "tanh"),
+    "truncation": ("bootstrap", "drop", "terminal"),
+}
+POSITIVE_INTEGERS = (
+    "num_envs num_steps total_timesteps num_eval_episodes algo.update_epochs algo.num_minibatches algo.critic_epochs "
+    "algo.critic_minibatches algo.cg_iters algo.backtrack_iters"
+).split()
+NON_NEGATIVE_INTEGERS = "num_evals network.gru_size network.data_chunk_length".split()
+# name: (lowest, highest, lowest allowed, highest allowed)
+RANGES = {
+    "gamma": (0, 1, True, True),
+    "gae_lambda": (0, 1, True, True),
+    "algo.backtrack_coef": (0, 1, False, False),
+    "algo.accept_ratio": (0, 1, True, False),
+    "algo.clip_eps": (0, math.inf, False, False),
+    **{
+        f"algo.{name}": (0, math.inf, False, False)
+        for name in "actor_lr critic_lr max_grad_norm huber_delta value_clip max_kl adam_eps dpo_alpha dpo_beta".split()
+    },
+    **{f"algo.{name}": (0, math.inf, True, False) for name in "ent_coef kl_coef cg_damping".split()},
+    **{f"network.{name}": (0, math.inf, False, False) for name in "policy_gain std_x_coef std_y_coef".split()},
+}
+
+
+def _get(config, dotted):
+    for part in dotted.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def validate(config: Config) -> None:
+    """Raise ConfigError for values that cannot train; traced floats are taken on trust."""
+    for name, choices in CHOICES.items():
+        if _get(config, name) not in choices:
+            raise ConfigError(f"unknown {name} '{_get(config, name)}'{nearest(_get(config, name), choices)}")
+    for name in POSITIVE_INTEGERS:
+        if int(_get(config, name)) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {_get(config, name)}")
+    for name in NON_NEGATIVE_INTEGERS:
+        if _get(config, name) < 0:
+            raise ConfigError(f"{name} must not be negative, not {_get(config, name)}")
+    for name, (low, high, low_in, high_in) in RANGES.items():
+        value = _get(config, name)
+        if not isinstance(value, int | float):
+            continue
+        inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)
+        if not inside:
+            interval = f"{'[' if low_in else '('}{low}, {high}{']' if high_in else ')'}"
+            raise ConfigError(f"{name} must be in {interval}, not {value}")
+    if not config.network.hidden_sizes or min(config.network.hidden_sizes) < 1:
+        raise ConfigError(f"network.hidden_sizes must be positive widths, not {list(config.network.hidden_sizes)}")
+    rollout = config.num_envs * config.num_steps
+    if config.num_updates < 1:
+        raise ConfigError(
+            f"total_timesteps={int(config.total_timesteps)} is less than one rollout of num_envs * num_steps = "
+            f"{config.num_envs} * {config.num_steps} = {rollout}; the smallest valid value is {rollout}"
+        )
+    if config.num_evals == 1:
+        raise ConfigError("num_evals=1 cannot hold both the start and the end of training; use 0 or at least 2")
+    if config.num_steps % config.chunk_length:
+        raise ConfigError(
+            f"network.data_chunk_length={config.chunk_length} does not divide num_steps={config.num_steps}"
+            f"; nearest divisor: {_nearest_divisor(config.num_steps, config.chunk_length)}"
+        )
+    samples = rollout // config.chunk_length
+    for name in ("algo.num_minibatches", "algo.critic_minibatches"):
+        parts = _get(config, name)
+        if samples % parts:
+            raise ConfigError(
+                f"{name}={parts} does not divide the {samples} samples of a rollout"
+                f"; nearest divisor: {_nearest_divisor(samples, parts)}"
+            )
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - wanted))

@@ -1,0 +1,51 @@
+"""Greedy evaluation over an exact number of episodes."""
+
+import jax
+import jax.numpy as jnp
+
+from .on_policy import OnPolicy, RunnerState
+
+
+def make_evaluate(config, env):
+    """``evaluate(state) -> {"eval/return", "eval/length", "eval/<metric>"}``: means over ``num_eval_episodes`` episodes.
+
+    The policies of ``state`` act greedily from fresh starts; every episode runs to its own end and counts once. Keys
+    come from the run's seed and update counter, so evaluating never changes training.
+    """
+    episodes = config.num_eval_episodes
+    policy = OnPolicy(config.replace(num_envs=episodes), env)
+
+    def evaluate(state: RunnerState) -> dict[str, jax.Array]:
+        key = jax.random.fold_in(jax.random.fold_in(state.seed_key, 1), state.num_updates)
+        reset_key, step_key = jax.random.split(key)
+        env_state, observation = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
+        carry = jnp.zeros((policy.layout.num_policies, policy.layout.batch_size, config.network.gru_size))
+
+        def step(loop, key):
+            env_state, observation, start, carry, over, totals = loop
+            carry, action, *_ = policy.act(state.agents.params, carry, key, observation, start, greedy=True)
+            if not env.team.discrete:
+                action = jnp.clip(action, env.team.action_low, env.team.action_high)
+            env_state, out = jax.vmap(env.step)(jax.random.split(key, episodes), env_state, action)
+            values = {"return": totals["return"] + out.reward, "length": totals["length"] + 1, **out.metrics}
+            totals = {name: jnp.where(over, totals[name], value) for name, value in values.items()}
+            over = over | out.terminated | out.truncated
+            return (env_state, out.observation, jnp.zeros_like(start), carry, over, totals), None
+
+        shapes = jax.eval_shape(lambda s, o: _first_metrics(policy, env, state, carry, s, o), env_state, observation)
+        totals = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}
+        totals = {"return": jnp.zeros(episodes), "length": jnp.zeros(episodes, jnp.int32), **totals}
+        loop = (env_state, observation, jnp.ones(episodes, bool), carry, jnp.zeros(episodes, bool), totals)
+        loop, _ = jax.lax.scan(step, loop, jax.random.split(step_key, env.max_episode_length))
+        return {f"eval/{name}": jnp.mean(x) for name, x in loop[-1].items()}
+
+    return evaluate
+
+
+def _first_metrics(policy, env, state, carry, env_state, observation):
+    """The metrics of one step: only their names, shapes and types are used."""
+    episodes = observation.alive.shape[0]
+    _, action, *_ = policy.act(
+        state.agents.params, carry, state.key, observation, jnp.ones(episodes, bool), greedy=True
+    )
+    return jax.vmap(env.step)(jax.random.split(state.key, episodes), env_state, action)[1].metrics

@@ -1,0 +1,113 @@
+"""Policy and value networks: one code path for feed-forward and recurrent bodies.
+
+Every network maps ``(carry, inputs, start) -> carry, carries, outputs`` over time-major sequences: inputs (L, B, F),
+``start`` (L, B) true where an episode begins (the carry is zeroed there), ``carries`` (L, B, H) after each step. A
+feed-forward network is a recurrent one whose carry has size H = 0.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from .config import Network
+
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
+
+
+class InputNorm(nn.Module):
+    """LayerNorm over the real entries of an input; ``mask`` broadcasts to the input, padding stays zero."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x, mask):
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        count = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
+        mean = jnp.sum(jnp.where(mask, x, 0.0), axis=-1, keepdims=True) / count
+        centred = jnp.where(mask, x - mean, 0.0)
+        variance = jnp.sum(centred**2, axis=-1, keepdims=True) / count
+        return jnp.where(mask, centred * jax.lax.rsqrt(variance + self.epsilon) * scale + bias, 0.0)
+
+
+class GRU(nn.Module):
+    """A gated recurrent unit (Cho et al., 2014) over a whole sequence; input projections are one matrix product."""
+
+    size: int
+
+    @nn.compact
+    def __call__(self, carry, x, start):
+        gates = nn.Dense(3 * self.size, kernel_init=nn.initializers.orthogonal(1.0), name="input")(x)
+        kernel = self.param("kernel", nn.initializers.orthogonal(1.0), (self.size, 3 * self.size))
+        bias = self.param("bias", nn.initializers.zeros, (self.size,))  # inside the reset gate, as in cuDNN
+
+        def step(h, gates_and_start):
+            gates, start = gates_and_start
+            h = jnp.where(start[:, None], 0.0, h)
+            from_input, from_state = jnp.split(gates, 3, -1), jnp.split(h @ kernel, 3, -1)
+            reset, update = (nn.sigmoid(a + b) for a, b in zip(from_input[:2], from_state[:2], strict=True))
+            candidate = nn.tanh(from_input[2] + reset * (from_state[2] + bias))
+            h = (1 - update) * candidate + update * h
+            return h, h
+
+        return jax.lax.scan(step, carry, (gates, start))
+
+
+class Body(nn.Module):
+    """[LayerNorm] -> (Linear -> activation -> [LayerNorm])* -> [GRU [-> LayerNorm]]."""
+
+    config: Network
+
+    @nn.compact
+    def __call__(self, carry, x, start, mask):
+        config = self.config
+        if config.input_norm:
+            x = InputNorm(name="input_norm")(x, mask)
+        for width in config.hidden_sizes:
+            x = ACTIVATIONS[config.activation](nn.Dense(width, kernel_init=nn.initializers.orthogonal(2**0.5))(x))
+            if config.layer_norm:
+                x = nn.LayerNorm()(x)
+        if not config.gru_size:
+            return carry, jnp.zeros((*x.shape[:-1], 0)), x
+        carry, x = GRU(config.gru_size)(carry, x, start)
+        return carry, x, nn.LayerNorm()(x) if config.layer_norm else x
+
+
+class Actor(nn.Module):
+    """Policy: logits (L, B, A), or mean and log std (L, B, 2, A) with a state-independent standard deviation."""
+
+    config: Network
+    action_size: int
+    discrete: bool
+
+    @nn.compact
+    def __call__(self, carry, x, start, mask):
+        config = self.config
+        carry, carries, x = Body(config)(carry, x, start, mask)
+        head = nn.Dense(self.action_size, kernel_init=_orthogonal(config.policy_gain), name="head")(x)
+        if self.discrete:
+            return carry, carries, head
+        raw = self.param("log_std", lambda _, shape: jnp.full(shape, config.std_x_coef), (self.action_size,))
+        log_std = jnp.log(config.std_y_coef * nn.sigmoid(raw / config.std_x_coef))
+        return carry, carries, jnp.stack([head, jnp.broadcast_to(log_std, head.shape)], axis=-2)
+
+
+class Critic(nn.Module):
+    """State value (L, B), in ValueNorm's units when that is on."""
+
+    config: Network
+
+    @nn.compact
+    def __call__(self, carry, x, start, mask):
+        carry, carries, x = Body(self.config)(carry, x, start, mask)
+        return carry, carries, nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="head")(x)[..., 0]
+
+
+def _orthogonal(gain):
+    """Orthogonal initialisation whose gain may be traced."""
+    return lambda key, shape, dtype=jnp.float32: gain * nn.initializers.orthogonal(1.0)(key, shape, dtype)
+
+
+def initial_carry(config: Network, batch: int):
+    """(batch, H) zeros; H = 0 without recurrence."""
+    return jnp.zeros((batch, config.gru_size))

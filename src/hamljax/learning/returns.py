@@ -1,0 +1,44 @@
+"""Advantages and the critic's loss, on arrays (time, ...)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def calculate_gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda, dropped=False):
+    """Generalised advantage estimation (Schulman et al., 2016) with time limits told from terminations.
+
+    All arrays (T, ...). ``next_value`` is V of the true next observation, before any reset. With done = terminated or
+    truncated: ``delta = r + gamma next_value (1 - terminated) - value`` and
+    ``advantage_t = delta_t + gamma lambda (1 - done_t) advantage_{t+1}``. Where ``dropped``, delta is 0: the step teaches
+    nothing (advantage 0, target = value).
+
+    Returns advantages and value targets (advantage + value).
+    """
+    delta = reward + gamma * next_value * (1 - terminated) - value
+    delta = jnp.where(dropped, 0.0, delta)
+    decay = gamma * gae_lambda * (1 - jnp.maximum(terminated, truncated))
+
+    def backward(following, delta_and_decay):
+        delta, decay = delta_and_decay
+        advantage = delta + decay * following
+        return advantage, advantage
+
+    _, advantage = jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)
+    return advantage, advantage + value
+
+
+def value_loss(value, old_value, target, kind: str, huber_delta, value_clip, clip_value: bool):
+    """Per-sample critic loss ``max(l(R - V), l(R - [V_old + clip(V - V_old, +-value_clip)]))``.
+
+    ``l`` is Huber's function or half the square; without ``clip_value`` the first term alone.
+    """
+
+    def error(prediction):
+        if kind == "huber":
+            return optax.huber_loss(prediction, target, huber_delta)
+        return 0.5 * (prediction - target) ** 2
+
+    if not clip_value:
+        return error(value)
+    return jnp.maximum(error(value), error(old_value + jnp.clip(value - old_value, -value_clip, value_clip)))
