@@ -70,13 +70,13 @@ class VecEnv:
         self.env, self.num_envs = env, num_envs
         self._top_up = self._make_top_up()
 
-    def _fresh(self, pool_key, first):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(pool_key, first + jnp.arange(self.num_envs))
+    def _fresh(self, pool_key, first, count: int):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(pool_key, first + jnp.arange(count))
         return jax.vmap(self.env.reset)(keys)
 
     def _fill(self, pool: Pool) -> Pool:
         """Make the next E episodes, in the half of the pool that has been handed out."""
-        fresh = self._fresh(pool.key, pool.tail)
+        fresh = self._fresh(pool.key, pool.tail, self.num_envs)
         slot = pool.tail % (2 * self.num_envs)
         states, observations = jax.tree.map(
             lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, slot, 0),
@@ -126,12 +126,12 @@ class VecEnv:
     def reset(self, key) -> tuple[VecState, Observation]:
         """Start all environments. Observation arrays gain a leading axis (E,)."""
         pool_key, step_key = jax.random.split(key)
-        states, observations = self._fresh(pool_key, 0)
+        episodes = self._fresh(pool_key, 0, 2 * self.num_envs)
+        states, observations = jax.tree.map(lambda x: x[: self.num_envs], episodes)
         zero = jnp.zeros((), jnp.int32)
-        twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), (states, observations))
-        pool = Pool(pool_key, *twice, head=zero + self.num_envs, tail=zero + self.num_envs)
+        pool = Pool(pool_key, *episodes, head=zero + self.num_envs, tail=zero + 2 * self.num_envs)
         stats = EpisodeStats(jnp.zeros(self.num_envs), jnp.zeros(self.num_envs, jnp.int32))
-        return VecState(states, self._fill(pool), stats, step_key), observations
+        return VecState(states, pool, stats, step_key), observations
 
     def step(self, state: VecState, action) -> tuple[VecState, VecStep]:
         """Advance all environments; action (E, N) or (E, N, A), clipped to the bounds here."""

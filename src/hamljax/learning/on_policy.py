@@ -94,6 +94,11 @@ def to_chunks(x, length: int):
     return x.reshape(-1, length, *x.shape[3:])
 
 
+def merge_leading(x):
+    """(T, B, H) -> (T * B, H), also for H = 0, where -1 would be ambiguous."""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
+
+
 def time_major(x):
     return None if x is None else x.swapaxes(0, 1)
 
@@ -301,7 +306,7 @@ class OnPolicy:
 
         flat_mask = None if mask is None else mask.reshape(1, -1, size)
         final_inputs = steps.final_input.reshape(1, -1, size)
-        memory = carries.reshape(-1, carries.shape[-1])
+        memory = merge_leading(carries)
         _, _, next_value = self.critic.apply(
             params, memory, final_inputs, jnp.zeros(final_inputs.shape[:2], bool), flat_mask
         )
@@ -313,7 +318,7 @@ class OnPolicy:
             to_chunks(start, length),
             to_chunks(value, length),
             None,
-            before.reshape(-1, before.shape[-1]),
+            merge_leading(before),
         )
         per_step = (num_steps, self.config.num_envs, self.num_values)
         return last_carry, (value.reshape(per_step), next_value.reshape(per_step)), batch

@@ -36,7 +36,7 @@ def value_loss(value, old_value, target, kind: str, huber_delta, value_clip, cli
 
     def error(prediction):
         if kind == "huber":
-            return optax.huber_loss(prediction, target, huber_delta)
+            return optax.huber_loss(prediction, target, delta=huber_delta)
         return 0.5 * (prediction - target) ** 2
 
     if not clip_value:
