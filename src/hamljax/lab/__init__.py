@@ -1,0 +1,1 @@
+"""Everything impure: command line, configuration, run directory, loggers, progress, plots, benchmark."""

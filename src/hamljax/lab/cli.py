@@ -1,0 +1,132 @@
+"""The command line."""
+
+import difflib
+import sys
+from pathlib import Path
+
+from ..errors import ConfigError
+
+USAGE = """usage: hamljax COMMAND [ARGUMENT...]
+
+commands
+  train [-m] key=value...   train; -m trains every combination of comma-separated values
+  list                      algorithms, drifts, environments, networks, presets
+  plot RUN... [--out FILE]  curves with a band over seeds, of runs or of a folder of runs
+  bench [--quick]           measure the speed of this machine
+
+settings of train (all of them: conf/config.yaml and hamljax list)
+  algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
+  seed=0  num_seeds=4  num_envs=64  num_steps=128  total_timesteps=1e6  run_dir=PATH
+  algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py
+
+examples
+  hamljax train algo=happo env=smax/3m num_seeds=4 total_timesteps=1e6
+  hamljax train -m algo=happo,mappo_s env=smax/3m,smax/2s3z run_dir=runs/sweep
+  hamljax plot runs/sweep
+"""
+
+
+def train(arguments: list[str]) -> None:
+    from . import cache
+
+    multirun = "-m" in arguments or "--multirun" in arguments
+    words = [a for a in arguments if a not in ("-m", "--multirun")]
+    cache.enable()
+    from .configuration import expand, load_plugin, make_job
+    from .run import train as run
+
+    for word in words:
+        if word.startswith("plugin="):
+            load_plugin(word.removeprefix("plugin="))
+    jobs = [make_job(w) for w in _sweep(expand(words))] if multirun else [make_job(words)]
+    for number, job in enumerate(jobs):
+        if multirun:
+            print(f"[{number + 1}/{len(jobs)}]", flush=True)
+        run(job)
+
+
+def _sweep(combinations: list[list[str]]) -> list[list[str]]:
+    """Give every job of a sweep a folder of its own under ``run_dir``, named after what varies."""
+    import time
+
+    given = next((w.removeprefix("run_dir=") for w in combinations[0] if w.startswith("run_dir=")), "")
+    root = given or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")
+    varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
+    jobs = []
+    for words in combinations:
+        name = ",".join(words[i] for i in varying).replace("/", "-") or "0"
+        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"'run_dir={root}/{name}'".strip("'")])
+    return [[*words[:-1], _quoted(words[-1])] for words in jobs]
+
+
+def _quoted(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"{key}='{value}'"
+
+
+def plot(arguments: list[str]) -> None:
+    from .listing import print_table
+    from .plots import draw_runs, table
+    from .rundir import find_runs
+
+    out = Path("curves.png")
+    if "--out" in arguments:
+        at = arguments.index("--out")
+        if at + 1 == len(arguments):
+            raise ConfigError("--out needs a file name")
+        out = Path(arguments[at + 1])
+        arguments = arguments[:at] + arguments[at + 2 :]
+    if not arguments:
+        raise ConfigError("plot needs at least one run directory, such as: hamljax plot runs")
+    runs = find_runs(arguments)
+    draw_runs(runs, out)
+    print_table(("run", "seeds", "steps", "win rate", "return"), table(runs))
+    print(f"drawn: {out}")
+
+
+def listing(arguments: list[str]) -> None:
+    from .configuration import load_plugin
+    from .listing import print_everything
+
+    for word in arguments:
+        if not word.startswith("plugin="):
+            raise ConfigError(f"list takes no '{word}'; only plugin=FILE")
+        load_plugin(word.removeprefix("plugin="))
+    print_everything()
+
+
+def bench(arguments: list[str]) -> None:
+    from .bench import run
+
+    unknown = [a for a in arguments if a != "--quick"]
+    if unknown:
+        raise ConfigError(f"bench takes no '{unknown[0]}'; only --quick")
+    run(quick="--quick" in arguments)
+
+
+COMMANDS = {"train": train, "list": listing, "plot": plot, "bench": bench}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(USAGE, end="")
+        return 0
+    command, *rest = arguments
+    try:
+        if command not in COMMANDS:
+            close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+            hint = f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(COMMANDS)}"
+            raise ConfigError(f"unknown command '{command}'; {hint}")
+        COMMANDS[command](rest)
+    except ConfigError as error:
+        print(f"hamljax: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hamljax: stopped; the metrics so far are in the run directory", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

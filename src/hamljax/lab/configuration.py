@@ -1,0 +1,228 @@
+"""From words to a configuration: Hydra composes the groups, dataclasses check the types, and a typo never passes."""
+
+import dataclasses
+import importlib.util
+import itertools
+import typing
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..algorithms import ALGORITHMS, resolve
+from ..envs import ENVIRONMENTS, configure, schema
+from ..errors import ConfigError, lookup, nearest
+from ..learning.config import Algo, Config, Network, validate
+
+GROUPS = ("algo", "network", "env", "logger", "experiment")
+RUN_SETTINGS = {"seed": int, "num_seeds": int, "log_every": int, "run_dir": str, "plugin": str}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What one ``hamljax train`` does: the configuration, and everything around it that training never sees."""
+
+    config: Config
+    seed: int
+    num_seeds: int
+    log_every: int
+    run_dir: str
+    logger: dict[str, Any]
+    resolved: dict[str, Any]  # plain data, as written to config.yaml
+
+
+def conf_dir() -> Path:
+    """The YAML files: beside the package in a wheel, two levels up in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parents[1] / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise FileNotFoundError("hamljax's conf/ folder is missing: the installation is damaged")
+
+
+def load_plugin(path: str) -> None:
+    """Import a user's Python file, so that what it registers is known."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(f"plugin '{path}' does not exist")
+    spec = importlib.util.spec_from_file_location(f"hamljax_plugin_{file.stem}", file)
+    if spec is None:
+        raise ConfigError(f"plugin '{path}' is not a Python file")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def choices(group: str) -> list[str]:
+    """Valid values of a group."""
+    names = {p.relative_to(conf_dir() / group).with_suffix("").as_posix() for p in (conf_dir() / group).rglob("*.yaml")}
+    return sorted(names | {"algo": set(ALGORITHMS), "env": set(ENVIRONMENTS)}.get(group, set()))
+
+
+def _register_groups() -> None:
+    """Rows and environments that have no YAML file are groups all the same."""
+    store = ConfigStore.instance()
+    for name in ALGORITHMS:
+        if not (conf_dir() / "algo" / f"{name}.yaml").is_file():
+            store.store(group="algo", name=name, node={"name": name})
+    for name in ENVIRONMENTS:
+        folder, _, leaf = f"env/{name}".rpartition("/")
+        fields = {f.name: f.default for f in dataclasses.fields(schema(name))}
+        store.store(group=folder, name=leaf, node=fields, package="env")
+
+
+def parse(words: list[str]) -> list:
+    """Hydra's override grammar, or a ConfigError with its complaint on one line."""
+    words = [w[1:] if w.startswith("+experiment=") else w for w in words]
+    parsed = []
+    for word in words:
+        if "=" not in word and not word.startswith("~"):
+            raise ConfigError(f"'{word}' is not an override; write key=value, such as algo=happo")
+        try:
+            parsed += OverridesParser.create().parse_overrides([word])
+        except HydraException as error:
+            raise ConfigError(f"cannot read '{word}': {_one_line(error)}") from None
+    return parsed
+
+
+def expand(words: list[str]) -> list[list[str]]:
+    """A sweep's jobs: the product of all comma-separated values."""
+    axes = []
+    for override in parse(words):
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            axes.append([override.input_line])
+    return [list(job) for job in itertools.product(*axes)]
+
+
+def _settings(env_name: str) -> set[str]:
+    """Every dotted key that may be overridden when ``env_name`` is chosen."""
+    own = {f.name for f in dataclasses.fields(Config)} - {"algo", "network", "env"}
+    keys = own | set(RUN_SETTINGS) | {"logger.kind", "logger.project", "logger.mode"}
+    for prefix, kind in (("algo", Algo), ("network", Network), ("env", schema(env_name))):
+        keys |= {f"{prefix}.{f.name}" for f in dataclasses.fields(kind)}
+    return keys
+
+
+def _check_keys(overrides) -> None:
+    """Name a mistaken group choice or key, and the nearest valid one, before Hydra sees it."""
+    env_name = "smax/3m"
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_sweep_override():
+            raise ConfigError(f"'{override.input_line}' has several values; add -m to train them all")
+        if key in GROUPS and override.value() is not None:
+            lookup({"algo": "algorithm", "env": "environment"}.get(key, key), str(override.value()), dict.fromkeys(choices(key)))
+            env_name = str(override.value()) if key == "env" else env_name
+    for override in overrides:
+        key = override.key_or_group
+        if key not in GROUPS and not key.startswith("algo.drift_params") and key not in (known := _settings(env_name)):
+            raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
+
+
+def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
+    """``values`` converted to the types of ``kinds`` by OmegaConf's rules, or a ConfigError that names the key."""
+    out = {}
+    for name, value in values.items():
+        if name not in kinds:
+            raise ConfigError(f"unknown setting '{prefix}{name}'{nearest(name, kinds)}")
+        kind = kinds[name]
+        if kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        is_tuple = typing.get_origin(kind) is tuple
+        kind = list[int] if is_tuple else kind
+        Holder = dataclasses.make_dataclass("Holder", [("value", kind)])
+        try:
+            checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(Holder), {"value": value}))["value"]
+        except OmegaConfBaseException:
+            expected = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, str(kind))
+            raise ConfigError(f"{prefix}{name} must be {expected}, not '{value}'") from None
+        if checked is None:
+            raise ConfigError(f"{prefix}{name} must not be empty")
+        out[name] = tuple(checked) if is_tuple else checked
+    return out
+
+
+def _kinds(kind) -> dict[str, Any]:
+    return {f.name: f.type for f in dataclasses.fields(kind)}
+
+
+def make_job(words: list[str]) -> Job:
+    """Overrides, as typed -> a checked job. Raises ConfigError."""
+    overrides = parse(words)
+    for override in overrides:
+        if override.key_or_group == "plugin" and override.value():
+            load_plugin(str(override.value()))
+    _check_keys(overrides)
+    _register_groups()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = compose("config", [o.input_line for o in overrides if not o.input_line.startswith("+algo.drift")])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from None
+    values = OmegaConf.to_container(composed, resolve=True)
+    for override in overrides:
+        if override.input_line.startswith("+algo.drift_params."):
+            values["algo"].setdefault("drift_params", {})[override.key_or_group.split(".")[-1]] = override.value()
+    return _job(values)
+
+
+def _job(values: dict) -> Job:
+    values.pop("experiment", None)
+    logger = values.pop("logger")
+    algo = Algo(**_typed("algo.", values.pop("algo"), _kinds(Algo)))
+    network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
+    env_values = values.pop("env")
+    name = env_values.pop("name")
+    env = configure(name, **_typed("env.", env_values, _kinds(schema(name))))
+    kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | RUN_SETTINGS
+    flat = _typed("", values, kinds)
+    run = {key: flat.pop(key) for key in RUN_SETTINGS}
+    plugin = run.pop("plugin")
+    config = Config(algo, network, env, **flat)
+    validate(config)
+    resolve(algo)
+    if run["num_seeds"] < 1 or run["log_every"] < 0 or run["seed"] < 0:
+        raise ConfigError("num_seeds must be at least 1, seed and log_every at least 0")
+    resolved = {
+        "algo": dataclasses.asdict(algo),
+        "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
+        "env": dataclasses.asdict(env),
+        "logger": logger,
+        **flat,
+        **run,
+        "plugin": plugin,
+    }
+    return Job(config, run["seed"], run["num_seeds"], run["log_every"], run["run_dir"], logger, resolved)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def config(algo: str = "happo", env: str = "smax/3m", network: str = "mlp", experiment: str = "", **overrides) -> Config:
+    """The configuration that the command line would train, for ``make_train``.
+
+    ``overrides`` are flat names of any setting (``total_timesteps=1e6, clip_eps=0.1``); settings of the environment are
+    named with ``env_``-prefix-free keys through ``hamljax.configure`` passed as ``env``. Raises ConfigError.
+    """
+    name = env if isinstance(env, str) else env.name
+    words = [f"algo={algo}", f"env={name}", f"network={network}"] + ([f"experiment={experiment}"] if experiment else [])
+    base = make_job(words).config
+    if not isinstance(env, str):
+        base = dataclasses.replace(base, env=env)
+    whole = {f.name for kind in (Config, Algo, Network) for f in dataclasses.fields(kind) if f.type is int}
+    for key, value in overrides.items():
+        if key in whole and isinstance(value, float) and value.is_integer():
+            overrides[key] = int(value)
+    made = base.replace(**overrides)
+    validate(made)
+    resolve(made.algo)
+    return made

@@ -1,0 +1,37 @@
+"""Tables for people."""
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(columns, rows, title: str = "") -> None:
+    console = Console(width=None if Console().is_terminal else 110)
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_everything() -> None:
+    """Algorithms, drifts, environments, networks and presets."""
+    from ..algorithms import ALGORITHMS
+    from ..envs import ENVIRONMENTS, make
+    from ..haml import DRIFTS
+    from .configuration import choices
+
+    rows = [(n, r.coordination, r.drift, r.neighbourhood, r.summary) for n, r in ALGORITHMS.items()]
+    print_table(("algo", "coordination", "drift", "neighbourhood", ""), rows, "Algorithms")
+    rows = [(n, ", ".join(d.parameters), d.summary) for n, d in DRIFTS.items()]
+    print_table(("algo.drift", "parameters", ""), rows, "Drifts")
+    rows = []
+    for name, entry in ENVIRONMENTS.items():
+        if name == "game/matrix":  # its size is in the user's file
+            rows.append((name, "?", "?", "?", entry.summary))
+            continue
+        team = make(name).team
+        kind = "actions" if team.discrete else "dims"
+        rows.append((name, str(team.num_agents), str(team.obs_size), f"{team.action_size} {kind}", entry.summary))
+    print_table(("env", "agents", "obs", "action", ""), rows, "Environments")
+    print("networks:", ", ".join(choices("network")))
+    print("loggers:", ", ".join(choices("logger")))
+    print("presets (experiment=NAME):", ", ".join(choices("experiment")))

@@ -1,0 +1,72 @@
+"""Curves with a band over seeds."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .rundir import read_run
+
+PANELS = {"eval/won": "win rate (greedy)", "eval/return": "return (greedy)", "train/episode_return": "return (training)"}
+
+
+def label(config: dict) -> str:
+    return f"{config['algo']['name']} · {config['env']['name']} · {config['network']['name']}"
+
+
+def gather(paths: list[Path]) -> dict[str, pd.DataFrame]:
+    """Metrics by label; runs that share a label are pooled as more seeds."""
+    groups: dict[str, list[pd.DataFrame]] = {}
+    for number, path in enumerate(paths):
+        config, metrics = read_run(path)
+        groups.setdefault(label(config), []).append(metrics.assign(curve=str(number) + "/" + metrics["seed"].astype(str)))
+    return {name: pd.concat(frames, ignore_index=True) for name, frames in groups.items()}
+
+
+def _curves(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
+    """(steps x seeds), training curves smoothed over a fiftieth of the run."""
+    table = metrics.dropna(subset=[column]).pivot_table(index="step", columns="curve", values=column)
+    window = max(1, len(table) // 50) if column.startswith("train/") else 1
+    return table.interpolate(limit_area="inside").rolling(window, min_periods=1).mean()
+
+
+def draw_runs(paths: list[Path], out: Path) -> None:
+    """A panel per metric, a line per label: mean over seeds, band from the lowest to the highest seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    groups = gather(paths)
+    panels = [c for c in PANELS if any(c in m and m[c].notna().any() for m in groups.values())]
+    figure, axes = plt.subplots(1, max(len(panels), 1), figsize=(5.2 * max(len(panels), 1), 3.8), squeeze=False, layout="constrained")
+    for axis, column in zip(axes[0], panels, strict=False):
+        for name, metrics in groups.items():
+            if column not in metrics:
+                continue
+            table = _curves(metrics, column)
+            line = axis.plot(table.index, table.mean(axis=1), lw=2, label=f"{name} ({table.shape[1]} seeds)")[0]
+            axis.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=line.get_color(), alpha=0.2, lw=0)
+        axis.set(xlabel="environment steps", title=PANELS[column])
+        axis.grid(alpha=0.3)
+        if column == "eval/won":
+            axis.set_ylim(-0.02, 1.02)
+    if panels:
+        axes[0][0].legend(fontsize=8)
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+
+
+def table(paths: list[Path]) -> list[tuple[str, ...]]:
+    """Rows (label, seeds, steps, final win rate, final return) of the last evaluations; ± is the spread over seeds."""
+
+    def final(metrics, column):
+        if column not in metrics:
+            return "-"
+        last = metrics.groupby("curve")[column].last().to_numpy()
+        return f"{np.nanmean(last):.3f} ± {np.nanstd(last):.3f}"
+
+    return [
+        (name, str(m["curve"].nunique()), f"{m['step'].max():,}", final(m, "eval/won"), final(m, "eval/return"))
+        for name, m in gather(paths).items()
+    ]
