@@ -14,6 +14,34 @@ from .config import Network
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 
 
+def orthogonal(gain):
+    """Initialiser: ``gain`` (may be traced) times a matrix with orthonormal rows or columns, uniformly distributed.
+
+    A product of random Householder reflections (Stewart, 1980). ``flax``'s own calls LAPACK's QR, which can deadlock on
+    the CPU when the same program simulates an environment with loops.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        rows, columns = max(shape), min(shape)
+        below = jnp.arange(rows) >= jnp.arange(columns)[:, None]  # reflection k acts on the last rows - k coordinates
+        vectors = jnp.where(below, jax.random.normal(key, (columns, rows), dtype), 0.0)
+
+        def reflect(matrix, vector_and_k):
+            vector, k = vector_and_k
+            sign = jnp.where(vector[k] < 0, -1.0, 1.0)
+            vector = vector.at[k].add(sign * jnp.linalg.norm(vector))
+            reflected = matrix - 2 * jnp.outer(vector, vector @ matrix) / (vector @ vector)
+            return reflected, -sign
+
+        matrix, signs = jax.lax.scan(
+            reflect, jnp.eye(rows, columns, dtype=dtype), (vectors, jnp.arange(columns)), reverse=True
+        )
+        matrix = matrix * signs
+        return gain * (matrix if shape[0] >= shape[1] else matrix.T)
+
+    return init
+
+
 class InputNorm(nn.Module):
     """LayerNorm over the real entries of an input; ``mask`` broadcasts to the input, padding stays zero."""
 
@@ -37,8 +65,8 @@ class GRU(nn.Module):
 
     @nn.compact
     def __call__(self, carry, x, start):
-        gates = nn.Dense(3 * self.size, kernel_init=nn.initializers.orthogonal(1.0), name="input")(x)
-        kernel = self.param("kernel", nn.initializers.orthogonal(1.0), (self.size, 3 * self.size))
+        gates = nn.Dense(3 * self.size, kernel_init=orthogonal(1.0), name="input")(x)
+        kernel = self.param("kernel", orthogonal(1.0), (self.size, 3 * self.size))
         bias = self.param("bias", nn.initializers.zeros, (self.size,))  # inside the reset gate, as in cuDNN
 
         def step(h, gates_and_start):
@@ -64,7 +92,7 @@ class Body(nn.Module):
         if config.input_norm:
             x = InputNorm(name="input_norm")(x, mask)
         for width in config.hidden_sizes:
-            x = ACTIVATIONS[config.activation](nn.Dense(width, kernel_init=nn.initializers.orthogonal(2**0.5))(x))
+            x = ACTIVATIONS[config.activation](nn.Dense(width, kernel_init=orthogonal(2**0.5))(x))
             if config.layer_norm:
                 x = nn.LayerNorm()(x)
         if not config.gru_size:
@@ -84,7 +112,7 @@ class Actor(nn.Module):
     def __call__(self, carry, x, start, mask):
         config = self.config
         carry, carries, x = Body(config)(carry, x, start, mask)
-        head = nn.Dense(self.action_size, kernel_init=_orthogonal(config.policy_gain), name="head")(x)
+        head = nn.Dense(self.action_size, kernel_init=orthogonal(config.policy_gain), name="head")(x)
         if self.discrete:
             return carry, carries, head
         raw = self.param("log_std", lambda _, shape: jnp.full(shape, config.std_x_coef), (self.action_size,))
@@ -100,12 +128,7 @@ class Critic(nn.Module):
     @nn.compact
     def __call__(self, carry, x, start, mask):
         carry, carries, x = Body(self.config)(carry, x, start, mask)
-        return carry, carries, nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="head")(x)[..., 0]
-
-
-def _orthogonal(gain):
-    """Orthogonal initialisation whose gain may be traced."""
-    return lambda key, shape, dtype=jnp.float32: gain * nn.initializers.orthogonal(1.0)(key, shape, dtype)
+        return carry, carries, nn.Dense(1, kernel_init=orthogonal(1.0), name="head")(x)[..., 0]
 
 
 def initial_carry(config: Network, batch: int):
