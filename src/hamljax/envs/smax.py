@@ -1,5 +1,7 @@
 """SMAX, JaxMARL's StarCraft-like battles against a scripted enemy, on the environment protocol."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 
@@ -47,7 +49,8 @@ class Smax(Environment):
         walls_cause_death: bool = True,
         max_steps: int = 100,
     ):
-        from jaxmarl.environments.smax import HeuristicEnemySMAX
+        with contextlib.redirect_stdout(None):  # JaxMARL greets on import
+            from jaxmarl.environments.smax import HeuristicEnemySMAX
 
         self.smax = HeuristicEnemySMAX(
             scenario=_scenario(map_name),

@@ -43,7 +43,7 @@ def everywhere(optimiser: optax.GradientTransformation, epochs: int, num_minibat
         def step(agent, minibatch):
             value, gradient = jax.value_and_grad(lambda params: -objective(params, minibatch))(agent.params)
             updates, opt_state = optimiser.update(gradient, agent.opt_state, agent.params)
-            info = {"objective": -value, "grad_norm": optax.global_norm(gradient)}
+            info = {"objective": -value, "grad_norm": optax.tree.norm(gradient)}
             return Agent(optax.apply_updates(agent.params, updates), opt_state), info
 
         agent, infos = minibatches(step, agent, batch, key, epochs, num_minibatches)

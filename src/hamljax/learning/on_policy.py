@@ -450,7 +450,7 @@ class OnPolicy:
             value, gradient = jax.value_and_grad(loss)(critic.params, target, minibatch)
             updates, opt_state = self.critic_optimiser.update(gradient, critic.opt_state, critic.params)
             critic = Agent(optax.apply_updates(critic.params, updates), opt_state)
-            return (critic, value_norm), {"critic_loss": value, "critic_grad_norm": optax.global_norm(gradient)}
+            return (critic, value_norm), {"critic_loss": value, "critic_grad_norm": optax.tree.norm(gradient)}
 
         carry = (state.critic, state.value_norm)
         (critic, value_norm), info = minibatches(step, carry, batch, key, algo.critic_epochs, algo.critic_minibatches)

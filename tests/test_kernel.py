@@ -1,0 +1,127 @@
+"""The paper's kernel: coordination, drifts, neighbourhoods, on hand-computed numbers."""
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hamljax.haml import DRIFTS, bind_drift, compound, everywhere, kl_ball, mirror_objective, sequential, simultaneous
+from hamljax.haml.neighbourhoods import Agent, conjugate_gradient
+
+PARAMETERS = {"clip_eps": 0.2, "kl_coef": 1.0, "dpo_alpha": 2.0, "dpo_beta": 0.6}
+
+
+def add_context(agent, context, i):
+    """Each agent becomes agent + context and leaves context + 10**i behind."""
+    return agent + context, context + 10**i, {"seen": context}
+
+
+def test_sequential_visits_in_order_and_reports_by_agent():
+    agents, info = sequential(add_context, jnp.zeros(3, int), jnp.int32(0), jnp.array([2, 0, 1]))
+    np.testing.assert_array_equal(agents, [100, 101, 0])
+    np.testing.assert_array_equal(info["seen"], [100, 101, 0])
+
+
+def test_simultaneous_agents_see_the_first_context_only():
+    agents, info = simultaneous(add_context, jnp.arange(3), jnp.int32(5), jnp.array([2, 0, 1]))
+    np.testing.assert_array_equal(agents, [5, 6, 7])
+    np.testing.assert_array_equal(info["seen"], [5, 5, 5])
+
+
+def test_compound_is_an_unclipped_product_that_dead_agents_leave_alone():
+    log_m = compound(jnp.log(jnp.array([2.0, 2.0])), jnp.log(jnp.array([5.0, 5.0])), jnp.zeros(2), jnp.array([True, False]))
+    np.testing.assert_allclose(jnp.exp(log_m), [10.0, 2.0], rtol=1e-6)
+
+
+def test_clip_drift_is_the_ppo_min_form_in_value_and_gradient():
+    ratio = jnp.array([0.5, 0.79, 0.9, 1.0, 1.1, 1.21, 2.0] * 2)
+    gain = jnp.repeat(jnp.array([1.5, -0.7]), 7)
+    drift = bind_drift(DRIFTS["clip"], PARAMETERS)
+
+    def ours(r):
+        return jnp.sum(r * gain - drift(r, gain, None))
+
+    def ppo(r):
+        return jnp.sum(jnp.minimum(r * gain, jnp.clip(r, 0.8, 1.2) * gain))
+
+    np.testing.assert_allclose(ours(ratio), ppo(ratio), rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(ours)(ratio), jax.grad(ppo)(ratio), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(DRIFTS))
+def test_drift_is_never_negative_and_flat_at_the_old_policy(name):
+    """Definition 1, with two Gaussians of unit variance behind the ratio: KL = mean^2 / 2 either way."""
+    drift = bind_drift(DRIFTS[name], PARAMETERS)
+    action = jnp.linspace(-3, 3, 13)
+
+    def cost(mean, gain):
+        divergences = {"kl": mean**2 / 2 + 0 * action, "reverse_kl": mean**2 / 2 + 0 * action}
+        return drift(jnp.exp(mean * action - mean**2 / 2), gain + 0 * action, divergences)
+
+    for gain in (-2.0, -0.1, 0.0, 0.1, 2.0):
+        for mean in (-1.0, -0.01, 0.0, 0.3, 2.0):
+            assert (cost(mean, gain) >= 0).all()
+        np.testing.assert_allclose(cost(0.0, gain), 0, atol=1e-7)
+        np.testing.assert_allclose(jax.jacobian(cost)(0.0, gain), 0, atol=1e-6)
+
+
+def test_mirror_objective_by_hand_and_safe_for_dead_agents():
+    log_prob = jnp.log(jnp.array([0.6, 0.2, 1.0]))
+    old = jnp.log(jnp.array([0.5, 0.4, 1e-38]))
+    mask = jnp.array([True, True, False])
+    gain = jnp.array([2.0, 4.0, 1e30])
+    drift = bind_drift(DRIFTS["none"], PARAMETERS)
+    value, gradient = jax.value_and_grad(mirror_objective)(log_prob, old, gain, mask, drift)
+    np.testing.assert_allclose(value, (1.2 * 2 + 0.5 * 4) / 2, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [1.2, 1.0, 0.0], rtol=1e-6)
+
+
+def test_conjugate_gradient_solves_and_stays_solved():
+    root = jax.random.normal(jax.random.key(0), (6, 6))
+    matrix, b = root @ root.T + jnp.eye(6), jnp.arange(1.0, 7)
+    for iterations in (8, 40):
+        x = conjugate_gradient(lambda v: matrix @ v, b, iterations)
+        np.testing.assert_allclose(matrix @ x, b, atol=1e-3)
+
+
+OLD = jnp.array([0.3, -0.2, 0.1])
+ADVANTAGE = jnp.array([1.0, -1.0, 0.5])
+
+
+def objective(params, batch):
+    ratio = jax.nn.softmax(params) / jax.nn.softmax(OLD)
+    return jnp.sum(jax.nn.softmax(OLD) * ratio * batch[0])
+
+
+def kl(params, batch):
+    return distrax.Categorical(OLD).kl_divergence(distrax.Categorical(params))
+
+
+def test_kl_ball_improves_inside_the_ball_and_uses_most_of_it():
+    agent, info = kl_ball(0.01, 10, 0.1, 10, 0.8, 0.5)(objective, kl, Agent(OLD, ()), ADVANTAGE[None], None)
+    distance = kl(agent.params, None)
+    assert 0.003 < distance <= 0.01
+    np.testing.assert_allclose(info["step_kl"], distance, rtol=1e-4)
+    assert objective(agent.params, ADVANTAGE[None]) > objective(OLD, ADVANTAGE[None])
+
+
+def test_kl_ball_keeps_the_old_parameters_when_no_step_helps():
+    """A planted objective whose gradient points the wrong way: every step of the ladder makes it worse."""
+
+    @jax.custom_jvp
+    def lying(params):
+        return -jnp.sum((params - OLD) ** 2)
+
+    lying.defjvp(lambda primals, tangents: (lying(primals[0]), jnp.sum(tangents[0])))
+    agent, info = kl_ball(0.01, 10, 0.1, 10, 0.8, 0.5)(lambda p, b: lying(p), kl, Agent(OLD, ()), ADVANTAGE[None], None)
+    np.testing.assert_array_equal(agent.params, OLD)
+    assert info["step_fraction"] == 0
+
+
+def test_everywhere_takes_epochs_times_minibatches_steps_over_every_sample():
+    solve = everywhere(optax.sgd(1.0), 3, 4)
+    batch = jnp.arange(8.0)
+    agent, _ = solve(lambda p, b: p * jnp.mean(b), None, Agent(jnp.float32(0), optax.sgd(1.0).init(jnp.float32(0))), batch, jax.random.key(0))
+    np.testing.assert_allclose(agent.params, 3 * 4 * batch.mean(), rtol=1e-6)
