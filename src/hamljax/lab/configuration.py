@@ -64,8 +64,11 @@ def choices(group: str) -> list[str]:
 
 
 def _register_groups() -> None:
-    """Rows and environments that have no YAML file are groups all the same."""
+    """The defaults of the dataclasses, below every YAML file; rows and environments without a file are groups too."""
     store = ConfigStore.instance()
+    node = {"algo": dataclasses.asdict(Algo()), "network": dataclasses.asdict(Network())}
+    node["network"]["hidden_sizes"] = list(Network().hidden_sizes)
+    store.store(name="dataclass_defaults", node=node, package="_global_")
     for name in ALGORITHMS:
         if not (conf_dir() / "algo" / f"{name}.yaml").is_file():
             store.store(group="algo", name=name, node={"name": name})
