@@ -5,6 +5,7 @@ import contextlib
 import jax
 import jax.numpy as jnp
 
+from ..errors import ConfigError, nearest
 from .protocol import Environment, Observation, Step, Team
 from .registry import register_environment
 
@@ -20,6 +21,7 @@ MAPS = (
     "2m_vs_1z 6h_vs_8z smacv2_5_units smacv2_10_units smacv2_20_units"
 ).split()
 UNIT_TYPES = "mMsZzh"
+ATTACK_MODES = ("closest", "random")
 UNIT_FEATURES = 10  # of one unit in JaxMARL's world state: health, x, y, weapon cooldown, 6 type bits
 
 
@@ -49,6 +51,10 @@ class Smax(Environment):
         walls_cause_death: bool = True,
         max_steps: int = 100,
     ):
+        if attack_mode not in ATTACK_MODES:
+            raise ConfigError(f"unknown attack_mode '{attack_mode}'{nearest(attack_mode, ATTACK_MODES)}")
+        if max_steps < 1:
+            raise ConfigError(f"max_steps must be at least 1, not {max_steps}")
         with contextlib.redirect_stdout(None):  # JaxMARL greets on import
             from jaxmarl.environments.smax import HeuristicEnemySMAX
 

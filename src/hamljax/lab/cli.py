@@ -55,13 +55,8 @@ def _sweep(combinations: list[list[str]]) -> list[list[str]]:
     jobs = []
     for words in combinations:
         name = ",".join(words[i] for i in varying).replace("/", "-") or "0"
-        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"'run_dir={root}/{name}'".strip("'")])
-    return [[*words[:-1], _quoted(words[-1])] for words in jobs]
-
-
-def _quoted(word: str) -> str:
-    key, _, value = word.partition("=")
-    return f"{key}='{value}'"
+        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir='{root}/{name}'"])
+    return jobs
 
 
 def plot(arguments: list[str]) -> None:

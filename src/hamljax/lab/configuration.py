@@ -120,7 +120,9 @@ def _check_keys(overrides) -> None:
         key = override.key_or_group
         if override.is_sweep_override():
             raise ConfigError(f"'{override.input_line}' has several values; add -m to train them all")
-        if key in GROUPS and override.value() is not None:
+        if override.is_delete():
+            raise ConfigError(f"'{override.input_line}': nothing can be deleted; set a value instead")
+        if key in GROUPS:
             lookup({"algo": "algorithm", "env": "environment"}.get(key, key), str(override.value()), dict.fromkeys(choices(key)))
             env_name = str(override.value()) if key == "env" else env_name
     for override in overrides:
@@ -180,6 +182,7 @@ def make_job(words: list[str]) -> Job:
 def _job(values: dict) -> Job:
     values.pop("experiment", None)
     logger = values.pop("logger")
+    lookup("logger", logger["kind"], dict.fromkeys(choices("logger")))
     algo = Algo(**_typed("algo.", values.pop("algo"), _kinds(Algo)))
     network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
     env_values = values.pop("env")

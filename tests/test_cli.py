@@ -1,0 +1,122 @@
+"""The command line as its users meet it."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from hamljax.lab.cli import main
+
+TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]
+
+MISTAKES = {
+    "train algo=hapo": "'happo'",
+    "train env=smax/4m": "smax/",
+    "train env=gme/climbing": "'game/climbing'",
+    "train algo.clp_eps=0.1": "'algo.clip_eps'",
+    "train +algo.clp_eps=0.1": "'algo.clip_eps'",
+    "train ++algo.clp_eps=0.1": "'algo.clip_eps'",
+    "train algo.drift=clp": "'clip'",
+    "train gamma=1.5": "[0, 1]",
+    "train gamma=nan": "[0, 1]",
+    "train num_envs=0": "at least 1",
+    "train algo.num_minibatches=3": "nearest divisor",
+    "train total_timesteps=abc": "whole number",
+    "train total_timesteps=10": "8192",
+    "train algo=happo,mappo_s": "-m",
+    "train ~algo": "deleted",
+    "train algo=null": "algorithm",
+    "train gamma": "key=value",
+    "train experiment=smac_papr": "'smac_paper'",
+    "train plugin=/nonexistent.py": "does not exist",
+    "train env.max_steps=-4": "at least 1",
+    "trian": "'train'",
+    "plot /nonexistent": "does not exist",
+    "plot": "run directory",
+    "bench --fast": "--quick",
+}
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("hamljax: error: ")
+    assert MISTAKES[command] in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
+    run = tmp_path / "run"
+    arguments = ["train", *TINY, "num_seeds=2", "num_evals=3", f"run_dir={run}"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("steps/s=" in line and "left=" in line for line in lines)
+    assert {p.name for p in run.iterdir()} == {"config.yaml", "versions.json", "metrics.parquet", "summary.json", "curves.png"}
+    metrics = pd.read_parquet(run / "metrics.parquet")
+    assert sorted(zip(metrics["update"], metrics["seed"], strict=True)) == [(u, s) for u in range(4) for s in range(2)]
+    assert metrics.dropna(subset=["eval/return"])["update"].unique().tolist() == [0, 2, 3]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["algo"]["name"] == "happo" and config["env"]["name"] == "game/climbing" and config["num_envs"] == 4
+    assert json.loads((run / "summary.json").read_text())["steps_per_seed"] == 48
+    assert "jax" in json.loads((run / "versions.json").read_text())
+
+    before = (run / "metrics.parquet").read_bytes()
+    assert main(arguments) == 2
+    assert "already holds" in capsys.readouterr().err
+    assert (run / "metrics.parquet").read_bytes() == before
+
+
+def test_a_sweep_trains_every_combination_and_plot_compares_them(tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    assert main(["train", "-m", *TINY, "algo=happo,mappo_s", "seed=0,5", f"run_dir={sweep}"]) == 0
+    assert len(list(sweep.rglob("summary.json"))) == 4
+    capsys.readouterr()
+    picture = tmp_path / "picture.png"
+    assert main(["plot", str(sweep), "--out", str(picture)]) == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert "mappo_s" in capsys.readouterr().out
+
+
+def test_a_drift_in_five_lines_from_a_file(tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "import hamljax\n\n@hamljax.register_drift('square')\n"
+        "def square(ratio, m_advantage, *, weight=1.0):\n    return weight * (ratio - 1) ** 2\n"
+    )
+    run = tmp_path / "run"
+    words = [f"plugin={plugin}", "algo.drift=square", "+algo.drift_params.weight=2.0", f"run_dir={run}"]
+    assert main(["train", *TINY, *words]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["algo"]["drift_params"] == {"weight": 2.0}
+
+
+def test_list_names_every_room_of_the_table(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for word in ("happo", "matrpo_s", "reverse_kl", "smax/27m_vs_30m", "game/tracking", "smax_jaxmarl", "gru"):
+        assert word in out
+
+
+def test_help_reads_without_waiting_for_jax():
+    code = "import sys; from hamljax.lab.cli import main; main(['--help']); assert 'jax' not in sys.modules"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "usage: hamljax" in out and "examples" in out
+
+
+@pytest.mark.parametrize("logger,trace", [("wandb", "wandb"), ("tensorboard", "tensorboard")])
+def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = tmp_path / "run"
+    assert main(["train", *TINY, f"logger={logger}", f"run_dir={run}"]) == 0
+    assert any((run / trace).iterdir())
+
+
+def test_bench_prints_and_stores_its_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--quick"]) == 0
+    assert "HAPPO / environment only" in capsys.readouterr().out
+    assert json.loads((tmp_path / "bench.json").read_text())["quick"] is True
