@@ -66,7 +66,7 @@ def training_speed(algo: str, env: str, num_seeds: int = 1, updates: int = 2, ne
 def run(quick: bool = False) -> None:
     """Measure, print and write ``bench.json``. ``quick`` shrinks every size: it tests the benchmark, not the machine."""
     sizes = {"num_envs": 8, "num_steps": 8} if quick else {"num_envs": 64, "num_steps": 128}
-    env, crowd = ("smax/3m", "smax/8m") if quick else ("smax/3m", "smax/27m_vs_30m")
+    env, crowd = ("game/prop1", "game/random") if quick else ("smax/3m", "smax/27m_vs_30m")
     seeds = 2 if quick else 8
     gru = {"network": "gru", "gru_size": 8 if quick else 128, "hidden_sizes": (8,) if quick else (128,)}
     minibatches = {"update_epochs": 4, "num_minibatches": 4, "critic_epochs": 4, "critic_minibatches": 4}
