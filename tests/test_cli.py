@@ -56,7 +56,13 @@ def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("steps/s=" in line and "left=" in line for line in lines)
-    assert {p.name for p in run.iterdir()} == {"config.yaml", "versions.json", "metrics.parquet", "summary.json", "curves.png"}
+    assert {p.name for p in run.iterdir()} == {
+        "config.yaml",
+        "versions.json",
+        "metrics.parquet",
+        "summary.json",
+        "curves.png",
+    }
     metrics = pd.read_parquet(run / "metrics.parquet")
     assert sorted(zip(metrics["update"], metrics["seed"], strict=True)) == [(u, s) for u in range(4) for s in range(2)]
     assert metrics.dropna(subset=["eval/return"])["update"].unique().tolist() == [0, 2, 3]

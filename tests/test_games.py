@@ -228,7 +228,9 @@ def test_reset_and_step_compile_batch_and_keep_their_types(name):
     assert observations.avail_actions.shape == (7, team.num_agents, team.action_size)
     assert {x.dtype for x in (observations.obs, observations.world_state, steps.reward)} == {jnp.dtype("float32")}
     assert steps.terminated.dtype == steps.truncated.dtype == observations.avail_actions.dtype == jnp.bool_
-    np.testing.assert_array_equal(observations.avail_actions, np.broadcast_to(team.action_mask, (7, *team.action_mask.shape)))
+    np.testing.assert_array_equal(
+        observations.avail_actions, np.broadcast_to(team.action_mask, (7, *team.action_mask.shape))
+    )
     for seen in (observations.obs, steps.observation.obs):
         assert not np.asarray(seen)[:, ~team.obs_mask].any()
 
@@ -327,10 +329,15 @@ def exact_return(game, policy):
 
 def test_episodes_agree_with_numpy_and_with_exact_values():
     """Mean return and length agree with a plain numpy simulation, and the return with dynamic programming: 5 s.e."""
-    game, policy = RandomGame(num_states=4, num_actions=2, horizon=9, termination=0.1), np.array([[0.8, 0.2], [0.3, 0.7]])
+    game, policy = (
+        RandomGame(num_states=4, num_actions=2, horizon=9, termination=0.1),
+        np.array([[0.8, 0.2], [0.3, 0.7]]),
+    )
     logits = jnp.log(policy)
     keys = jax.random.split(jax.random.key(8), 20_000)
-    run = jax.jit(jax.vmap(lambda key: rollout(game, key, lambda k, _: jax.random.categorical(k, logits), game.horizon)))
+    run = jax.jit(
+        jax.vmap(lambda key: rollout(game, key, lambda k, _: jax.random.categorical(k, logits), game.horizon))
+    )
     _, steps = run(keys)
     done = np.asarray(steps.terminated | steps.truncated)
     playing = np.cumsum(done, axis=1) - done == 0  # up to and including the step that ends the first episode
@@ -397,7 +404,9 @@ def test_tracking_optimum_returns_the_horizon_and_anything_else_less(coupling):
     # Every single coordinate moved a little either way, and random joint actions, earn strictly less.
     state, _ = env.reset(jax.random.key(3))
     mask = env.team.action_mask
-    nudges = np.concatenate([[np.eye(9)[i].reshape(3, 3) * s for i in range(9) if mask.ravel()[i]] for s in (0.01, -0.01)])
+    nudges = np.concatenate(
+        [[np.eye(9)[i].reshape(3, 3) * s for i in range(9) if mask.ravel()[i]] for s in (0.01, -0.01)]
+    )
     randoms = jax.random.uniform(jax.random.key(4), (2000, 3, 3), minval=-1, maxval=1)
     actions = jnp.concatenate([perfect(state) + nudges, randoms * mask])
     rewards = jax.vmap(lambda a: env.step(jax.random.key(5), state, a)[1].reward)(actions)

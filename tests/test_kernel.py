@@ -31,7 +31,9 @@ def test_simultaneous_agents_see_the_first_context_only():
 
 
 def test_compound_is_an_unclipped_product_that_dead_agents_leave_alone():
-    log_m = compound(jnp.log(jnp.array([2.0, 2.0])), jnp.log(jnp.array([5.0, 5.0])), jnp.zeros(2), jnp.array([True, False]))
+    log_m = compound(
+        jnp.log(jnp.array([2.0, 2.0])), jnp.log(jnp.array([5.0, 5.0])), jnp.zeros(2), jnp.array([True, False])
+    )
     np.testing.assert_allclose(jnp.exp(log_m), [10.0, 2.0], rtol=1e-6)
 
 
@@ -123,5 +125,11 @@ def test_kl_ball_keeps_the_old_parameters_when_no_step_helps():
 def test_everywhere_takes_epochs_times_minibatches_steps_over_every_sample():
     solve = everywhere(optax.sgd(1.0), 3, 4)
     batch = jnp.arange(8.0)
-    agent, _ = solve(lambda p, b: p * jnp.mean(b), None, Agent(jnp.float32(0), optax.sgd(1.0).init(jnp.float32(0))), batch, jax.random.key(0))
+    agent, _ = solve(
+        lambda p, b: p * jnp.mean(b),
+        None,
+        Agent(jnp.float32(0), optax.sgd(1.0).init(jnp.float32(0))),
+        batch,
+        jax.random.key(0),
+    )
     np.testing.assert_allclose(agent.params, 3 * 4 * batch.mean(), rtol=1e-6)

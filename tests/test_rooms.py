@@ -71,7 +71,9 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch):
 
 
 def test_the_python_of_the_readme_runs():
-    code = blocks("python")[0].replace("total_timesteps=1e5", "total_timesteps=64, num_envs=4, num_steps=8, num_eval_episodes=2")
+    code = blocks("python")[0].replace(
+        "total_timesteps=1e5", "total_timesteps=64, num_envs=4, num_steps=8, num_eval_episodes=2"
+    )
     names = {}
     exec(code, names)
     assert names["out"]["metrics"]["eval/won"].shape[0] == 2

@@ -31,7 +31,9 @@ def test_a_seed_fixes_the_run_and_vmapped_seeds_equal_single_runs(env, network):
     once = jax.jit(train)(keys[0])
     equal(once, jax.jit(train)(keys[0]))
     both = jax.jit(jax.vmap(train))(keys)
-    equal(once["runner_state"].agents.params, jax.tree.map(lambda x: x[0], both["runner_state"].agents.params), atol=2e-4)
+    equal(
+        once["runner_state"].agents.params, jax.tree.map(lambda x: x[0], both["runner_state"].agents.params), atol=2e-4
+    )
     assert not np.allclose(both["metrics"]["train/entropy"][0], both["metrics"]["train/entropy"][1])
 
 
@@ -49,13 +51,17 @@ def test_vmapped_hyper_parameters_equal_separate_runs():
 
 def test_one_agent_sequential_is_simultaneous():
     env = configure("game/random", num_agents=1)
-    ends = [jax.jit(hamljax.make_train(small(a, env, num_minibatches=2)))(jax.random.key(0)) for a in ("happo", "mappo_ns")]
+    ends = [
+        jax.jit(hamljax.make_train(small(a, env, num_minibatches=2)))(jax.random.key(0)) for a in ("happo", "mappo_ns")
+    ]
     equal(ends[0]["runner_state"].agents, ends[1]["runner_state"].agents, atol=1e-6)
 
 
 def test_order_matters_for_the_sequential_sweep_only_through_m():
     first = jax.jit(hamljax.make_train(small("happo", actor_lr=1e-2)))(jax.random.key(0))["runner_state"].agents.params
-    other = jax.jit(hamljax.make_train(small("mappo_ns", actor_lr=1e-2)))(jax.random.key(0))["runner_state"].agents.params
+    other = jax.jit(hamljax.make_train(small("mappo_ns", actor_lr=1e-2)))(jax.random.key(0))[
+        "runner_state"
+    ].agents.params
     assert not np.allclose(jax.tree.leaves(first)[1], jax.tree.leaves(other)[1])
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from .protocol import Environment, Observation, Step
+from .protocol import Environment, Observation
 
 
 class EpisodeStats(NamedTuple):
@@ -56,7 +56,9 @@ class VecStep(NamedTuple):
 
 
 def _select(condition, new, old):
-    return jax.tree.map(lambda x, y: jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y), new, old)
+    return jax.tree.map(
+        lambda x, y: jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y), new, old
+    )
 
 
 class VecEnv:
@@ -109,7 +111,9 @@ class VecEnv:
 
         @top_up.def_vmap
         def _(axis_size, in_batched, pool):
-            pool = jax.tree.map(lambda x, b: x if b else jnp.broadcast_to(x, (axis_size, *x.shape)), pool, in_batched[0])
+            pool = jax.tree.map(
+                lambda x, b: x if b else jnp.broadcast_to(x, (axis_size, *x.shape)), pool, in_batched[0]
+            )
             return top_up_batch(pool), jax.tree.map(lambda _: True, pool)
 
         @top_up_batch.def_vmap

@@ -2,7 +2,6 @@
 
 import contextlib
 
-import jax
 import jax.numpy as jnp
 
 from ..errors import ConfigError, nearest

@@ -123,7 +123,11 @@ def _check_keys(overrides) -> None:
         if override.is_delete():
             raise ConfigError(f"'{override.input_line}': nothing can be deleted; set a value instead")
         if key in GROUPS:
-            lookup({"algo": "algorithm", "env": "environment"}.get(key, key), str(override.value()), dict.fromkeys(choices(key)))
+            lookup(
+                {"algo": "algorithm", "env": "environment"}.get(key, key),
+                str(override.value()),
+                dict.fromkeys(choices(key)),
+            )
             env_name = str(override.value()) if key == "env" else env_name
     for override in overrides:
         key = override.key_or_group
@@ -169,7 +173,9 @@ def make_job(words: list[str]) -> Job:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = compose("config", [o.input_line for o in overrides if not o.input_line.startswith("+algo.drift")])
+            composed = compose(
+                "config", [o.input_line for o in overrides if not o.input_line.startswith("+algo.drift")]
+            )
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error)) from None
     values = OmegaConf.to_container(composed, resolve=True)
@@ -213,7 +219,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def config(algo: str = "happo", env: str = "smax/3m", network: str = "mlp", experiment: str = "", **overrides) -> Config:
+def config(
+    algo: str = "happo", env: str = "smax/3m", network: str = "mlp", experiment: str = "", **overrides
+) -> Config:
     """The configuration that the command line would train, for ``make_train``.
 
     ``overrides`` are flat names of any setting (``total_timesteps=1e6, clip_eps=0.1``); settings of the environment are

@@ -32,7 +32,9 @@ class Tensorboard(Nowhere):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            raise ConfigError("logger=tensorboard needs tensorboardX; run: pip install 'hamljax[tensorboard]'") from None
+            raise ConfigError(
+                "logger=tensorboard needs tensorboardX; run: pip install 'hamljax[tensorboard]'"
+            ) from None
         self.writer = SummaryWriter(str(path / "tensorboard"))
 
     def log(self, step, metrics):

@@ -7,7 +7,11 @@ import pandas as pd
 
 from .rundir import read_run
 
-PANELS = {"eval/won": "win rate (greedy)", "eval/return": "return (greedy)", "train/episode_return": "return (training)"}
+PANELS = {
+    "eval/won": "win rate (greedy)",
+    "eval/return": "return (greedy)",
+    "train/episode_return": "return (training)",
+}
 
 
 def label(config: dict) -> str:
@@ -19,7 +23,9 @@ def gather(paths: list[Path]) -> dict[str, pd.DataFrame]:
     groups: dict[str, list[pd.DataFrame]] = {}
     for number, path in enumerate(paths):
         config, metrics = read_run(path)
-        groups.setdefault(label(config), []).append(metrics.assign(curve=str(number) + "/" + metrics["seed"].astype(str)))
+        groups.setdefault(label(config), []).append(
+            metrics.assign(curve=str(number) + "/" + metrics["seed"].astype(str))
+        )
     return {name: pd.concat(frames, ignore_index=True) for name, frames in groups.items()}
 
 
@@ -39,14 +45,18 @@ def draw_runs(paths: list[Path], out: Path) -> None:
 
     groups = gather(paths)
     panels = [c for c in PANELS if any(c in m and m[c].notna().any() for m in groups.values())]
-    figure, axes = plt.subplots(1, max(len(panels), 1), figsize=(5.2 * max(len(panels), 1), 3.8), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, max(len(panels), 1), figsize=(5.2 * max(len(panels), 1), 3.8), squeeze=False, layout="constrained"
+    )
     for axis, column in zip(axes[0], panels, strict=False):
         for name, metrics in groups.items():
             if column not in metrics:
                 continue
             table = _curves(metrics, column)
             line = axis.plot(table.index, table.mean(axis=1), lw=2, label=f"{name} ({table.shape[1]} seeds)")[0]
-            axis.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=line.get_color(), alpha=0.2, lw=0)
+            axis.fill_between(
+                table.index, table.min(axis=1), table.max(axis=1), color=line.get_color(), alpha=0.2, lw=0
+            )
         axis.set(xlabel="environment steps", title=PANELS[column])
         axis.grid(alpha=0.3)
         if column == "eval/won":

@@ -41,7 +41,9 @@ class Reporter:
         left = clock((self.total - step) / speed) if step else "?"
         words = [f"{name}={value:.3g}" for name, value in values.items() if value == value]
         if self.bar:
-            self.bar.update(self.task, completed=step, description=f"{speed:,.0f} steps/s  {left} left  " + "  ".join(words))
+            self.bar.update(
+                self.task, completed=step, description=f"{speed:,.0f} steps/s  {left} left  " + "  ".join(words)
+            )
         else:
             print(f"step={step:,} {' '.join(words)} steps/s={speed:,.0f} left={left}", flush=True)
 

@@ -47,11 +47,15 @@ def _train(job, learner, run, logger, reporter, per_update):
     # COMPILE
     began = time.perf_counter()
     state = jax.jit(jax.vmap(learner.init))(jnp.stack([jax.random.key(int(seed)) for seed in seeds]))
-    block = jax.jit(jax.vmap(functools.partial(learner.run_updates, capacity=int(capacity)), in_axes=(0, None)), donate_argnums=0)
+    block = jax.jit(
+        jax.vmap(functools.partial(learner.run_updates, capacity=int(capacity)), in_axes=(0, None)), donate_argnums=0
+    )
     block = block.lower(state, jnp.int32(1)).compile()
     evaluate = jax.jit(jax.vmap(learner.evaluate))
     compile_seconds = time.perf_counter() - began
-    reporter.say(f"{config.algo.name} on {config.env.name}, {job.num_seeds} seed(s), compiled in {compile_seconds:.1f} s -> {run.path}")
+    reporter.say(
+        f"{config.algo.name} on {config.env.name}, {job.num_seeds} seed(s), compiled in {compile_seconds:.1f} s -> {run.path}"
+    )
     reporter.started()
 
     # TRAIN
@@ -71,8 +75,12 @@ def _train(job, learner, run, logger, reporter, per_update):
         rows = _rows(seeds, range(done + 1, end + 1), per_update, metrics, found, speed)
         run.append(rows)
         done = end
-        shown = _shown({k: np.nanmean(v) if np.isfinite(v).any() else np.nan for k, v in metrics.items()} | found, shown)
-        logger.log(done * per_update, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict())
+        shown = _shown(
+            {k: np.nanmean(v) if np.isfinite(v).any() else np.nan for k, v in metrics.items()} | found, shown
+        )
+        logger.log(
+            done * per_update, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict()
+        )
         reporter.update(done * per_update * job.num_seeds, shown)
 
     # SUMMARISE

@@ -71,7 +71,9 @@ def find_runs(paths: list[str]) -> list[Path]:
         path = Path(given).expanduser()
         if not path.exists():
             siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise ConfigError(f"'{given}' does not exist" + (nearest(path.name, siblings) if len(siblings) < 20 else ""))
+            raise ConfigError(
+                f"'{given}' does not exist" + (nearest(path.name, siblings) if len(siblings) < 20 else "")
+            )
         here = sorted(p.parent for p in path.rglob("metrics.parquet")) if path.is_dir() else []
         if not here:
             raise ConfigError(f"'{given}' holds no run (no metrics.parquet at or below it)")

@@ -214,9 +214,7 @@ class OnPolicy:
             mask = None if mask is None else mask[None]
             carry, _, logits = self.actor.apply(params, carry, obs[None], start[None], mask)
             logits = logits[0]
-            action = (
-                self.distribution.mode(logits, avail) if greedy else self.distribution.sample(key, logits, avail)
-            )
+            action = self.distribution.mode(logits, avail) if greedy else self.distribution.sample(key, logits, avail)
             return carry, action, self.distribution.log_prob(logits, avail, action), logits
 
         keys = jax.random.split(key, self.layout.num_policies)
