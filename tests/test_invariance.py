@@ -33,6 +33,17 @@ def config(algo, env, network="mlp", **overrides):
 
 
 def widened(env):
+    observe, narrow = env._observe, env.team
+
+    def observe_wide(*arguments):
+        observation = observe(*arguments)
+        if observation.obs.shape[-1] > narrow.obs_size:  # it pads to whatever its team says
+            return observation
+        return observation._replace(
+            obs=pad_last(observation.obs), avail_actions=pad_last(observation.avail_actions)
+        )
+
+    env._observe = observe_wide
     env.team = WideTeam(**{f.name: getattr(env.team, f.name) for f in dataclasses.fields(env.team)})
     return env
 
@@ -55,8 +66,11 @@ def embed(narrow, wide):
 @pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_ns"])
 @pytest.mark.parametrize("env", ["smax/3m", "game/tracking"])
 def test_widening_the_padding_changes_no_update(algo, env):
-    """Ids follow the padded observation where a policy is shared or a critic is FP, so the EP critic is used here."""
-    made = config(algo, env, critic="ep")
+    """Ids follow the padded observation where a policy is shared or a critic is FP, so the EP critic is used here.
+
+    Four conjugate-gradient iterations: each one multiplies rounding errors by up to a hundred (measured in float64).
+    """
+    made = config(algo, env, critic="ep", cg_iters=4)
     narrow = make_learner(made).algorithm
     state = jax.jit(narrow.init)(jax.random.key(0))
     state, traj = jax.jit(narrow.collect)(state)
@@ -77,7 +91,7 @@ def test_widening_the_padding_changes_no_update(algo, env):
     wide_after, _ = jax.jit(wide.learn)(wide_state, wide_traj)
 
     def check(x, y, before):
-        np.testing.assert_allclose(x, y[tuple(slice(0, n) for n in x.shape)], atol=2e-5)
+        np.testing.assert_allclose(x, y[tuple(slice(0, n) for n in x.shape)], atol=5e-4)  # Adam moves each by about 5e-2
         padding = jnp.ones(y.shape, bool).at[tuple(slice(0, n) for n in x.shape)].set(False)
         np.testing.assert_array_equal(jnp.where(padding, y - before, 0), 0)
 
