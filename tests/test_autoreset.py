@@ -29,7 +29,12 @@ def rollout(vec, key, steps):
 
 
 @pytest.mark.parametrize(
-    "env", [configure("game/random", horizon=5, termination=0.2), configure("game/tracking", horizon=4), "smax/2m_vs_1z"]
+    "env",
+    [
+        configure("game/random", horizon=5, termination=0.2),
+        configure("game/tracking", horizon=4),
+        configure("smax/2m_vs_1z", max_steps=12),
+    ],
 )
 def test_vectorised_episodes_equal_episodes_played_alone(env):
     env, num_envs, steps = make(env), 3, 60

@@ -28,7 +28,14 @@ class WideTeam(Team):
 
 
 def config(algo, env, network="mlp", **overrides):
-    base = {"num_envs": 6, "num_steps": 12, "total_timesteps": 720, "input_norm": True, "actor_lr": 1e-2, "critic": "fp"}
+    base = {
+        "num_envs": 6,
+        "num_steps": 12,
+        "total_timesteps": 720,
+        "input_norm": True,
+        "actor_lr": 1e-2,
+        "critic": "fp",
+    }
     return hamljax.config(algo, env, network, **{**base, **overrides})
 
 
@@ -39,9 +46,7 @@ def widened(env):
         observation = observe(*arguments)
         if observation.obs.shape[-1] > narrow.obs_size:  # it pads to whatever its team says
             return observation
-        return observation._replace(
-            obs=pad_last(observation.obs), avail_actions=pad_last(observation.avail_actions)
-        )
+        return observation._replace(obs=pad_last(observation.obs), avail_actions=pad_last(observation.avail_actions))
 
     env._observe = observe_wide
     env.team = WideTeam(**{f.name: getattr(env.team, f.name) for f in dataclasses.fields(env.team)})
@@ -91,7 +96,9 @@ def test_widening_the_padding_changes_no_update(algo, env):
     wide_after, _ = jax.jit(wide.learn)(wide_state, wide_traj)
 
     def check(x, y, before):
-        np.testing.assert_allclose(x, y[tuple(slice(0, n) for n in x.shape)], atol=5e-4)  # Adam moves each by about 5e-2
+        np.testing.assert_allclose(
+            x, y[tuple(slice(0, n) for n in x.shape)], atol=5e-4
+        )  # Adam moves each by about 5e-2
         padding = jnp.ones(y.shape, bool).at[tuple(slice(0, n) for n in x.shape)].set(False)
         np.testing.assert_array_equal(jnp.where(padding, y - before, 0), 0)
 

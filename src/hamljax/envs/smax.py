@@ -1,7 +1,5 @@
 """SMAX, JaxMARL's StarCraft-like battles against a scripted enemy, on the environment protocol."""
 
-import contextlib
-
 import jax.numpy as jnp
 
 from ..errors import ConfigError, nearest
@@ -50,13 +48,12 @@ class Smax(Environment):
         walls_cause_death: bool = True,
         max_steps: int = 100,
     ):
+        from jaxmarl.environments.smax import HeuristicEnemySMAX
+
         if attack_mode not in ATTACK_MODES:
             raise ConfigError(f"unknown attack_mode '{attack_mode}'{nearest(attack_mode, ATTACK_MODES)}")
         if max_steps < 1:
             raise ConfigError(f"max_steps must be at least 1, not {max_steps}")
-        with contextlib.redirect_stdout(None):  # JaxMARL greets on import
-            from jaxmarl.environments.smax import HeuristicEnemySMAX
-
         self.smax = HeuristicEnemySMAX(
             scenario=_scenario(map_name),
             attack_mode=attack_mode,
