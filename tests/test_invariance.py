@@ -97,7 +97,7 @@ def test_widening_the_padding_changes_no_update(algo, env):
 
     def check(x, y, before):
         np.testing.assert_allclose(
-            x, y[tuple(slice(0, n) for n in x.shape)], atol=5e-4
+            x, y[tuple(slice(0, n) for n in x.shape)], atol=2e-3
         )  # Adam moves each by about 5e-2
         padding = jnp.ones(y.shape, bool).at[tuple(slice(0, n) for n in x.shape)].set(False)
         np.testing.assert_array_equal(jnp.where(padding, y - before, 0), 0)
@@ -138,15 +138,15 @@ def test_the_second_agent_learns_from_m_times_the_advantage():
     state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.observation.alive.shape)
     keys = jax.random.split(jax.random.key(2))
-    swept, _ = learner._sweep(state.agents, traj, advantage, *keys)
+    swept, _ = learner.policies.sweep(state.agents, traj, advantage, *keys)
 
-    batch = jax.tree.map(lambda x: x[0], learner._policy_batches(traj, advantage))
-    new = learner.evaluate_actions(jax.tree.map(lambda x: x[0], swept.params), batch)
+    batch = jax.tree.map(lambda x: x[0], learner.policies.batches(traj, advantage))
+    new = learner.policies.evaluate_actions(jax.tree.map(lambda x: x[0], swept.params), batch)
     m = jnp.exp(new.log_prob - batch.log_prob).reshape(advantage.shape[:2])
     assert jnp.abs(m - 1).max() > 0.05
     alone = make_learner(made.replace(coordination="simultaneous")).algorithm
-    by_hand, _ = alone._sweep(state.agents, traj, advantage * m[..., None], *keys)
-    first, _ = alone._sweep(state.agents, traj, advantage, *keys)
+    by_hand, _ = alone.policies.sweep(state.agents, traj, advantage * m[..., None], *keys)
+    first, _ = alone.policies.sweep(state.agents, traj, advantage, *keys)
 
     def agent(tree, i):
         return jax.tree.leaves(jax.tree.map(lambda x: x[i], tree.params))

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from .on_policy import OnPolicy, RunnerState
+from .on_policy import RunnerState
+from .policies import Policies
 
 
 def make_evaluate(config, env):
@@ -13,17 +14,17 @@ def make_evaluate(config, env):
     come from the run's seed and update counter, so evaluating never changes training.
     """
     episodes = config.num_eval_episodes
-    policy = OnPolicy(config.replace(num_envs=episodes), env)
+    policies = Policies(config.replace(num_envs=episodes), env.team)
 
     def evaluate(state: RunnerState) -> dict[str, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(state.seed_key, 1), state.num_updates)
         reset_key, step_key = jax.random.split(key)
         env_state, observation = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
-        carry = jnp.zeros((policy.layout.num_policies, policy.layout.batch_size, config.network.gru_size))
+        carry = policies.initial_carry()
 
         def step(loop, key):
             env_state, observation, start, carry, over, totals = loop
-            carry, action, *_ = policy.act(state.agents.params, carry, key, observation, start, greedy=True)
+            carry, action, *_ = policies.act(state.agents.params, carry, key, observation, start, greedy=True)
             if not env.team.discrete:
                 action = jnp.clip(action, env.team.action_low, env.team.action_high)
             env_state, out = jax.vmap(env.step)(jax.random.split(key, episodes), env_state, action)
@@ -32,7 +33,7 @@ def make_evaluate(config, env):
             over = over | out.terminated | out.truncated
             return (env_state, out.observation, jnp.zeros_like(start), carry, over, totals), None
 
-        shapes = jax.eval_shape(lambda s, o: _first_metrics(policy, env, state, carry, s, o), env_state, observation)
+        shapes = jax.eval_shape(lambda s, o: _first_metrics(policies, env, state, carry, s, o), env_state, observation)
         totals = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}
         totals = {"return": jnp.zeros(episodes), "length": jnp.zeros(episodes, jnp.int32), **totals}
         loop = (env_state, observation, jnp.ones(episodes, bool), carry, jnp.zeros(episodes, bool), totals)
@@ -42,10 +43,10 @@ def make_evaluate(config, env):
     return evaluate
 
 
-def _first_metrics(policy, env, state, carry, env_state, observation):
+def _first_metrics(policies, env, state, carry, env_state, observation):
     """The metrics of one step: only their names, shapes and types are used."""
     episodes = observation.alive.shape[0]
-    _, action, *_ = policy.act(
+    _, action, *_ = policies.act(
         state.agents.params, carry, state.key, observation, jnp.ones(episodes, bool), greedy=True
     )
     return jax.vmap(env.step)(jax.random.split(state.key, episodes), env_state, action)[1].metrics

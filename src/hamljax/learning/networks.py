@@ -42,20 +42,53 @@ def orthogonal(gain):
     return init
 
 
-class InputNorm(nn.Module):
-    """LayerNorm over the real entries of an input; ``mask`` broadcasts to the input, padding stays zero."""
+LAYER_NORM_EPSILON = 1e-6
 
-    epsilon: float = 1e-6
+
+def _row_mean(x, count):
+    """Mean over the last axis as a matrix-vector product, which a CPU does several times faster than a reduction."""
+    return x @ jnp.ones((x.shape[-1], 1)) / count
+
+
+@jax.custom_vjp
+def layer_norm(x, mask, scale, bias):
+    """Normalise x (..., F) over its real entries (Ba et al., 2016); mask broadcasts to x, and padding comes out zero.
+
+    The gradient is written by hand: the compiler's own recomputes the statistics inside every fused loop, which made
+    training with normalised layers five times slower than without.
+    """
+    return _layer_norm_forward(x, mask, scale, bias)[0]
+
+
+def _layer_norm_forward(x, mask, scale, bias):
+    count = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
+    centred = jnp.where(mask, x - _row_mean(jnp.where(mask, x, 0.0), count), 0.0)
+    inverse = jax.lax.rsqrt(_row_mean(centred**2, count) + LAYER_NORM_EPSILON)
+    normalised = centred * inverse
+    return jnp.where(mask, normalised * scale + bias, 0.0), (normalised, inverse, mask, count, scale)
+
+
+def _layer_norm_backward(residuals, gradient):
+    normalised, inverse, mask, count, scale = residuals
+    gradient = jnp.where(mask, gradient, 0.0)
+    inner = gradient * scale
+    spread = inner - _row_mean(inner, count) - normalised * _row_mean(inner * normalised, count)
+    samples = tuple(range(gradient.ndim - 1))
+    by_scale, by_bias = jnp.sum(gradient * normalised, samples), jnp.sum(gradient, samples)
+    return jnp.where(mask, inverse * spread, 0.0), None, by_scale, by_bias
+
+
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+class LayerNorm(nn.Module):
+    """``layer_norm`` with its scale and bias; without a mask every entry is real."""
 
     @nn.compact
-    def __call__(self, x, mask):
+    def __call__(self, x, mask=None):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        count = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
-        mean = jnp.sum(jnp.where(mask, x, 0.0), axis=-1, keepdims=True) / count
-        centred = jnp.where(mask, x - mean, 0.0)
-        variance = jnp.sum(centred**2, axis=-1, keepdims=True) / count
-        return jnp.where(mask, centred * jax.lax.rsqrt(variance + self.epsilon) * scale + bias, 0.0)
+        return layer_norm(x, jnp.ones(x.shape[-1], bool) if mask is None else mask, scale, bias)
 
 
 class GRU(nn.Module):
@@ -90,15 +123,15 @@ class Body(nn.Module):
     def __call__(self, carry, x, start, mask):
         config = self.config
         if config.input_norm:
-            x = InputNorm(name="input_norm")(x, mask)
+            x = LayerNorm(name="input_norm")(x, mask)
         for width in config.hidden_sizes:
             x = ACTIVATIONS[config.activation](nn.Dense(width, kernel_init=orthogonal(2**0.5))(x))
             if config.layer_norm:
-                x = nn.LayerNorm()(x)
+                x = LayerNorm()(x)
         if not config.gru_size:
             return carry, jnp.zeros((*x.shape[:-1], 0)), x
         carry, x = GRU(config.gru_size)(carry, x, start)
-        return carry, x, nn.LayerNorm()(x) if config.layer_norm else x
+        return carry, x, LayerNorm()(x) if config.layer_norm else x
 
 
 class Actor(nn.Module):

@@ -1,0 +1,56 @@
+"""What a rollout is, whatever collected it, and how it becomes training samples.
+
+Shapes: T steps, E environments, N agents, K values per step, P policies of B samples per step (see ``layout``).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..envs.protocol import Observation
+
+
+class Transition(NamedTuple):
+    """One step of E environments; a trajectory stacks T of them on the leading axis."""
+
+    observation: Observation
+    start: jax.Array  # (E,) bool: the first step of an episode
+    action: jax.Array  # (E, N) or (E, N, A)
+    log_prob: jax.Array  # (E, N), of the sample, before any clipping of it
+    logits: jax.Array  # (E, N, ...) of the policy that acted
+    reward: jax.Array  # (E,)
+    terminated: jax.Array  # (E,)
+    truncated: jax.Array  # (E,)
+    final_input: jax.Array  # (E, K, S): the critic's view of the true next observation
+    metrics: dict[str, jax.Array]  # (E,) each
+
+
+class Trajectory(NamedTuple):
+    """A rollout, from whatever collected it. ``carry`` (T / L, P, B, H): actor memory at the start of every chunk."""
+
+    transitions: Transition
+    carry: jax.Array
+
+
+def to_chunks(x, length: int):
+    """(T, B, ...) -> (T / length * B, length, ...)."""
+    x = x.reshape(-1, length, *x.shape[1:]).swapaxes(1, 2)
+    return x.reshape(-1, length, *x.shape[3:])
+
+
+def merge_leading(x):
+    """(T, B, H) -> (T * B, H), also for H = 0, where -1 would be ambiguous."""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
+
+
+def time_major(x):
+    return None if x is None else x.swapaxes(0, 1)
+
+
+def episode_metrics(steps: Transition) -> dict[str, jax.Array]:
+    """Means over the episodes that ended in a rollout (NaN when none did) and their number, ``episodes``."""
+    done = steps.terminated | steps.truncated
+    count = jnp.sum(done)
+    means = {name: jnp.sum(jnp.where(done, x, 0)) / count for name, x in steps.metrics.items()}
+    return {**means, "episodes": count}
