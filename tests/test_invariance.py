@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import hamljax
@@ -57,53 +58,69 @@ def pad_last(x, width=EXTRA, value=0):
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width)], constant_values=value)
 
 
-def embed(narrow, wide):
-    """``wide`` parameters with those of ``narrow`` in their real places."""
+def real_places(narrow, wide, ids):
+    """Index of ``wide`` that picks what ``narrow`` holds: widened axes keep their last ``ids`` entries last."""
 
-    def place(x, y):
-        if x.shape == y.shape:
-            return x
-        return y.at[tuple(slice(0, n) for n in x.shape)].set(x)
+    def axis(n, m):
+        return np.arange(n) if n == m else np.append(np.arange(n - ids), np.arange(m - ids, m))
 
-    return jax.tree.map(place, narrow, wide)
+    return np.ix_(*map(axis, narrow.shape, wide.shape))
 
 
-@pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_ns"])
+def embed(narrow, wide, ids):
+    """``wide`` parameters with those of ``narrow`` in their real places, and the index of these places."""
+
+    def find(path, x, y):
+        return real_places(x, y, 0 if "head" in str(path) or "log_std" in str(path) else ids)
+
+    places = jax.tree.map_with_path(find, narrow, wide)
+    return jax.tree.map(lambda x, y, index: y.at[index].set(x), narrow, wide, places), places
+
+
+@pytest.mark.parametrize("algo, critic", [("happo", "ep"), ("hatrpo", "ep"), ("mappo_ns", "fp"), ("mappo_s", "fp")])
 @pytest.mark.parametrize("env", ["smax/3m", "game/tracking"])
-def test_widening_the_padding_changes_no_update(algo, env):
-    """Ids follow the padded observation where a policy is shared or a critic is FP, so the EP critic is used here.
+def test_widening_the_padding_changes_no_update(algo, critic, env):
+    """A shared policy's and an FP critic's ids follow the padded observation, so they move up by the padding.
 
     Four conjugate-gradient iterations: each one multiplies rounding errors by up to a hundred (measured in float64).
     """
-    made = config(algo, env, critic="ep", cg_iters=4)
+    made = config(algo, env, critic=critic, cg_iters=4)
     narrow = make_learner(made).algorithm
     state = jax.jit(narrow.init)(jax.random.key(0))
     state, traj = jax.jit(narrow.collect)(state)
     wide = make_learner(made, widened(make(made.env))).algorithm
     wide_state = jax.jit(wide.init)(jax.random.key(1))
-    params = embed(state.agents.params, wide_state.agents.params)
-    wide_state = state._replace(agents=wide_state.agents._replace(params=params))
+    num_agents = narrow.env.team.num_agents
+    actor, actor_places = embed(state.agents.params, wide_state.agents.params, num_agents if algo == "mappo_s" else 0)
+    fitted, critic_places = embed(state.critic.params, wide_state.critic.params, num_agents)
+    wide_state = state._replace(
+        agents=wide_state.agents._replace(params=actor), critic=wide_state.critic._replace(params=fitted)
+    )
 
     steps = traj.transitions
     observation = steps.observation._replace(
         obs=pad_last(steps.observation.obs), avail_actions=pad_last(steps.observation.avail_actions)
     )
     action = steps.action if narrow.env.team.discrete else pad_last(steps.action)
-    wide_traj = traj._replace(
-        transitions=steps._replace(observation=observation, action=action, logits=pad_last(steps.logits, value=7.0))
+    final = steps.final_input
+    if critic == "fp":
+        final = jnp.concatenate([pad_last(final[..., :-num_agents]), final[..., -num_agents:]], -1)
+    wide_steps = steps._replace(
+        observation=observation, action=action, logits=pad_last(steps.logits, value=7.0), final_input=final
     )
     after, _ = jax.jit(narrow.learn)(state, traj)
-    wide_after, _ = jax.jit(wide.learn)(wide_state, wide_traj)
+    wide_after, _ = jax.jit(wide.learn)(wide_state, traj._replace(transitions=wide_steps))
 
-    def check(x, y, before):
-        np.testing.assert_allclose(
-            x, y[tuple(slice(0, n) for n in x.shape)], atol=2e-3
-        )  # Adam moves each by about 5e-2
-        padding = jnp.ones(y.shape, bool).at[tuple(slice(0, n) for n in x.shape)].set(False)
+    def check(x, y, before, places):
+        np.testing.assert_allclose(x, y[places], atol=2e-3)  # Adam moves each by about 5e-2
+        padding = jnp.ones(y.shape, bool).at[places].set(False)
         np.testing.assert_array_equal(jnp.where(padding, y - before, 0), 0)
 
-    jax.tree.map(check, after.agents.params, wide_after.agents.params, params)
-    jax.tree.map(np.testing.assert_array_equal, after.critic.params, wide_after.critic.params)
+    for now, then, before, places in (
+        (after.agents, wide_after.agents, actor, actor_places),
+        (after.critic, wide_after.critic, fitted, critic_places),
+    ):
+        jax.tree.map(check, now.params, then.params, before, places)
 
 
 @pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_s"])
@@ -156,3 +173,36 @@ def test_the_second_agent_learns_from_m_times_the_advantage():
     for x, y in zip(agent(swept, 1), agent(by_hand, 1), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-4)
     assert any(not np.allclose(x, y, atol=1e-3) for x, y in zip(agent(swept, 1), agent(first, 1), strict=True))
+
+
+@pytest.mark.parametrize("algo", ["happo", "haa2c", "mappo_s"])
+def test_one_agent_learns_as_plain_ppo_and_a2c_do(algo):
+    """Against the textbook update, written without the library: min-form surrogate (or ratio A), entropy, clip, Adam."""
+    made = config(algo, hamljax.configure("game/random", num_agents=1), critic="ep", update_epochs=3, ent_coef=0.05)
+    learner = make_learner(made).algorithm
+    state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
+    steps = traj.transitions
+    advantage = jax.random.normal(jax.random.key(1), steps.observation.alive.shape)
+    swept, _ = learner.policies.sweep(state.agents, traj, advantage, *jax.random.split(jax.random.key(2)))
+
+    one_hot_id = jnp.ones((*advantage.shape, 1)) if algo == "mappo_s" else jnp.ones((*advantage.shape, 0))
+    inputs = jnp.concatenate([steps.observation.obs, one_hot_id], -1).reshape(1, advantage.size, -1)
+    action, old, a = steps.action.reshape(-1), steps.log_prob.reshape(-1), advantage.reshape(-1)
+
+    def loss(params):
+        _, _, logits = learner.policies.actor.apply(
+            params, jnp.zeros((a.size, 0)), inputs, jnp.zeros((1, a.size), bool), None
+        )
+        log_probs = jax.nn.log_softmax(logits[0])
+        ratio = jnp.exp(log_probs[jnp.arange(a.size), action] - old)
+        entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, -1).mean()
+        surrogate = ratio * a if algo == "haa2c" else jnp.minimum(ratio * a, jnp.clip(ratio, 0.8, 1.2) * a)
+        return -surrogate.mean() - 0.05 * entropy
+
+    params = jax.tree.map(lambda x: x[0], state.agents.params)
+    optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(1e-2, eps=1e-5))
+    opt_state = optimiser.init(params)
+    for _ in range(3):
+        updates, opt_state = optimiser.update(jax.grad(loss)(params), opt_state)
+        params = optax.apply_updates(params, updates)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x[0], y, atol=1e-5), swept.params, params)

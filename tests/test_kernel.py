@@ -133,3 +133,44 @@ def test_everywhere_takes_epochs_times_minibatches_steps_over_every_sample():
         jax.random.key(0),
     )
     np.testing.assert_allclose(agent.params, 3 * 4 * batch.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_agents", [2, 4])
+def test_proposition_1_shared_parameters_reach_a_fraction_of_the_optimum(num_agents):
+    """Half the team must play 0 and half 1, in one given split (or its mirror image): one policy for all gets 2 / 2^n.
+
+    Exact expectations over all joint actions, improved by the kernel's own sweeps.
+    """
+    joint = jnp.array(np.unravel_index(np.arange(2**num_agents), (2,) * num_agents)).T  # (2^n, n)
+    split = jnp.arange(num_agents) >= num_agents // 2
+    payoff = (joint == split).all(1) | (joint == ~split).all(1)
+
+    def value(logits):
+        """Expected payoff of independent policies, logits (n, 2)."""
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits)[None], joint[..., None], -1)[..., 0]
+        return jnp.sum(jnp.exp(chosen.sum(1)) * payoff)
+
+    solve = everywhere(optax.adam(0.1), epochs=5, num_minibatches=1)
+    optimiser = optax.adam(0.1)
+    batch, key = jnp.zeros(1), jax.random.key(0)
+
+    def own(agents, sweep):
+        def update(agent, logits, i):
+            agent, info = solve(lambda own, _: value(logits.at[i].set(own)), None, agent, batch, key)
+            return agent, logits.at[i].set(agent.params), info
+
+        order = jax.random.permutation(jax.random.key(sweep), num_agents)
+        return sequential(update, agents, agents.params, order)[0]
+
+    def shared(agent):
+        def team_value(logits, _):
+            return value(jnp.broadcast_to(logits, (num_agents, 2)))
+
+        return solve(team_value, None, agent, batch, key)[0]
+
+    start = jax.random.normal(jax.random.key(1), (num_agents, 2))
+    agents, agent = Agent(start, jax.vmap(optimiser.init)(start)), Agent(start[0], optimiser.init(start[0]))
+    for sweep in range(40):
+        agents, agent = jax.jit(own)(agents, sweep), jax.jit(shared)(agent)
+    assert value(agents.params) > 0.97
+    np.testing.assert_allclose(value(jnp.broadcast_to(agent.params, (num_agents, 2))), 2 / 2**num_agents, atol=1e-3)

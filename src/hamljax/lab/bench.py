@@ -27,27 +27,64 @@ def best_time(function, *arguments, repeats: int = 3) -> float:
     return min(times)
 
 
-def environment_speed(name: str, num_envs: int, num_steps: int, reset_each_step: bool = False) -> float:
-    """Steps/s of random legal play. ``reset_each_step`` adds what a wrapper without a pool of episodes pays."""
+def environment_speed(name: str, num_envs: int, num_steps: int) -> tuple[float, float]:
+    """Random legal play: (steps/s, share of the time that goes into fresh episodes if every step made one)."""
     env = make(name)
     vec = VecEnv(env, num_envs)
 
     def step(carry, key):
         state, observation = carry
-        action_key, reset_key = jax.random.split(key)
-        action = jax.random.categorical(action_key, jnp.where(observation.avail_actions, 0.0, -1e9))
+        if env.team.discrete:
+            action = jax.random.categorical(key, jnp.where(observation.avail_actions, 0.0, -1e9))
+        else:
+            action = jax.random.uniform(key, observation.avail_actions.shape, minval=-1.0)
         state, out = vec.step(state, action)
-        extra = 0.0
-        if reset_each_step:
-            fresh = jax.vmap(env.reset)(jax.random.split(reset_key, num_envs))
-            extra = sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(fresh))
-        return (state, out.observation), jnp.sum(out.reward) + extra
+        return (state, out.observation), jnp.sum(out.reward)
 
     def rollout(carry, key):
         return jax.lax.scan(step, carry, jax.random.split(key, num_steps))
 
+    def resets(key):
+        def reset(total, key):
+            fresh = jax.vmap(env.reset)(jax.random.split(key, num_envs))
+            leaves = (x for x in jax.tree.leaves(fresh) if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key))
+            return total + sum(jnp.sum(x.astype(jnp.float32)) for x in leaves), None
+
+        return jax.lax.scan(reset, 0.0, jax.random.split(key, num_steps))
+
     carry = jax.jit(vec.reset)(jax.random.key(0))
-    return num_envs * num_steps / best_time(jax.jit(rollout), carry, jax.random.key(1))
+    stepping = best_time(jax.jit(rollout), carry, jax.random.key(1))
+    resetting = best_time(jax.jit(resets), jax.random.key(2))
+    return num_envs * num_steps / stepping, resetting / stepping
+
+
+def product_speed(rows: int, width: int) -> float:
+    """Floating-point operations per second of (rows, width) x (width, width) products, the learner's typical shape."""
+    x, weights = jnp.ones((rows, width)), jnp.eye(width)
+
+    def chain(x):
+        return jax.lax.scan(lambda x, _: (x @ weights, None), x, None, length=20)[0]
+
+    return 20 * 2 * rows * width**2 / best_time(jax.jit(chain), x)
+
+
+def _kernel_size(params) -> int:
+    """How many weights of ``params`` stand in matrices."""
+    return sum(x.size for path, x in jax.tree.leaves_with_path(params) if path[-1].key == "kernel")
+
+
+def learning_speed(algo: str, env: str, **settings) -> float:
+    """Floating-point operations per second that the learner spends in the matrix products of feed-forward networks.
+
+    A pass over a sample costs 2 operations per weight, its gradient 4 more; everything else counts as overhead.
+    """
+    made = config(algo, env, total_timesteps=10_000_000, **settings)
+    algorithm = make_learner(made).algorithm
+    state, traj = jax.jit(algorithm.collect)(jax.jit(algorithm.init)(jax.random.key(0)))
+    weights = [_kernel_size(agent.params) for agent in (state.agents, state.critic)]
+    passes = 6 * made.algo.update_epochs + 2, 6 * made.algo.critic_epochs + 4
+    operations = made.num_envs * made.num_steps * sum(w * p for w, p in zip(weights, passes, strict=True))
+    return operations / best_time(jax.jit(algorithm.learn), state, traj)
 
 
 def training_speed(algo: str, env: str, num_seeds: int = 1, updates: int = 2, network: str = "mlp", **settings):
@@ -66,7 +103,11 @@ def training_speed(algo: str, env: str, num_seeds: int = 1, updates: int = 2, ne
 def run(quick: bool = False) -> None:
     """Measure, print and write ``bench.json``. ``quick`` shrinks every size: it tests the benchmark, not the machine."""
     sizes = {"num_envs": 8, "num_steps": 8} if quick else {"num_envs": 64, "num_steps": 128}
-    env, crowd = ("game/prop1", "game/random") if quick else ("smax/3m", "smax/27m_vs_30m")
+    env, various, crowd = (
+        ("game/prop1", "game/tracking", "game/random")
+        if quick
+        else ("smax/3m", "smax/smacv2_5_units", "smax/27m_vs_30m")
+    )
     seeds = 2 if quick else 8
     gru = {"network": "gru", "gru_size": 8 if quick else 128, "hidden_sizes": (8,) if quick else (128,)}
     minibatches = {"update_epochs": 4, "num_minibatches": 4, "critic_epochs": 4, "critic_minibatches": 4}
@@ -76,13 +117,18 @@ def run(quick: bool = False) -> None:
         found[name] = value
         rows.append((name, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}", target))
 
-    alone = environment_speed(env, **sizes)
+    alone, reset = environment_speed(env, **sizes)
     report(f"{env} environment only, steps/s", alone)
-    resetting = environment_speed(env, **sizes, reset_each_step=True)
-    report("time per step with a reset at every step / with the pool of fresh episodes", alone / resetting)
+    report("  a full reset / a step, in time", reset)
+    _, reset = environment_speed(various, **sizes)
+    report(f"  a full reset / a step, in time, {various}", reset)
     happo, happo_compile = training_speed("happo", env, **sizes)
     report("HAPPO (5 epochs, 1 minibatch), steps/s", happo)
     report("HAPPO / environment only", happo / alone, ">= 0.31")
+    learning, machine_speed = learning_speed("happo", env, **sizes), product_speed(rows=8192, width=64)
+    report("HAPPO, matrix products while it learns, GF/s", learning / 1e9)
+    report("  the same products alone, GF/s", machine_speed / 1e9)
+    report("  overhead of the learner beyond its products", 1 - learning / machine_speed)
     haa2c, _ = training_speed("haa2c", env, **sizes, update_epochs=1, critic_epochs=1)
     report("HAA2C (1 epoch) / environment only", haa2c / alone, ">= 0.6")
     hatrpo, _ = training_speed("hatrpo", env, **sizes)
