@@ -1,5 +1,11 @@
 """SMAX, JaxMARL's StarCraft-like battles against a scripted enemy, on the environment protocol."""
 
+import functools
+import importlib
+import io
+import sys
+from unittest import mock
+
 import jax.numpy as jnp
 
 from ..errors import ConfigError, nearest
@@ -22,14 +28,22 @@ ATTACK_MODES = ("closest", "random")
 UNIT_FEATURES = 10  # of one unit in JaxMARL's world state: health, x, y, weapon cooldown, 6 type bits
 
 
-def _scenario(map_name: str):
-    from jaxmarl.environments.smax.smax_env import Scenario, map_name_to_scenario
+@functools.cache
+def _jaxmarl():
+    """JaxMARL's modules, imported late (they are slow) and in silence (they greet, past any redirection)."""
+    sink = io.StringIO()
+    with mock.patch.multiple(sys, stdout=sink, __stdout__=sink, stderr=sys.stderr, __stderr__=sys.stderr):
+        package = "jaxmarl.environments.smax"
+        return importlib.import_module(package), importlib.import_module(f"{package}.smax_env")
 
+
+def _scenario(map_name: str):
+    smax_env = _jaxmarl()[1]
     if map_name not in EXTRA_MAPS:
-        return map_name_to_scenario(map_name)
+        return smax_env.map_name_to_scenario(map_name)
     allies, enemies = EXTRA_MAPS[map_name]
     units = jnp.array([UNIT_TYPES.index(unit) for unit in allies + enemies], jnp.uint8)
-    return Scenario(units, len(allies), len(enemies), False, False)
+    return smax_env.Scenario(units, len(allies), len(enemies), False, False)
 
 
 class Smax(Environment):
@@ -48,13 +62,11 @@ class Smax(Environment):
         walls_cause_death: bool = True,
         max_steps: int = 100,
     ):
-        from jaxmarl.environments.smax import HeuristicEnemySMAX
-
         if attack_mode not in ATTACK_MODES:
             raise ConfigError(f"unknown attack_mode '{attack_mode}'{nearest(attack_mode, ATTACK_MODES)}")
         if max_steps < 1:
             raise ConfigError(f"max_steps must be at least 1, not {max_steps}")
-        self.smax = HeuristicEnemySMAX(
+        self.smax = _jaxmarl()[0].HeuristicEnemySMAX(
             scenario=_scenario(map_name),
             attack_mode=attack_mode,
             enemy_shoots=enemy_shoots,
