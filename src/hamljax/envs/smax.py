@@ -2,15 +2,13 @@
 
 import functools
 import importlib
-import io
-import sys
-from unittest import mock
 
 import jax.numpy as jnp
 
 from ..errors import ConfigError, nearest
 from .protocol import Environment, Observation, Step, Team
 from .registry import register_environment
+from .silence import silence
 
 # Scenarios whose units exist in SMAX but which JaxMARL does not name: (allies, enemies) as unit shorthands.
 EXTRA_MAPS = {
@@ -30,9 +28,8 @@ UNIT_FEATURES = 10  # of one unit in JaxMARL's world state: health, x, y, weapon
 
 @functools.cache
 def _jaxmarl():
-    """JaxMARL's modules, imported late (they are slow) and in silence (they greet, past any redirection)."""
-    sink = io.StringIO()
-    with mock.patch.multiple(sys, stdout=sink, __stdout__=sink, stderr=sys.stderr, __stderr__=sys.stderr):
+    """JaxMARL's modules, imported late because they are slow."""
+    with silence():
         package = "jaxmarl.environments.smax"
         return importlib.import_module(package), importlib.import_module(f"{package}.smax_env")
 

@@ -145,7 +145,7 @@ def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
         if kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         is_tuple = typing.get_origin(kind) is tuple
-        kind = list[int] if is_tuple else kind
+        kind = _as_list(kind)
         Holder = dataclasses.make_dataclass("Holder", [("value", kind)])
         try:
             checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(Holder), {"value": value}))["value"]
@@ -154,8 +154,17 @@ def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
             raise ConfigError(f"{prefix}{name} must be {expected}, not '{value}'") from None
         if checked is None:
             raise ConfigError(f"{prefix}{name} must not be empty")
-        out[name] = tuple(checked) if is_tuple else checked
+        out[name] = _as_tuple(checked) if is_tuple else checked
     return out
+
+
+def _as_list(kind):
+    """``tuple[tuple[str, ...], ...]`` -> ``list[list[str]]``, which OmegaConf can check."""
+    return list[_as_list(typing.get_args(kind)[0])] if typing.get_origin(kind) is tuple else kind
+
+
+def _as_tuple(value):
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _kinds(kind) -> dict[str, Any]:
