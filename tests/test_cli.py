@@ -100,6 +100,26 @@ def test_a_drift_in_five_lines_from_a_file(tmp_path):
     assert yaml.safe_load((run / "config.yaml").read_text())["algo"]["drift_params"] == {"weight": 2.0}
 
 
+def test_mistakes_with_a_plugin_get_one_line(tmp_path, capsys):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("def square(:\n")
+    assert main(["train", *TINY, f"plugin={plugin}"]) == 2
+    assert "invalid syntax in line 1" in capsys.readouterr().err
+    assert main(["train", *TINY, "algo.drift=clip", "+algo.drift_params.clip_epsi=0.3"]) == 2
+    assert "no parameter 'clip_epsi'; did you mean 'clip_eps'?" in capsys.readouterr().err
+
+
+def test_a_robots_joints_are_shared_out_from_the_command_line(tmp_path, capsys):
+    words = ["env=mujoco/hopper_3x1", "env.backend=spring", "env.agent_obsk=all", f"run_dir={tmp_path / 'run'}"]
+    parts = "env.partition=[[thigh_joint,foot_joint],[leg_joint]]"
+    small = ["num_envs=2", "num_steps=4", "total_timesteps=8", "num_evals=0"]
+    assert main(["train", *small, *words, parts]) == 0
+    written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert written["env"]["partition"] == [["thigh_joint", "foot_joint"], ["leg_joint"]]
+    assert main(["train", *small, *words[:3], "env.partition=[[thigh_joint,fot_joint]]"]) == 2
+    assert "no joint 'fot_joint'; did you mean 'foot_joint'?" in capsys.readouterr().err
+
+
 def test_list_names_every_room_of_the_table(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out

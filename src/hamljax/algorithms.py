@@ -5,7 +5,7 @@ A baseline differs from its heterogeneous-agent twin by one word, and that word 
 
 import dataclasses
 
-from .errors import ConfigError, lookup
+from .errors import ConfigError, lookup, nearest
 from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS
 
 
@@ -50,7 +50,9 @@ def resolve(algo) -> Algorithm:
             raise ConfigError(f"drift '{row.drift}' needs '{parameter}'; set algo.drift_params={{{parameter}: VALUE}}")
     for parameter in algo.drift_params:
         if parameter not in drift.parameters:
-            raise ConfigError(f"drift '{row.drift}' has no parameter '{parameter}'; it takes {list(drift.parameters)}")
+            raise ConfigError(
+                f"drift '{row.drift}' has no parameter '{parameter}'{nearest(parameter, drift.parameters)}"
+            )
     return row
 
 

@@ -54,7 +54,10 @@ def load_plugin(path: str) -> None:
     spec = importlib.util.spec_from_file_location(f"hamljax_plugin_{file.stem}", file)
     if spec is None:
         raise ConfigError(f"plugin '{path}' is not a Python file")
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except SyntaxError as error:
+        raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
 
 
 def choices(group: str) -> list[str]:
