@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
+from hamljax.lab.trained import load
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]
 
@@ -62,6 +64,7 @@ def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
         "metrics.parquet",
         "summary.json",
         "curves.png",
+        "checkpoints",
     }
     metrics = pd.read_parquet(run / "metrics.parquet")
     assert sorted(zip(metrics["update"], metrics["seed"], strict=True)) == [(u, s) for u in range(4) for s in range(2)]
@@ -75,6 +78,18 @@ def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
     assert main(arguments) == 2
     assert "already holds" in capsys.readouterr().err
     assert (run / "metrics.parquet").read_bytes() == before
+
+
+def test_a_run_is_brought_back_as_it_ended(tmp_path):
+    run = tmp_path / "run"
+    assert main(["train", *TINY, "num_seeds=2", "seed=3", "network=gru", f"run_dir={run}"]) == 0
+    trained = load(run)
+    assert trained.update == 3 and trained.job.config.env.name == "game/climbing"
+    last = pd.read_parquet(run / "metrics.parquet").groupby("seed")["eval/return"].last()
+    for seed in (3, 4):  # the final evaluation, made again from what was saved
+        assert trained.learner.evaluate(trained.of_seed(seed))["eval/return"] == last[seed]
+    with pytest.raises(ConfigError, match="seeds 3 to 4, not 5"):
+        trained.of_seed(5)
 
 
 def test_a_sweep_trains_every_combination_and_plot_compares_them(tmp_path, capsys):

@@ -55,11 +55,12 @@ def blocks(language: str) -> list[str]:
 def test_every_command_of_the_readme_runs(tmp_path, monkeypatch):
     """The commands as shown; only sizes that follow them are smaller."""
     small = ["num_envs=4", "num_steps=4", "total_timesteps=32", "num_eval_episodes=2", "num_evals=2"]
-    (tmp_path / "square.py").write_text(blocks("python")[1])
+    for name, code in zip(("square.py", "my_game.py"), blocks("python")[1:], strict=True):
+        (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hamljax")]
     lines += re.findall(r"`(hamljax train plugin[^`]*)`", (ROOT / "README.md").read_text())
-    assert len(lines) == 6
+    assert {line.split()[1] for line in lines} == {"train", "plot", "list", "bench"}
     for line in lines:
         words = line.split()[1:]
         extra = small if words[0] == "train" else ["--quick"] if words[0] == "bench" else []

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs import VecEnv, make
+from ..learning.batching import over_seeds
 from ..learning.train import make_learner
 from .configuration import config
 from .listing import print_table
@@ -91,8 +92,8 @@ def training_speed(algo: str, env: str, num_seeds: int = 1, updates: int = 2, ne
     """(Environment steps/s of all seeds together, seconds to compile)."""
     made = config(algo, env, network, total_timesteps=10_000_000, **settings)
     learner = make_learner(made)
-    state = jax.jit(jax.vmap(learner.init))(jax.random.split(jax.random.key(0), num_seeds))
-    block = jax.jit(jax.vmap(functools.partial(learner.run_updates, count=updates, capacity=updates)))
+    state = jax.jit(over_seeds(learner.init, num_seeds))(jax.random.split(jax.random.key(0), num_seeds))
+    block = jax.jit(over_seeds(functools.partial(learner.run_updates, count=updates, capacity=updates), num_seeds))
     began = time.perf_counter()
     block = block.lower(state).compile()
     compile_seconds = time.perf_counter() - began

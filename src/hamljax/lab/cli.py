@@ -27,11 +27,11 @@ examples
 
 
 def train(arguments: list[str]) -> None:
-    from . import cache
+    from . import machine
 
     multirun = "-m" in arguments or "--multirun" in arguments
     words = [a for a in arguments if a not in ("-m", "--multirun")]
-    cache.enable()
+    machine.prepare()
     from .configuration import expand, load_plugin, make_job
     from .run import train as run
 
@@ -91,11 +91,14 @@ def listing(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    from .bench import run
+    from . import machine
 
     unknown = [a for a in arguments if a != "--quick"]
     if unknown:
         raise ConfigError(f"bench takes no '{unknown[0]}'; only --quick")
+    machine.prepare()
+    from .bench import run
+
     run(quick="--quick" in arguments)
 
 

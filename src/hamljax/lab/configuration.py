@@ -194,10 +194,12 @@ def make_job(words: list[str]) -> Job:
     for override in overrides:
         if override.input_line.startswith("+algo.drift_params."):
             values["algo"].setdefault("drift_params", {})[override.key_or_group.split(".")[-1]] = override.value()
-    return _job(values)
+    return job_of(values)
 
 
-def _job(values: dict) -> Job:
+def job_of(values: dict) -> Job:
+    """Plain data, as composed or as read back from a run's config.yaml -> a checked job. Raises ConfigError."""
+    values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     values.pop("experiment", None)
     logger = values.pop("logger")
     lookup("logger", logger["kind"], dict.fromkeys(choices("logger")))

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from ..learning.batching import over_seeds
 from ..learning.train import evaluation_points, make_learner
+from . import checkpoints
 from .configuration import Job
 from .loggers import make_logger
 from .plots import draw_runs
@@ -46,12 +48,12 @@ def _train(job, learner, run, logger, reporter, per_update):
 
     # COMPILE
     began = time.perf_counter()
-    state = jax.jit(jax.vmap(learner.init))(jnp.stack([jax.random.key(int(seed)) for seed in seeds]))
-    block = jax.jit(
-        jax.vmap(functools.partial(learner.run_updates, capacity=int(capacity)), in_axes=(0, None)), donate_argnums=0
-    )
+    keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
+    state = jax.jit(over_seeds(learner.init, job.num_seeds))(keys)
+    updates = functools.partial(learner.run_updates, capacity=int(capacity))
+    block = jax.jit(over_seeds(updates, job.num_seeds, shared=1), donate_argnums=0)
     block = block.lower(state, jnp.int32(1)).compile()
-    evaluate = jax.jit(jax.vmap(learner.evaluate))
+    evaluate = jax.jit(over_seeds(learner.evaluate, job.num_seeds))
     compile_seconds = time.perf_counter() - began
     reporter.say(
         f"{config.algo.name} on {config.env.name}, {job.num_seeds} seed(s), compiled in {compile_seconds:.1f} s -> {run.path}"
@@ -75,6 +77,8 @@ def _train(job, learner, run, logger, reporter, per_update):
         rows = _rows(seeds, range(done + 1, end + 1), per_update, metrics, found, speed)
         run.append(rows)
         done = end
+        if found or done == config.num_updates:
+            checkpoints.save(run.path, done, state)
         shown = _shown(
             {k: np.nanmean(v) if np.isfinite(v).any() else np.nan for k, v in metrics.items()} | found, shown
         )

@@ -1,0 +1,23 @@
+"""How JAX uses this machine; to be decided before it touches a device."""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def prepare() -> None:
+    """Keep compiled programs between starts, and make every core a device, so that seeds are spread over them.
+
+    The user's JAX_COMPILATION_CACHE_DIR (empty: no cache) and JAX_NUM_CPU_DEVICES come first.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(home / "hamljax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        try:
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        except RuntimeError:  # a notebook or test has used JAX already: its devices stay as they are
+            pass
