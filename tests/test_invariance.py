@@ -11,6 +11,7 @@ import pytest
 import hamljax
 from hamljax.envs import make
 from hamljax.envs.protocol import Team
+from hamljax.learning.on_policy import see
 from hamljax.learning.train import make_learner
 
 EXTRA = 3
@@ -138,6 +139,35 @@ def test_a_dead_agents_data_change_no_update(algo):
     same, _ = jax.jit(learner.learn)(state, traj._replace(transitions=changed))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), after.agents.params, same.agents.params)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), after.critic.params, same.critic.params)
+
+
+@pytest.mark.parametrize("algo", ["happo", "mappo_s"])
+@pytest.mark.parametrize(
+    "env", [hamljax.configure("smax/2m_vs_1z", max_steps=9), hamljax.configure("game/tracking", horizon=7)]
+)
+def test_the_learner_sees_what_the_actors_saw(algo, env):
+    """With memory, in chunks, and normalised observations: all at once gives the log-probabilities of step by step.
+
+    So the first ratio is 1, memory is cleared where the whole episode ends and nowhere else, and statistics gathered in
+    a rollout are not used to learn from it.
+    """
+    sizes = {"gru_size": 8, "data_chunk_length": 4, "obs_norm": "always"}
+    learner = make_learner(config(algo, env, "gru", **sizes)).algorithm
+    state, _ = jax.jit(learner.update)(jax.jit(learner.init)(jax.random.key(0)))
+    assert not np.allclose(state.obs_norm.obs.mean, 0) and not np.allclose(state.actor_carry, 0)
+    after, traj = jax.jit(learner.collect)(state)
+    steps = traj.transitions
+    done = steps.terminated | steps.truncated
+    np.testing.assert_array_equal(steps.start[1:], done[:-1])
+    np.testing.assert_array_equal(after.start, done[-1])
+    assert 0 < done.sum() < done.size
+    seen = traj._replace(transitions=steps._replace(observation=see(state, steps.observation)))
+    batches = learner.policies.batches(seen, jnp.zeros(steps.observation.alive.shape))
+    again = jax.vmap(learner.policies.evaluate_actions)(state.agents.params, batches)
+    np.testing.assert_allclose(again.log_prob, batches.log_prob, atol=1e-4)
+    np.testing.assert_allclose(again.logits, batches.logits, atol=1e-4)
+    learnt, info = jax.jit(learner.learn)(after, traj)
+    assert not np.allclose(learnt.obs_norm.obs.mean, state.obs_norm.obs.mean)
 
 
 def test_unavailable_actions_are_never_taken():

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import rlax
 
+from hamljax.envs.protocol import Observation, Team
 from hamljax.learning.distributions import Categorical, Gaussian
-from hamljax.learning.normalisation import ValueNorm, normalise_advantages
+from hamljax.learning.normalisation import ObsNorm, ValueNorm, normalise_advantages
 from hamljax.learning.returns import calculate_gae, value_loss
 
 
@@ -56,6 +57,28 @@ def test_value_norm_by_hand():
     np.testing.assert_allclose(norm.statistics(), (mean, std), rtol=1e-6)
     np.testing.assert_allclose(norm.denormalise(norm.normalise(jnp.array(7.0))), 7.0, rtol=1e-6)
     assert ValueNorm.create(False).update(jnp.ones(3)).normalise(jnp.array(7.0)) == 7.0
+
+
+def test_obs_norm_is_the_mean_and_variance_of_all_that_living_agents_saw():
+    """Two batches against numpy on everything at once; agent 1 has one real entry, and is dead half of the time."""
+    team = Team(obs_sizes=(2, 1), action_sizes=(1, 1), world_state_size=3)
+    random = np.random.default_rng(0)
+    obs = random.normal(3.0, 2.0, (4, 5, 2, 2)) * [[1, 1], [1, 0]]
+    alive = random.random((4, 5, 2)) < [1.0, 0.5]
+    state = random.normal(-1.0, 0.5, (4, 5, 3))
+    norm = ObsNorm.create(team)
+    for part in (slice(0, 1), slice(1, 4)):
+        norm = norm.update(Observation(jnp.array(obs[part]), jnp.array(state[part]), None, jnp.array(alive[part])))
+    for agent in (0, 1):
+        seen = obs[:, :, agent][alive[:, :, agent]]
+        np.testing.assert_allclose(norm.obs.mean[agent], seen.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(norm.obs.variance[agent], seen.var(0), rtol=1e-5)
+    out = norm.normalise(Observation(jnp.array(obs), jnp.array(state), None, None))
+    flat = state.reshape(-1, 3)
+    np.testing.assert_allclose(out.world_state, ((state - flat.mean(0)) / flat.std(0)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(out.obs[..., 1, 1], 0)  # padding
+    far = norm.normalise(Observation(jnp.full((2, 2), 1e6), jnp.zeros(3), None, None))
+    np.testing.assert_array_equal(far.obs[0], 10.0)
 
 
 def test_advantages_are_normalised_over_alive_samples_only():

@@ -139,12 +139,9 @@ class VecEnv:
 
     def step(self, state: VecState, action) -> tuple[VecState, VecStep]:
         """Advance all environments; action (E, N) or (E, N, A), clipped to the bounds here."""
-        team = self.env.team
-        if not team.discrete:
-            action = jnp.clip(action, team.action_low, team.action_high)
         key, step_key = jax.random.split(state.key)
         keys = jax.random.split(step_key, self.num_envs)
-        states, step = jax.vmap(self.env.step)(keys, state.states, action)
+        states, step = jax.vmap(self.env.step)(keys, state.states, self.env.team.clip(action))
         done = step.terminated | step.truncated
         stats = EpisodeStats(state.stats.episode_return + step.reward, state.stats.episode_length + 1)
         metrics = {**step.metrics, **stats._asdict()}

@@ -51,6 +51,10 @@ class Team:
         """(N, A) bool: which actions, or action dimensions, exist."""
         return np.arange(self.action_size) < np.array(self.action_sizes)[:, None]
 
+    def clip(self, action) -> jax.Array:
+        """Continuous actions within their bounds; discrete ones as they are."""
+        return action if self.discrete else jnp.clip(action, self.action_low, self.action_high)
+
     def pad(self, observations) -> jax.Array:
         """A list of N vectors of the team's observation sizes -> (N, O), zero-padded."""
         return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])
@@ -87,10 +91,12 @@ class Environment:
     """Base class. A subclass sets ``team`` and ``max_episode_length`` and defines the two pure functions.
 
     The parameters of ``__init__`` (annotated, with defaults) are the environment's settings on the command line.
+    ``needs_obs_norm``: its observations have no common scale, so learners had better normalise them.
     """
 
     team: Team
     max_episode_length: int
+    needs_obs_norm: bool = False
 
     def reset(self, key: jax.Array) -> tuple[Any, Observation]:
         """Start an episode."""

@@ -123,6 +123,7 @@ class Config(_Replaceable):
     gamma: float = 0.99
     gae_lambda: float = 0.95
     truncation: str = "bootstrap"
+    obs_norm: str = "auto"
     num_evals: int = 11
     num_eval_episodes: int = 64
 
@@ -143,6 +144,7 @@ CHOICES = {
     "algo.critic_loss": ("huber", "squared"),
     "network.activation": ("relu", "tanh"),
     "truncation": ("bootstrap", "drop", "terminal"),
+    "obs_norm": ("auto", "always", "never"),
 }
 POSITIVE_INTEGERS = (
     "num_envs num_steps total_timesteps num_eval_episodes algo.update_epochs algo.num_minibatches algo.critic_epochs "

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from .on_policy import RunnerState
+from .on_policy import RunnerState, see
 from .policies import Policies
 
 
@@ -24,10 +24,10 @@ def make_evaluate(config, env):
 
         def step(loop, key):
             env_state, observation, start, carry, over, totals = loop
-            carry, action, *_ = policies.act(state.agents.params, carry, key, observation, start, greedy=True)
-            if not env.team.discrete:
-                action = jnp.clip(action, env.team.action_low, env.team.action_high)
-            env_state, out = jax.vmap(env.step)(jax.random.split(key, episodes), env_state, action)
+            carry, action, *_ = policies.act(
+                state.agents.params, carry, key, see(state, observation), start, greedy=True
+            )
+            env_state, out = jax.vmap(env.step)(jax.random.split(key, episodes), env_state, env.team.clip(action))
             values = {"return": totals["return"] + out.reward, "length": totals["length"] + 1, **out.metrics}
             totals = {name: jnp.where(over, totals[name], value) for name, value in values.items()}
             over = over | out.terminated | out.truncated

@@ -14,7 +14,7 @@ from ..haml.neighbourhoods import Agent
 from .batching import one_at_a_time_on_cpu
 from .config import Config
 from .critics import Critics
-from .normalisation import ValueNorm, normalise_advantages
+from .normalisation import ObsNorm, ValueNorm, normalise_advantages
 from .policies import Policies
 from .returns import calculate_gae
 from .trajectory import Trajectory, Transition, episode_metrics, to_chunks
@@ -26,6 +26,7 @@ class RunnerState(NamedTuple):
     agents: Agent  # stacked on the policy axis (P, ...)
     critic: Agent
     value_norm: ValueNorm
+    obs_norm: ObsNorm | None  # None: observations reach the networks as they are
     env_state: VecState
     observation: Observation  # (E, ...)
     start: jax.Array  # (E,) bool: the next step begins an episode
@@ -36,6 +37,11 @@ class RunnerState(NamedTuple):
     num_updates: jax.Array  # () int32
 
 
+def see(state: RunnerState, observation: Observation) -> Observation:
+    """``observation`` as the networks of ``state`` see it: normalised, if this run does so."""
+    return observation if state.obs_norm is None else state.obs_norm.normalise(observation)
+
+
 class OnPolicy:
     """The pure functions of one configuration: ``init``, ``collect``, ``learn`` and their composition ``update``."""
 
@@ -43,6 +49,7 @@ class OnPolicy:
         self.config, self.env, self.vec = config, env, VecEnv(env, config.num_envs)
         self.policies = Policies(config, env.team)
         self.critics = Critics(config, self.policies.layout)
+        self.normalises = config.obs_norm == "always" or (config.obs_norm == "auto" and env.needs_obs_norm)
 
     def init(self, key) -> RunnerState:
         """The state of a run that has not begun."""
@@ -54,6 +61,7 @@ class OnPolicy:
             agents,
             critic,
             ValueNorm.create(self.config.algo.value_norm),
+            ObsNorm.create(self.env.team) if self.normalises else None,
             env_state,
             observation,
             jnp.ones(self.config.num_envs, bool),
@@ -73,7 +81,7 @@ class OnPolicy:
             env_state, observation, start, actor_carry, key = carry
             key, act_key = jax.random.split(key)
             actor_carry, action, log_prob, logits = self.policies.act(
-                state.agents.params, actor_carry, act_key, observation, start
+                state.agents.params, actor_carry, act_key, see(state, observation), start
             )
             env_state, out = self.vec.step(env_state, action)
             transition = Transition(
@@ -85,7 +93,7 @@ class OnPolicy:
                 out.reward,
                 out.terminated,
                 out.truncated,
-                self.critics.inputs(out.final),
+                self.critics.inputs(see(state, out.final)),
                 out.metrics,
             )
             done = out.terminated | out.truncated
@@ -115,6 +123,8 @@ class OnPolicy:
 
     def _learn(self, state, traj):
         key, order_key, actor_key, critic_key = jax.random.split(state.key, 4)
+        seen = traj.transitions.observation
+        traj = traj._replace(transitions=traj.transitions._replace(observation=see(state, seen)))
 
         # ADVANTAGES
         critic_carry, values, batch = self.critics.values(state.critic.params, state.critic_carry, traj)
@@ -132,6 +142,7 @@ class OnPolicy:
             agents=agents,
             critic=critic,
             value_norm=value_norm,
+            obs_norm=state.obs_norm and state.obs_norm.update(seen),  # the rollout was seen through the old one
             critic_carry=critic_carry,
             key=key,
             num_updates=state.num_updates + 1,

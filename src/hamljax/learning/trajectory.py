@@ -14,7 +14,7 @@ from ..envs.protocol import Observation
 class Transition(NamedTuple):
     """One step of E environments; a trajectory stacks T of them on the leading axis."""
 
-    observation: Observation
+    observation: Observation  # as the environment gave it, not normalised
     start: jax.Array  # (E,) bool: the first step of an episode
     action: jax.Array  # (E, N) or (E, N, A)
     log_prob: jax.Array  # (E, N), of the sample, before any clipping of it
@@ -22,7 +22,7 @@ class Transition(NamedTuple):
     reward: jax.Array  # (E,)
     terminated: jax.Array  # (E,)
     truncated: jax.Array  # (E,)
-    final_input: jax.Array  # (E, K, S): the critic's view of the true next observation
+    final_input: jax.Array  # (E, K, S): the critic's view of the true next observation, normalised
     metrics: dict[str, jax.Array]  # (E,) each
 
 

@@ -107,6 +107,8 @@ class MultiAgentMujoco(Environment):
     episode with reward 0 and counts in the metric ``non_finite``.
     """
 
+    needs_obs_norm = True
+
     def __init__(
         self,
         robot: str,
