@@ -65,6 +65,7 @@ def test_vectorised_episodes_equal_episodes_played_alone(env):
                 started, returns[e], lengths[e] = started + 1, 0.0, 0
             jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), out.observation, going_on)
     assert sum(ends.values()) > 3
+    assert ends["terminated"] and ends["truncated"] or env.team.num_agents == 3  # tracking only ever runs out of time
 
 
 def test_vmapped_seeds_get_the_episodes_of_single_runs():
@@ -83,3 +84,40 @@ def test_consecutive_episodes_of_smax_differ():
     done = np.asarray(outs.terminated | outs.truncated)
     starts = np.concatenate([np.asarray(outs.observation.world_state)[:, e][done[:, e]] for e in range(2)])
     assert len(starts) >= 6 and len(np.unique(starts, axis=0)) == len(starts)
+
+
+def test_batches_of_batches_get_the_episodes_of_single_runs():
+    vec = VecEnv(make(configure("game/random", horizon=3, termination=0.3)), 4)
+    keys = jax.random.split(jax.random.key(0), (2, 2))
+    together = jax.jit(jax.vmap(jax.vmap(lambda key: rollout(vec, key, 24))))(keys)[1]
+    alone = jax.jit(lambda key: rollout(vec, key, 24))
+    for i, j in np.ndindex(2, 2):
+        jax.tree.map(
+            lambda x, y, i=i, j=j: np.testing.assert_allclose(x, y[i, j], atol=1e-6),
+            alone(keys[i, j])[1][1:],
+            together[1:],
+        )
+
+
+def test_smax_tells_wins_from_losses_from_time_limits():
+    """Hand-set survivors (two allies, one enemy) -> won, terminated, truncated. Nobody left is no win."""
+    env = make(configure("smax/2m_vs_1z", max_steps=5))
+    state, _ = env.reset(jax.random.key(0))
+    step, stop = jax.jit(env.step), jnp.full(2, 4)
+    for alive, wanted in {
+        (1, 1, 0): (1, 1, 0),
+        (1, 0, 0): (1, 1, 0),
+        (0, 0, 1): (0, 1, 0),
+        (0, 0, 0): (0, 1, 0),
+        (1, 1, 1): (0, 0, 0),
+    }.items():
+        units = state.state
+        health = jnp.where(jnp.array(alive, bool), units.unit_health, 0.0)
+        hurt = state.replace(state=units.replace(unit_health=health, unit_alive=health > 0))
+        out = step(jax.random.key(1), hurt, stop)[1]
+        assert (out.metrics["won"], out.terminated, out.truncated) == wanted, alive
+    for t in range(6):
+        state, out = step(jax.random.key(t), state, stop)
+        assert out.truncated == (t == 5) and not out.terminated
+        assert (out.observation.world_state >= 0).all() and (out.observation.world_state <= 1.5).all()
+    assert env.max_episode_length == 6

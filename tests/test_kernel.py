@@ -69,6 +69,20 @@ def test_drift_is_never_negative_and_flat_at_the_old_policy(name):
         np.testing.assert_allclose(jax.jacobian(cost)(0.0, gain), 0, atol=1e-6)
 
 
+def test_drifts_by_hand():
+    def cost(name, ratio, gain, divergences=None):
+        drift = bind_drift(DRIFTS[name], PARAMETERS | {"kl_coef": 0.5})
+        return drift(jnp.float32(ratio), jnp.float32(gain), divergences)
+
+    divergences = {"kl": 3.0, "reverse_kl": 7.0}
+    np.testing.assert_allclose(cost("spo", 1.5, -2.0), 2 * 0.25 / 0.4, rtol=1e-6)
+    np.testing.assert_allclose(cost("kl", 1.0, 1.0, divergences), 1.5, rtol=1e-6)
+    np.testing.assert_allclose(cost("reverse_kl", 1.0, 1.0, divergences), 3.5, rtol=1e-6)
+    np.testing.assert_allclose(cost("dpo", 3.0, 1.5), 3 - 2 * np.tanh(1.5), rtol=1e-5)
+    x = np.log(0.2) * -1.5
+    np.testing.assert_allclose(cost("dpo", 0.2, -1.5), x - 0.6 * np.tanh(x / 0.6), rtol=1e-5)
+
+
 def test_mirror_objective_by_hand_and_safe_for_dead_agents():
     log_prob = jnp.log(jnp.array([0.6, 0.2, 1.0]))
     old = jnp.log(jnp.array([0.5, 0.4, 1e-38]))
@@ -107,6 +121,39 @@ def test_kl_ball_improves_inside_the_ball_and_uses_most_of_it():
     assert 0.003 < distance <= 0.01
     np.testing.assert_allclose(info["step_kl"], distance, rtol=1e-4)
     assert objective(agent.params, ADVANTAGE[None]) > objective(OLD, ADVANTAGE[None])
+
+
+def test_kl_ball_shortens_a_step_that_would_leave_it():
+    """From lopsided policies the quadratic model promises too much: without the check some of these leave the ball."""
+    fractions = []
+    for seed in range(8):
+        old = 3 * jax.random.normal(jax.random.key(seed), (3,))
+        gain = jax.random.normal(jax.random.key(100 + seed), (3,))
+
+        def value(params, batch, gain=gain):
+            return jnp.sum(jax.nn.softmax(params) * gain)
+
+        def distance(params, batch, old=old):
+            return distrax.Categorical(old).kl_divergence(distrax.Categorical(params))
+
+        agent, info = kl_ball(0.3, 10, 1e-3, 10, 0.8, 0.0)(value, distance, Agent(old, ()), gain[None], None)
+        assert distance(agent.params, None) <= 0.3
+        fractions.append(float(info["step_fraction"]))
+    assert min(f for f in fractions if f > 0) < 1
+
+
+def test_kl_ball_takes_the_first_step_that_keeps_half_of_the_promise():
+    """A step s gains s - 4 s^2, more than s / 2 only below 1/8: of 0.2 * 0.8^k that is k = 3."""
+
+    def value(params, batch):
+        return jnp.sum(params) - 4 * jnp.sum(params**2)
+
+    def distance(params, batch):
+        return jnp.sum(params**2) / 2
+
+    start = Agent(jnp.zeros(1), ())
+    agent, _ = kl_ball(0.5 * 0.2**2, 5, 0.0, 10, 0.8, 0.5)(value, distance, start, jnp.zeros((1, 1)), None)
+    np.testing.assert_allclose(agent.params, 0.2 * 0.8**3, rtol=1e-4)
 
 
 def test_kl_ball_keeps_the_old_parameters_when_no_step_helps():
@@ -150,7 +197,7 @@ def test_proposition_1_shared_parameters_reach_a_fraction_of_the_optimum(num_age
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits)[None], joint[..., None], -1)[..., 0]
         return jnp.sum(jnp.exp(chosen.sum(1)) * payoff)
 
-    solve = everywhere(optax.adam(0.1), epochs=5, num_minibatches=1)
+    solve = everywhere(optax.adam(0.1), update_epochs=5, num_minibatches=1)
     optimiser = optax.adam(0.1)
     batch, key = jnp.zeros(1), jax.random.key(0)
 

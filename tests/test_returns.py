@@ -94,6 +94,7 @@ def test_categorical_equals_distrax_on_legal_actions_and_never_takes_another():
     np.testing.assert_allclose(Categorical.log_prob(logits, avail, jnp.array(2)), p.log_prob(1), rtol=1e-6)
     np.testing.assert_allclose(Categorical.entropy(logits, avail), p.entropy(), rtol=1e-6)
     np.testing.assert_allclose(Categorical.kl(logits, other, avail), p.kl_divergence(q), rtol=1e-5)
+    assert Categorical.mode(logits, avail) == 0  # the best legal one; action 1 is not
     samples = jax.vmap(lambda key: Categorical.sample(key, logits, avail))(jax.random.split(jax.random.key(0), 2000))
     assert set(np.unique(samples)) == {0, 2}
     for action in range(4):

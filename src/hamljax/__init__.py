@@ -10,6 +10,7 @@ _PUBLIC = {
     "Algorithm": "algorithms",
     "register_algorithm": "algorithms",
     "register_drift": "haml",
+    "register_neighbourhood": "haml",
     "register_environment": "envs",
     "Environment": "envs",
     "Observation": "envs",

@@ -46,7 +46,7 @@ def resolve(algo) -> Algorithm:
     lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
     drift = lookup("drift", row.drift, DRIFTS)
     for parameter in drift.required:
-        if parameter not in drift_parameters(algo):
+        if parameter not in hyper_parameters(algo):
             raise ConfigError(f"drift '{row.drift}' needs '{parameter}'; set algo.drift_params={{{parameter}: VALUE}}")
     for parameter in algo.drift_params:
         if parameter not in drift.parameters:
@@ -56,6 +56,6 @@ def resolve(algo) -> Algorithm:
     return row
 
 
-def drift_parameters(algo) -> dict:
-    """Everything that a drift may ask for by keyword: the fields of ``algo``, then its ``drift_params``."""
+def hyper_parameters(algo) -> dict:
+    """Everything that a drift or a neighbourhood may ask for by name: the fields of ``algo``, then its ``drift_params``."""
     return {f.name: getattr(algo, f.name) for f in dataclasses.fields(algo)} | dict(algo.drift_params)

@@ -110,7 +110,12 @@ class Smax(Environment):
         and its type bits do not, so they are left out.
         """
         units = world_state[: -2 * self.smax._env.num_agents].reshape(-1, UNIT_FEATURES)
-        scale = jnp.ones(UNIT_FEATURES).at[1].set(self.smax.map_width).at[2].set(self.smax.map_height)
+        scale = (
+            jnp.ones(UNIT_FEATURES)
+            .at[jnp.array([1, 2, 3])]
+            .set(jnp.array([self.smax.map_width, self.smax.map_height, self.smax.unit_type_weapon_cooldowns.max()]))
+        )
+        units = units.at[:, 3].max(0.0)  # an idle weapon's clock runs on below zero; it is ready all the same
         return (units / scale).reshape(-1)
 
 

@@ -2,7 +2,15 @@
 
 from .coordination import COORDINATIONS, Coordination, sequential, simultaneous
 from .drifts import DRIFTS, Drift, bind_drift, register_drift
-from .neighbourhoods import NEIGHBOURHOODS, Agent, everywhere, kl_ball
+from .neighbourhoods import (
+    NEIGHBOURHOODS,
+    Agent,
+    Neighbourhood,
+    bind_neighbourhood,
+    everywhere,
+    kl_ball,
+    register_neighbourhood,
+)
 from .objective import compound, mirror_objective
 
 __all__ = [
@@ -12,12 +20,15 @@ __all__ = [
     "Agent",
     "Coordination",
     "Drift",
+    "Neighbourhood",
     "bind_drift",
+    "bind_neighbourhood",
     "compound",
     "everywhere",
     "kl_ball",
     "mirror_objective",
     "register_drift",
+    "register_neighbourhood",
     "sequential",
     "simultaneous",
 ]

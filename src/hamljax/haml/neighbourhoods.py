@@ -5,12 +5,44 @@ A solver is ``solve(objective, kl, agent, batch, key) -> agent, info``. ``object
 sample axis of length B.
 """
 
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
+
+
+class Neighbourhood(NamedTuple):
+    """How to make a solver: ``make([optimiser,] hyper-parameters by name) -> solve``.
+
+    ``uses_optimiser``: it follows an optimiser's steps, on an objective with an entropy bonus; a natural gradient has
+    neither.
+    """
+
+    make: Callable
+    uses_optimiser: bool
+
+
+NEIGHBOURHOODS: dict[str, Neighbourhood] = {}
+
+
+def register_neighbourhood(name: str, uses_optimiser: bool = True):
+    """Decorator: make a factory of solvers known as ``algo.neighbourhood=name``."""
+
+    def register(make):
+        NEIGHBOURHOODS[name] = Neighbourhood(make, uses_optimiser)
+        return make
+
+    return register
+
+
+def bind_neighbourhood(neighbourhood: Neighbourhood, parameters: Mapping[str, Any], optimiser) -> Callable:
+    """The solver, with every hyper-parameter that the factory names filled in from ``parameters``."""
+    available = {**parameters, "optimiser": optimiser}
+    return neighbourhood.make(**{name: available[name] for name in inspect.signature(neighbourhood.make).parameters})
 
 
 class Agent(NamedTuple):
@@ -34,8 +66,9 @@ def minibatches(step, carry, batch, key, epochs: int, num_minibatches: int):
     return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), infos)
 
 
-def everywhere(optimiser: optax.GradientTransformation, epochs: int, num_minibatches: int):
-    """The whole policy space: ``epochs`` x ``num_minibatches`` ascent steps of an optax optimiser."""
+@register_neighbourhood("everywhere")
+def everywhere(optimiser: optax.GradientTransformation, update_epochs: int, num_minibatches: int):
+    """The whole policy space: ``update_epochs`` x ``num_minibatches`` ascent steps of an optax optimiser."""
 
     def solve(objective, kl, agent, batch, key):
         del kl
@@ -46,7 +79,7 @@ def everywhere(optimiser: optax.GradientTransformation, epochs: int, num_minibat
             info = {"objective": -value, "grad_norm": optax.tree.norm(gradient)}
             return Agent(optax.apply_updates(agent.params, updates), opt_state), info
 
-        agent, infos = minibatches(step, agent, batch, key, epochs, num_minibatches)
+        agent, infos = minibatches(step, agent, batch, key, update_epochs, num_minibatches)
         return agent, jax.tree.map(jnp.mean, infos)
 
     return solve
@@ -70,6 +103,7 @@ def conjugate_gradient(product, b, iterations: int):
     return x
 
 
+@register_neighbourhood("kl_ball", uses_optimiser=False)
 def kl_ball(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_coef, accept_ratio):
     """A mean-KL ball of radius ``max_kl``: one natural-gradient step with backtracking (HATRPO).
 
@@ -109,6 +143,3 @@ def kl_ball(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_c
         return Agent(params, agent.opt_state), info
 
     return solve
-
-
-NEIGHBOURHOODS = {"everywhere": everywhere, "kl_ball": kl_ball}

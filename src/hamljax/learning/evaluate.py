@@ -17,8 +17,7 @@ def make_evaluate(config, env):
     policies = Policies(config.replace(num_envs=episodes), env.team)
 
     def evaluate(state: RunnerState) -> dict[str, jax.Array]:
-        key = jax.random.fold_in(jax.random.fold_in(state.seed_key, 1), state.num_updates)
-        reset_key, step_key = jax.random.split(key)
+        reset_key, step_key = jax.random.split(jax.random.fold_in(state.eval_key, state.num_updates))
         env_state, observation = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
         carry = policies.initial_carry()
 
@@ -28,14 +27,14 @@ def make_evaluate(config, env):
                 state.agents.params, carry, key, see(state, observation), start, greedy=True
             )
             env_state, out = jax.vmap(env.step)(jax.random.split(key, episodes), env_state, env.team.clip(action))
-            values = {"return": totals["return"] + out.reward, "length": totals["length"] + 1, **out.metrics}
+            values = {**out.metrics, "return": totals["return"] + out.reward, "length": totals["length"] + 1}
             totals = {name: jnp.where(over, totals[name], value) for name, value in values.items()}
             over = over | out.terminated | out.truncated
             return (env_state, out.observation, jnp.zeros_like(start), carry, over, totals), None
 
         shapes = jax.eval_shape(lambda s, o: _first_metrics(policies, env, state, carry, s, o), env_state, observation)
         totals = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}
-        totals = {"return": jnp.zeros(episodes), "length": jnp.zeros(episodes, jnp.int32), **totals}
+        totals = {**totals, "return": jnp.zeros(episodes), "length": jnp.zeros(episodes, jnp.int32)}
         loop = (env_state, observation, jnp.ones(episodes, bool), carry, jnp.zeros(episodes, bool), totals)
         loop, _ = jax.lax.scan(step, loop, jax.random.split(step_key, env.max_episode_length))
         return {f"eval/{name}": jnp.mean(x) for name, x in loop[-1].items()}

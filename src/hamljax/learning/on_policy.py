@@ -33,7 +33,7 @@ class RunnerState(NamedTuple):
     actor_carry: jax.Array  # (P, B, H)
     critic_carry: jax.Array  # (E * K, H)
     key: jax.Array
-    seed_key: jax.Array  # never changes: evaluation derives its keys from it
+    eval_key: jax.Array  # never changes: evaluations derive their keys from it
     num_updates: jax.Array  # () int32
 
 
@@ -53,7 +53,7 @@ class OnPolicy:
 
     def init(self, key) -> RunnerState:
         """The state of a run that has not begun."""
-        env_key, policy_key, critic_key, run_key = jax.random.split(key, 4)
+        env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
         env_state, observation = self.vec.reset(env_key)
         agents, actor_carry = self.policies.init(policy_key, observation)
         critic, critic_carry = self.critics.init(critic_key, observation)
@@ -68,7 +68,7 @@ class OnPolicy:
             actor_carry,
             critic_carry,
             run_key,
-            key,
+            eval_key,
             jnp.zeros((), jnp.int32),
         )
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from .. import haml
-from ..algorithms import drift_parameters, resolve
+from ..algorithms import hyper_parameters, resolve
 from ..envs.protocol import Observation, Team
 from ..haml.neighbourhoods import Agent
 from ..haml.objective import masked_mean
@@ -42,30 +42,19 @@ class Policies:
     """Networks, distribution and update of the policies that ``config`` describes; pure functions of ``agents``."""
 
     def __init__(self, config: Config, team: Team):
-        row = resolve(config.algo)
+        algo, row = config.algo, resolve(config.algo)
         self.config = config
         self.coordination = haml.COORDINATIONS[row.coordination]
         self.layout = Layout(team, config.num_envs, self.coordination.one_policy)
-        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], drift_parameters(config.algo))
+        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], hyper_parameters(algo))
         self.drift_needs_old = haml.DRIFTS[row.drift].needs_old
         self.distribution = distribution(team.discrete)
         self.actor = Actor(config.network, team.action_size, team.discrete)
-        self.optimiser, self.solve = self._solver(row.neighbourhood)
-
-    def _solver(self, neighbourhood: str):
-        """The optimiser (none for a natural gradient) and the solver of the row's neighbourhood."""
-        algo = self.config.algo
-        if neighbourhood == "kl_ball":
-            return optax.identity(), haml.kl_ball(
-                algo.max_kl,
-                algo.cg_iters,
-                algo.cg_damping,
-                algo.backtrack_iters,
-                algo.backtrack_coef,
-                algo.accept_ratio,
-            )
-        optimiser = adam(self.config, algo.actor_lr, algo.update_epochs * algo.num_minibatches)
-        return optimiser, haml.everywhere(optimiser, algo.update_epochs, algo.num_minibatches)
+        neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
+        steps = algo.update_epochs * algo.num_minibatches
+        self.optimiser = adam(config, algo.actor_lr, steps) if neighbourhood.uses_optimiser else optax.identity()
+        self.solve = haml.bind_neighbourhood(neighbourhood, hyper_parameters(algo), self.optimiser)
+        self.ent_coef = algo.ent_coef if neighbourhood.uses_optimiser else 0.0
 
     def _inputs(self, obs, axis: int):
         """Observations (..., E, N, O) -> policy inputs (P, ..., B, O') and which of their entries are real (None: all)."""
@@ -174,7 +163,7 @@ class Policies:
             new = self.evaluate_actions(params, batch)
             old = divergences(new.logits, batch) if self.drift_needs_old else None
             gain = haml.mirror_objective(new.log_prob, batch.log_prob, batch.m_advantage, batch.alive, self.drift, old)
-            return gain + self.config.algo.ent_coef * masked_mean(new.entropy, batch.alive)
+            return gain + self.ent_coef * masked_mean(new.entropy, batch.alive)
 
         def kl(params, batch):
             new = self.evaluate_actions(params, batch)
