@@ -156,8 +156,15 @@ def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monke
     assert any((run / trace).iterdir())
 
 
-def test_bench_prints_and_stores_its_table(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "words, file, shows",
+    [
+        (["bench"], "bench.json", "HAPPO / environment only"),
+        (["bench", "mujoco"], "bench_mujoco.json", "reacher_2x1"),
+    ],
+)
+def test_bench_prints_and_stores_its_table(words, file, shows, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["bench", "--quick"]) == 0
-    assert "HAPPO / environment only" in capsys.readouterr().out
-    assert json.loads((tmp_path / "bench.json").read_text())["quick"] is True
+    assert main([*words, "--quick"]) == 0
+    assert shows in capsys.readouterr().out
+    assert json.loads((tmp_path / file).read_text())["quick"] is True

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hamljax
 from hamljax.envs import ENVIRONMENTS, configure, make
 from hamljax.envs.mujoco.partitions import hops
 from hamljax.errors import ConfigError
@@ -130,25 +131,47 @@ def test_a_wrong_partition_is_named(partition, complaint):
         make(configure("mujoco/halfcheetah_2x3", partition=partition))
 
 
-def test_steps_pay_and_end_as_the_robot_of_brax_does():
-    """Bang-bang actions on a hopper until it falls: rewards and terminations step by step, then a time limit."""
-    env = make(configure("mujoco/hopper_3x1", backend="spring", max_steps=30))
-    actions = jnp.sign(jax.random.normal(jax.random.key(0), (40, 3, 1)))
-    brax = env.brax.reset(jax.random.key(1))
-    state, _ = env.reset(jax.random.key(1))
+ONE_OF_EACH = "reacher_2x1 swimmer_2x1 swimmer_10x2 hopper_3x1 walker2d_2x3 halfcheetah_2x3 ant_4x2 humanoid_9_8".split()
 
-    def both(carry, action):
-        brax, state = carry
-        brax = env.brax.step(brax, action[:, 0])
-        state, step = env.step(jax.random.key(2), state, action)
-        return (brax, state), (brax.reward, brax.done, step)
 
-    (_, _), (reward, done, steps) = jax.lax.scan(both, (brax, state), actions)
-    np.testing.assert_allclose(steps.reward, reward, atol=1e-5)
-    np.testing.assert_array_equal(steps.terminated, done > 0)
-    assert steps.terminated.any() or steps.truncated.any()
-    np.testing.assert_array_equal(steps.truncated, (jnp.arange(40) >= 29) & ~steps.terminated)
-    np.testing.assert_array_equal(steps.metrics["non_finite"], 0)
+@pytest.mark.parametrize("task", ONE_OF_EACH)  # how the joints are shared out does not touch the physics
+def test_a_thousand_steps_pay_and_end_as_the_robot_of_brax_does(task):
+    """Random and bang-bang play on the default back end: finite or counted, and rewards and ends are Brax's own."""
+    env = make(f"mujoco/{task}")
+    shape = (env.team.num_agents, env.team.action_size)
+
+    def play(key, bang):
+        def step(state, key):
+            action = jax.random.uniform(key, shape, minval=-1.0)
+            state, out = env.step(key, state, jnp.where(bang, jnp.sign(action), action))
+            return state, (out, state.brax.reward, state.brax.done)
+
+        return jax.lax.scan(step, env.reset(key)[0], jax.random.split(key, 1000))[1]
+
+    keys = jax.random.split(jax.random.key(0))
+    out, reward, done = jax.jit(jax.vmap(play))(keys, jnp.array([False, True]))
+    counted = out.metrics["non_finite"] == 1
+    np.testing.assert_allclose(out.reward, jnp.where(counted, 0.0, reward), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(out.terminated, counted | (done > 0))
+    last = jnp.arange(1000) == env.max_episode_length - 1
+    np.testing.assert_array_equal(out.truncated[:, last], ~out.terminated[:, last])
+    assert not out.truncated[:, ~last & (jnp.arange(1000) < env.max_episode_length)].any()
+    assert jnp.isfinite(out.observation.obs).all() and jnp.isfinite(out.observation.world_state).all()
+    assert jnp.abs(out.reward).max() > 1e-3
+
+
+def test_one_agent_that_sees_and_drives_everything_is_a_single_agent_task():
+    """Its observation is the world state, and its sequential update is the simultaneous one: plain PPO."""
+    joints = tuple(make("mujoco/halfcheetah_2x3").joints.actuator)
+    env = configure("mujoco/halfcheetah_2x3", partition=(joints,), agent_obsk="all", backend="spring")
+    small = {"num_envs": 2, "num_steps": 4, "total_timesteps": 8, "num_evals": 0}
+    algorithms = [hamljax.make_learner(hamljax.config(a, env, **small)).algorithm for a in ("happo", "mappo_ns")]
+    state, traj = jax.jit(algorithms[0].collect)(jax.jit(algorithms[0].init)(jax.random.key(0)))
+    seen = traj.transitions.observation
+    np.testing.assert_array_equal(seen.obs[:, :, 0], seen.world_state)
+    assert seen.obs.shape[-1] == 17  # as the original's single agent
+    after = [jax.jit(algorithm.learn)(state, traj)[0].agents.params for algorithm in algorithms]
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *after)
 
 
 def test_a_state_that_is_not_finite_ends_the_episode_with_no_reward():

@@ -8,6 +8,8 @@ import pytest
 import hamljax
 from hamljax.algorithms import ALGORITHMS
 from hamljax.envs import configure
+from hamljax.learning import on_policy
+from hamljax.learning.normalisation import normalise_advantages
 
 
 def small(algo="happo", env="game/climbing", network="mlp", **overrides):
@@ -57,29 +59,30 @@ def test_one_agent_sequential_is_simultaneous():
     equal(ends[0]["runner_state"].agents, ends[1]["runner_state"].agents, atol=1e-6)
 
 
-def test_order_matters_for_the_sequential_sweep_only_through_m():
-    first = jax.jit(hamljax.make_train(small("happo", actor_lr=1e-2)))(jax.random.key(0))["runner_state"].agents.params
-    other = jax.jit(hamljax.make_train(small("mappo_ns", actor_lr=1e-2)))(jax.random.key(0))[
-        "runner_state"
-    ].agents.params
-    assert not np.allclose(jax.tree.leaves(first)[1], jax.tree.leaves(other)[1])
-
-
-@pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("network", ["mlp", "gru"])
-def test_every_row_learns_to_coordinate(algo, network):
-    """Random play wins the two-agent Proposition 1 game half the time; a learner, always.
-
-    Shared parameters see the agent's id, so they can win too. With the sign of the advantage flipped the return is 0.
-    """
+def coordination_run(algo, network):
+    """The two-agent Proposition 1 game, which random play wins half of the time; shared parameters see the agent's id."""
     rate = {} if "trpo" in algo else {"actor_lr": 5e-3}
     config = small(
         algo, configure("game/prop1", num_agents=2), network, total_timesteps=64 * 60, num_envs=64, num_steps=1,
         num_eval_episodes=16, ent_coef=0.0, max_kl=0.05, update_epochs=5, **rate,
     )  # fmt: skip
-    metrics = jax.jit(jax.vmap(hamljax.make_train(config)))(jax.random.split(jax.random.key(1), 2))["metrics"]
-    assert (metrics["eval/return"][:, -1] > 0.9).all()
-    assert (metrics["train/episode_return"][:, -5:].mean(axis=1) > 0.8).all()
+    return jax.jit(jax.vmap(hamljax.make_train(config)))(jax.random.split(jax.random.key(1), 2))["metrics"]
+
+
+def learnt(metrics):
+    return (metrics["eval/return"][:, -1] > 0.9) & (metrics["train/episode_return"][:, -5:].mean(axis=1) > 0.8)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("network", ["mlp", "gru"])
+def test_every_row_learns_to_coordinate(algo, network):
+    assert learnt(coordination_run(algo, network)).all()
+
+
+@pytest.mark.parametrize("algo", ["happo", "mappo_s", "hatrpo"])
+def test_no_row_passes_with_the_advantage_turned_round(algo, monkeypatch):
+    monkeypatch.setattr(on_policy, "normalise_advantages", lambda *x: -normalise_advantages(*x))
+    assert not learnt(coordination_run(algo, "mlp")).any()
 
 
 def test_proposition_2_simultaneous_falls_where_sequential_does_not():

@@ -28,9 +28,8 @@ def best_time(function, *arguments, repeats: int = 3) -> float:
     return min(times)
 
 
-def environment_speed(name: str, num_envs: int, num_steps: int) -> tuple[float, float]:
-    """Random legal play: (steps/s, share of the time that goes into fresh episodes if every step made one)."""
-    env = make(name)
+def random_play(env, num_envs: int, num_steps: int):
+    """``rollout(carry, key) -> carry, step metrics summed over finished episodes`` of random legal play, and a first carry."""
     vec = VecEnv(env, num_envs)
 
     def step(carry, key):
@@ -40,10 +39,25 @@ def environment_speed(name: str, num_envs: int, num_steps: int) -> tuple[float, 
         else:
             action = jax.random.uniform(key, observation.avail_actions.shape, minval=-1.0)
         state, out = vec.step(state, action)
-        return (state, out.observation), jnp.sum(out.reward)
+        done = out.terminated | out.truncated
+        sums = {"reward": jnp.sum(out.reward), **{name: jnp.sum(x * done) for name, x in out.metrics.items()}}
+        return (state, out.observation), sums
 
     def rollout(carry, key):
-        return jax.lax.scan(step, carry, jax.random.split(key, num_steps))
+        carry, sums = jax.lax.scan(step, carry, jax.random.split(key, num_steps))
+        return carry, {name: jnp.sum(x) for name, x in sums.items()}
+
+    return rollout, jax.jit(vec.reset)(jax.random.key(0))
+
+
+def environment_speed(env, num_envs: int, num_steps: int) -> float:
+    """Steps/s of random play."""
+    rollout, carry = random_play(env, num_envs, num_steps)
+    return num_envs * num_steps / best_time(jax.jit(rollout), carry, jax.random.key(1))
+
+
+def reset_cost(env, num_envs: int, num_steps: int) -> float:
+    """Seconds that ``num_steps`` resets of all environments take: what a rollout would pay if every step made one."""
 
     def resets(key):
         def reset(total, key):
@@ -53,10 +67,7 @@ def environment_speed(name: str, num_envs: int, num_steps: int) -> tuple[float, 
 
         return jax.lax.scan(reset, 0.0, jax.random.split(key, num_steps))
 
-    carry = jax.jit(vec.reset)(jax.random.key(0))
-    stepping = best_time(jax.jit(rollout), carry, jax.random.key(1))
-    resetting = best_time(jax.jit(resets), jax.random.key(2))
-    return num_envs * num_steps / stepping, resetting / stepping
+    return best_time(jax.jit(resets), jax.random.key(2))
 
 
 def product_speed(rows: int, width: int) -> float:
@@ -101,6 +112,17 @@ def training_speed(algo: str, env: str, num_seeds: int = 1, updates: int = 2, ne
     return steps / best_time(block, state), compile_seconds
 
 
+def machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}"
+
+
+def finish(title: str, columns, rows, found: dict, file: str) -> None:
+    """Print the table and write what it shows to ``file``."""
+    print_table(columns, rows, title)
+    Path(file).write_text(json.dumps({"machine": machine(), **found}, indent=2))
+    print(f"written: {file}")
+
+
 def run(quick: bool = False) -> None:
     """Measure, print and write ``bench.json``. ``quick`` shrinks every size: it tests the benchmark, not the machine."""
     sizes = {"num_envs": 8, "num_steps": 8} if quick else {"num_envs": 64, "num_steps": 128}
@@ -118,11 +140,11 @@ def run(quick: bool = False) -> None:
         found[name] = value
         rows.append((name, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}", target))
 
-    alone, reset = environment_speed(env, **sizes)
+    alone = environment_speed(make(env), **sizes)
     report(f"{env} environment only, steps/s", alone)
-    report("  a full reset / a step, in time", reset)
-    _, reset = environment_speed(various, **sizes)
-    report(f"  a full reset / a step, in time, {various}", reset)
+    for name in (env, various):
+        stepping = sizes["num_envs"] * sizes["num_steps"] / environment_speed(make(name), **sizes)
+        report(f"  a full reset / a step, in time, {name}", reset_cost(make(name), **sizes) / stepping)
     happo, happo_compile = training_speed("happo", env, **sizes)
     report("HAPPO (5 epochs, 1 minibatch), steps/s", happo)
     report("HAPPO / environment only", happo / alone, ">= 0.31")
@@ -145,7 +167,6 @@ def run(quick: bool = False) -> None:
     report("MAPPO-S, GRU 128, 4 epochs x 4 minibatches, steps/s", recurrent, ">= 3,590")
     report("  its compile, s", recurrent_compile)
 
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}, jax {jax.__version__}"
-    print_table(("measured", "value", "floor"), rows, f"hamljax bench on {machine}")
-    Path("bench.json").write_text(json.dumps({"machine": machine, "quick": quick, **found}, indent=2))
-    print("written: bench.json")
+    finish(
+        f"hamljax bench on {machine()}", ("measured", "value", "floor"), rows, {"quick": quick, **found}, "bench.json"
+    )

@@ -12,7 +12,7 @@ commands
   train [-m] key=value...   train; -m trains every combination of comma-separated values
   list                      algorithms, drifts, environments, networks, presets
   plot RUN... [--out FILE]  curves with a band over seeds, of runs or of a folder of runs
-  bench [--quick]           measure the speed of this machine
+  bench [mujoco] [--quick]  measure the speed of this machine, or of the robots on it
 
 settings of train (all of them: conf/config.yaml and hamljax list)
   algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
@@ -93,13 +93,13 @@ def listing(arguments: list[str]) -> None:
 def bench(arguments: list[str]) -> None:
     from . import machine
 
-    unknown = [a for a in arguments if a != "--quick"]
+    unknown = [a for a in arguments if a not in ("--quick", "mujoco")]
     if unknown:
-        raise ConfigError(f"bench takes no '{unknown[0]}'; only --quick")
+        raise ConfigError(f"bench takes no '{unknown[0]}'; only mujoco and --quick")
     machine.prepare()
-    from .bench import run
+    from . import bench, bench_robots
 
-    run(quick="--quick" in arguments)
+    (bench_robots if "mujoco" in arguments else bench).run(quick="--quick" in arguments)
 
 
 COMMANDS = {"train": train, "list": listing, "plot": plot, "bench": bench}

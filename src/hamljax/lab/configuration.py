@@ -116,9 +116,8 @@ def _settings(env_name: str) -> set[str]:
     return keys
 
 
-def _check_keys(overrides) -> None:
-    """Name a mistaken group choice or key, and the nearest valid one, before Hydra sees it."""
-    env_name = "smax/3m"
+def _check_groups(overrides) -> None:
+    """Name a mistaken group choice, and the nearest valid one, before Hydra sees it."""
     for override in overrides:
         key = override.key_or_group
         if override.is_sweep_override():
@@ -131,7 +130,10 @@ def _check_keys(overrides) -> None:
                 str(override.value()),
                 dict.fromkeys(choices(key)),
             )
-            env_name = str(override.value()) if key == "env" else env_name
+
+
+def _check_keys(overrides, env_name: str) -> None:
+    """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
     for override in overrides:
         key = override.key_or_group
         if key not in GROUPS and not key.startswith("algo.drift_params") and key not in (known := _settings(env_name)):
@@ -174,22 +176,27 @@ def _kinds(kind) -> dict[str, Any]:
     return {f.name: f.type for f in dataclasses.fields(kind)}
 
 
+def _compose(overrides):
+    """Hydra's composition of conf/ under ``overrides``, or a ConfigError with its complaint on one line."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("config", [o.input_line for o in overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from None
+
+
 def make_job(words: list[str]) -> Job:
     """Overrides, as typed -> a checked job. Raises ConfigError."""
     overrides = parse(words)
     for override in overrides:
         if override.key_or_group == "plugin" and override.value():
             load_plugin(str(override.value()))
-    _check_keys(overrides)
+    _check_groups(overrides)
     _register_groups()
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = compose(
-                "config", [o.input_line for o in overrides if not o.input_line.startswith("+algo.drift")]
-            )
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from None
+    groups = _compose([o for o in overrides if o.key_or_group in GROUPS])
+    _check_keys(overrides, groups.env.name)
+    composed = _compose([o for o in overrides if not o.input_line.startswith("+algo.drift")])
     values = OmegaConf.to_container(composed, resolve=True)
     for override in overrides:
         if override.input_line.startswith("+algo.drift_params."):

@@ -1,0 +1,35 @@
+"""The shipped presets: all of them compose, and hold the numbers of their sources."""
+
+import pytest
+
+from hamljax.lab.configuration import choices, make_job
+
+
+@pytest.mark.parametrize("preset", choices("experiment"))
+def test_every_preset_composes_and_can_be_overridden(preset):
+    config = make_job([f"experiment={preset}", "num_envs=32", "algo=hatrpo", "total_timesteps=1e6"]).config
+    assert config.num_envs == 32 and config.algo.name == "hatrpo" and config.num_updates > 0
+
+
+@pytest.mark.parametrize(
+    "preset, algo, wanted",
+    [
+        ("smac_paper", "haa2c", {"actor_lr": 5e-4, "critic_lr": 5e-4, "update_epochs": 5, "max_grad_norm": 10.0}),
+        ("smac_paper", "maa2c_s", {"update_epochs": 1}),
+        ("mamujoco/paper_ant", "haa2c", {"actor_lr": 2e-4, "critic_lr": 1e-3, "update_epochs": 5}),
+        ("mamujoco/paper_walker2d", "maa2c_ns", {"actor_lr": 1e-4, "update_epochs": 1}),
+        ("mamujoco/walker2d_2x3_ppo", "mappo_s", {"actor_lr": 1e-3, "num_minibatches": 2, "clip_eps": 0.05, "anneal_lr": True}),
+        ("mamujoco/halfcheetah_2x3_ppo", "happo", {"update_epochs": 15, "ent_coef": 0.01}),
+        ("mamujoco/hopper_3x1_trpo", "hatrpo", {"max_kl": 0.001}),
+        ("mamujoco/ant_4x2_a2c", "haa2c", {"update_epochs": 5, "value_clip": 0.1, "ent_coef": 0.0}),
+    ],
+)  # fmt: skip
+def test_presets_hold_the_numbers_of_their_sources(preset, algo, wanted):
+    settings = make_job([f"experiment={preset}", f"algo={algo}"]).config.algo
+    assert {name: getattr(settings, name) for name in wanted} == wanted
+
+
+def test_a_preset_chooses_its_task_and_the_command_line_may_choose_another():
+    assert make_job(["experiment=mamujoco/ant_4x2_ppo"]).config.env.name == "mujoco/ant_4x2"
+    other = make_job(["experiment=mamujoco/ant_4x2_ppo", "env=mujoco/ant_8x1", "env.backend=spring"]).config
+    assert (other.env.name, other.env.backend, other.num_envs) == ("mujoco/ant_8x1", "spring", 20)
