@@ -1,0 +1,91 @@
+"""docs/mamujoco.md says what the code does: its table of tasks, its tables of agents, its commands, its Python."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hamljax.envs import ENVIRONMENTS, configure, make
+from hamljax.envs.mujoco.partitions import SKELETONS, hops, swimmer_skeleton
+from hamljax.lab.configuration import expand, make_job
+
+PAGE = (Path(__file__).parents[1] / "docs/mamujoco.md").read_text()
+TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mujoco/"))
+COMMANDS = re.findall(r"^hamljax train .*$", PAGE, re.M)
+
+
+def rows(text):
+    """Cells of every line of a table whose first cell is no heading or rule."""
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def sizes(cell):
+    """``2×9, 8`` -> (9, 9, 8)"""
+    out = ()
+    for part in cell.split(","):
+        count, _, size = part.strip().rpartition("×")
+        out += (int(size),) * int(count or 1)
+    return out
+
+
+def task_table():
+    text = PAGE.split("<!-- TASKS -->")[1].split("<!-- END TASKS -->")[0]
+    return {row[0].strip("`"): row[1:] for row in rows(text)[2:]}
+
+
+def test_every_task_is_in_the_table():
+    assert sorted(task_table()) == TASKS
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_table_holds_the_sizes_of_the_code(task):
+    agents, joints, *seen, state, steps = task_table()[task]
+    for depth, cell in zip(("0", "1", "2", "all"), seen, strict=True):
+        env = make(configure(task, agent_obsk=depth))
+        assert env.team.obs_sizes == sizes(cell)
+        assert env.team.world_state_size == int(state)
+    assert env.team.num_agents == int(agents)
+    assert env.team.action_sizes == sizes(joints)
+    assert env.max_episode_length == int(steps)
+
+
+def agent_tables():
+    """``{task: rows}`` of the tables that follow a line starting with a task's name."""
+    found = re.findall(r"^`(\w+)`[^\n|]*\n\n((?:\|[^\n]*\n)+)", PAGE, re.M)
+    return {task: rows(table)[2:] for task, table in found}
+
+
+def test_every_partition_has_a_table_of_agents():
+    chains = {"swimmer_10x2", "swimmer_5x4"}  # described in a sentence
+    assert set(agent_tables()) | chains == {task.removeprefix("mujoco/") for task in TASKS}
+
+
+@pytest.mark.parametrize("task", sorted(agent_tables()))
+def test_the_tables_of_agents_say_who_drives_and_sees_what(task):
+    robot = task.split("_")[0]
+    skeleton = swimmer_skeleton(2, 2) if robot == "swimmer" else SKELETONS[robot]
+    partition = skeleton.partitions[task.removeprefix(f"{robot}_")]
+    wanted = [[str(i), ", ".join(own), ", ".join(hops(own, skeleton.edges, 1)[1])] for i, own in enumerate(partition)]
+    assert agent_tables()[task] == wanted
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes(command):
+    _, _, *words = shlex.split(command)
+    several = "-m" in words
+    jobs = expand([word for word in words if word != "-m"])
+    assert several == (len(jobs) > 1)
+    for job in jobs:
+        make(make_job(job).config.env)
+
+
+def test_the_commands_are_found():
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", PAGE, re.S))
+def test_the_python_runs(code, capsys):
+    exec(code, {})
+    assert "bthigh" in capsys.readouterr().out
