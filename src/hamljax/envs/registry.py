@@ -49,7 +49,12 @@ def configure(name: str, **parameters) -> Any:
     for parameter in parameters:
         if parameter not in known:
             raise ConfigError(f"environment '{name}' has no setting '{parameter}'{nearest(parameter, known)}")
-    return kind(**parameters)
+    return kind(**{parameter: _frozen(value) for parameter, value in parameters.items()})
+
+
+def _frozen(value):
+    """Lists as tuples, however deep, so that settings can be hashed."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def make(env: Any) -> Environment:

@@ -1,10 +1,26 @@
 """Multi-Agent MuJoCo on Brax: the robot's joints are shared out among agents."""
 
+from ...errors import ConfigError
 from ..registry import register_environment
 from .environment import MultiAgentMujoco
 from .partitions import SKELETONS
 
 SWIMMERS = {"swimmer_2x1": (2, "2x1"), "swimmer_10x2": (20, "10x2"), "swimmer_5x4": (20, "5x4")}
+
+
+def long_swimmer(
+    num_agents: int = 10,
+    joints_per_agent: int = 2,
+    agent_obsk: str = "1",
+    neighbour_velocities: bool = False,
+    max_steps: int = 0,
+) -> MultiAgentMujoco:
+    """swimmer of any length: num_agents with joints_per_agent joints each"""
+    if num_agents < 1 or joints_per_agent < 1:
+        raise ConfigError("env.num_agents and env.joints_per_agent must be at least 1")
+    robot, task = f"swimmer{num_agents * joints_per_agent}", f"{num_agents}x{joints_per_agent}"
+    settings = {"agent_obsk": agent_obsk, "neighbour_velocities": neighbour_velocities, "max_steps": max_steps}
+    return MultiAgentMujoco(robot, task, **settings)
 
 
 for _robot, _skeleton in SKELETONS.items():
@@ -24,3 +40,4 @@ for _name, (_joints, _task) in SWIMMERS.items():
         robot=f"swimmer{_joints}",
         task=_task,
     )
+register_environment("mujoco/swimmer_nxm", long_swimmer)

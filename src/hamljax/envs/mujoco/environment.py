@@ -1,5 +1,6 @@
 """A Brax robot shared out among agents, on the environment protocol."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ BACKENDS = ("generalized", "spring", "positional", "mjx")
 EPISODE_LENGTH = {"reacher": 50}  # 1000 for the others
 VELOCITY_CLIP = {"hopper": 10.0}
 ANGLES_AS_SIN_COS = ("reacher",)
+MJX_ONLY = {"swimmer": "swimmers need a fluid", "coupled": "the two cheetahs need a tendon"}
 
 
 class RobotState(NamedTuple):
@@ -89,12 +91,16 @@ def observation_map(own, skeleton: Skeleton, joints: Joints, features: Features,
 
 @functools.cache
 def _brax(robot: str, backend: str):
-    """Brax's environment of that name, or our own swimmer; built once."""
+    """Brax's environment of that name, or one of our own; built once."""
     with silence():
         if robot.startswith("swimmer"):
             from .swimmer import Swimmer
 
-            return Swimmer(int(robot.removeprefix("swimmer")), backend)
+            return Swimmer(int(robot.removeprefix("swimmer")))
+        if robot == "coupled_halfcheetah":
+            from .cheetahs import CoupledCheetahs
+
+            return CoupledCheetahs()
         from brax import envs
 
         return envs.get_environment(robot, backend=backend)
@@ -119,24 +125,25 @@ class MultiAgentMujoco(Environment):
         backend: str = "",
         max_steps: int = 0,
     ):
-        swimmer = robot.startswith("swimmer")
-        backend = backend or ("mjx" if swimmer else "generalized")
+        needs_mjx = next((why for start, why in MJX_ONLY.items() if robot.startswith(start)), None)
+        backend = backend or ("mjx" if needs_mjx else "generalized")
         if backend not in BACKENDS:
             raise ConfigError(f"unknown env.backend '{backend}'{nearest(backend, BACKENDS)}")
-        if swimmer and backend != "mjx":
-            raise ConfigError(f"env.backend={backend}: swimmers need a fluid, which only mjx has here")
+        if needs_mjx and backend != "mjx":
+            raise ConfigError(f"env.backend={backend}: {needs_mjx}, which only mjx has here")
         if max_steps < 0:
             raise ConfigError(f"env.max_steps must be at least 1 (or 0 for the task's own), not {max_steps}")
         self.max_episode_length = max_steps or EPISODE_LENGTH.get(robot, 1000)
         self.brax = _brax(robot, backend)
         self.joints = Joints.of(self.brax.sys.mj_model)
-        if swimmer:
+        if robot.startswith("swimmer"):
             skeleton = swimmer_skeleton(len(self.joints.actuator), int(task.split("x")[0]))
         else:
             skeleton = SKELETONS[robot]
         self.partition: Partition = partition or skeleton.partitions[task]
         check_partition(self.partition, tuple(self.joints.actuator))
 
+        agent_obsk = str(agent_obsk)  # a number, from Python
         depth = self._depth(agent_obsk)
         self.features = Features(robot, self.brax.sys.q_size(), self.brax.sys.qd_size())
         see = functools.partial(
@@ -148,7 +155,9 @@ class MultiAgentMujoco(Environment):
             velocities=neighbour_velocities or agent_obsk == "all",
         )
         self.maps = [see(own) for own in self.partition]
-        self._state_map = np.array(see(tuple(self.joints.actuator)))
+        # The critic judges speed, so it sees every rate, also those of the swimmer's root that no agent does.
+        whole = dataclasses.replace(skeleton, hidden_qd=())
+        self._state_map = np.array(see(tuple(self.joints.actuator), skeleton=whole))
         self.team = Team(
             obs_sizes=tuple(map(len, self.maps)),
             action_sizes=tuple(map(len, self.partition)),
@@ -162,7 +171,7 @@ class MultiAgentMujoco(Environment):
     def _depth(self, agent_obsk: str) -> int:
         if agent_obsk == "all":
             return len(self.joints.actuator)
-        if not agent_obsk.isdigit():
+        if not agent_obsk.isdecimal():
             raise ConfigError(f"env.agent_obsk must be a number of hops (0, 1, 2, ...) or all, not '{agent_obsk}'")
         return int(agent_obsk)
 

@@ -34,6 +34,7 @@ def _chain(*joints: str) -> tuple[tuple[str, ...], ...]:
 
 
 _CHEETAH = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+_CHAIN = ("bfoot", "bshin", "bthigh", "fthigh", "fshin", "ffoot")
 _RIGHT = ("foot_joint", "leg_joint", "thigh_joint")
 _LEFT = ("foot_left_joint", "leg_left_joint", "thigh_left_joint")
 _LEGS = tuple((f"hip_{i}", f"ankle_{i}") for i in (1, 2, 3, 4))
@@ -58,13 +59,18 @@ SKELETONS = {
         hidden_q=(0,),
     ),
     "halfcheetah": Skeleton(
-        (*_chain("bfoot", "bshin", "bthigh", "fthigh", "fshin", "ffoot"),),
+        _chain(*_CHAIN),
         {
             "2x3": (_CHEETAH[:3], _CHEETAH[3:]),
             "3x2": (("bfoot", "bshin"), ("bthigh", "ffoot"), ("fshin", "fthigh")),
             "6x1": _each(*_CHEETAH),
         },
         hidden_q=(0,),
+    ),
+    "coupled_halfcheetah": Skeleton(
+        tuple(edge for number in "01" for edge in _chain(*(joint + number for joint in _CHAIN))),
+        {"1p1": tuple(tuple(joint + number for joint in _CHEETAH) for number in "01")},
+        hidden_q=(0, 9),
     ),
     "ant": Skeleton(
         (*((ankle, hip) for hip, ankle in _LEGS), tuple(hip for hip, _ in _LEGS)),

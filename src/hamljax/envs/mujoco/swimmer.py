@@ -43,8 +43,8 @@ def model(num_joints: int) -> str:
 class Swimmer(PipelineEnv):
     """Reward: forward speed minus ``1e-4`` times the squared action, as in Gymnasium; it never terminates."""
 
-    def __init__(self, num_joints: int = 2, backend: str = "mjx"):
-        super().__init__(mjcf.loads(model(num_joints)), backend=backend, n_frames=4)
+    def __init__(self, num_joints: int = 2):
+        super().__init__(mjcf.loads(model(num_joints)), backend="mjx", n_frames=4)
 
     def reset(self, rng) -> State:
         q_key, qd_key = jax.random.split(rng)

@@ -1,0 +1,70 @@
+"""Two half-cheetahs tied together by an elastic tendon, on MJX: Brax's other back ends load a tendon but do not simulate it."""
+
+import copy
+from importlib import resources
+from xml.etree import ElementTree
+
+import jax
+import jax.numpy as jnp
+from brax.envs.base import PipelineEnv, State
+from brax.io import mjcf
+
+SIZE = 9  # entries of q (and of qd) per cheetah
+_TENDON = """
+<tendon>
+  <spatial limited="true" name="tendon" range="1.5 3.5" stiffness="0.1" width="0.05">
+    <site site="tie0"/><site site="tie1"/>
+  </spatial>
+</tendon>"""
+
+
+def model() -> str:
+    """MJCF: Brax's half-cheetah twice, side by side, every name with the number of its cheetah, and the tendon."""
+    root = ElementTree.fromstring(resources.files("brax").joinpath("envs/assets/half_cheetah.xml").read_text())
+    root.find("compiler").attrib.pop("settotalmass", None)  # it would share one cheetah's mass among two
+    for settings in root.findall("custom"):  # of the back ends that are not used
+        root.remove(settings)
+    world, motors = root.find("worldbody"), root.find("actuator")
+    body, single = world.find("body"), list(motors)
+    world.remove(body)
+    for motor in single:
+        motors.remove(motor)
+    for number in (0, 1):
+        cheetah = _renamed(body, number)
+        x, _, z = cheetah.get("pos").split()
+        cheetah.set("pos", f"{x} {2 * number - 1} {z}")
+        cheetah.insert(0, ElementTree.Element("site", name=f"tie{number}", size="0.1"))
+        world.append(cheetah)
+        motors.extend(_renamed(motor, number) for motor in single)
+    root.append(ElementTree.fromstring(_TENDON))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _renamed(element, number: int):
+    element = copy.deepcopy(element)
+    for part in element.iter():
+        for attribute in ("name", "joint"):
+            if part.get(attribute):
+                part.set(attribute, f"{part.get(attribute)}{number}")
+    return element
+
+
+class CoupledCheetahs(PipelineEnv):
+    """Reward: mean forward speed of the two minus 0.05 times the squared action; it never terminates."""
+
+    def __init__(self):
+        super().__init__(mjcf.loads(model()), backend="mjx", n_frames=5)
+
+    def reset(self, rng) -> State:
+        q_key, qd_key = jax.random.split(rng)
+        q = self.sys.init_q + jax.random.uniform(q_key, (self.sys.q_size(),), minval=-0.1, maxval=0.1)
+        qd = 0.1 * jax.random.normal(qd_key, (self.sys.qd_size(),))
+        zero = jnp.zeros(())
+        return State(self.pipeline_init(q, qd), jnp.zeros(0), zero, zero, {})
+
+    def step(self, state: State, action) -> State:
+        before = state.pipeline_state
+        after = self.pipeline_step(before, action)
+        speed = (after.q[::SIZE] - before.q[::SIZE]) / self.dt
+        reward = jnp.mean(speed) - 0.05 * jnp.sum(action**2)
+        return state.replace(pipeline_state=after, reward=reward)
