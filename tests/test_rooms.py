@@ -60,7 +60,7 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hamljax")]
     lines += re.findall(r"`(hamljax train plugin[^`]*)`", (ROOT / "README.md").read_text())
-    assert {line.split()[1] for line in lines} == {"train", "plot", "list", "bench"}
+    assert {line.split()[1] for line in lines} == {"train", "plot", "watch", "list", "bench"}
     for line in lines:
         words = line.split()[1:]
         extra = small if words[0] == "train" else ["--quick"] if words[0] == "bench" else []

@@ -12,12 +12,16 @@ commands
   train [-m] key=value...   train; -m trains every combination of comma-separated values
   list                      algorithms, drifts, environments, networks, presets
   plot RUN... [--out FILE]  curves with a band over seeds, of runs or of a folder of runs
+  watch RUN [key=value...]  play an episode of a trained team and write a picture that moves
   bench [mujoco] [--quick]  measure the speed of this machine, or of the robots on it
 
 settings of train (all of them: conf/config.yaml and hamljax list)
   algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
   seed=0  num_seeds=4  num_envs=64  num_steps=128  total_timesteps=1e6  run_dir=PATH
   algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py
+
+settings of watch (mujoco/... and smax/...)
+  seed=0  episode=0  greedy=true  max_frames=120  out=RUN/episode.gif (or .html, for mujoco/...)
 
 examples
   hamljax train algo=happo env=smax/3m num_seeds=4 total_timesteps=1e6
@@ -79,6 +83,16 @@ def plot(arguments: list[str]) -> None:
     print(f"drawn: {out}")
 
 
+def watch(arguments: list[str]) -> None:
+    from . import machine
+
+    machine.prepare()
+    from .watch import read
+    from .watch import watch as run
+
+    print(run(read(arguments)))
+
+
 def listing(arguments: list[str]) -> None:
     from .configuration import load_plugin
     from .listing import print_everything
@@ -102,7 +116,7 @@ def bench(arguments: list[str]) -> None:
     (bench_robots if "mujoco" in arguments else bench).run(quick="--quick" in arguments)
 
 
-COMMANDS = {"train": train, "list": listing, "plot": plot, "bench": bench}
+COMMANDS = {"train": train, "list": listing, "plot": plot, "watch": watch, "bench": bench}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -64,16 +64,20 @@ def versions() -> dict:
     return {"python": platform.python_version(), **found, "device": str(jax.devices()[0].device_kind)}
 
 
+def existing(given: str) -> Path:
+    """``given`` as a path. Raises ConfigError, with the nearest name beside it, where there is nothing."""
+    path = Path(given).expanduser()
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ConfigError(f"'{given}' does not exist" + (nearest(path.name, siblings) if len(siblings) < 20 else ""))
+    return path
+
+
 def find_runs(paths: list[str]) -> list[Path]:
     """Every run directory at or below ``paths``. Raises ConfigError where there is none."""
     runs = []
     for given in paths:
-        path = Path(given).expanduser()
-        if not path.exists():
-            siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise ConfigError(
-                f"'{given}' does not exist" + (nearest(path.name, siblings) if len(siblings) < 20 else "")
-            )
+        path = existing(given)
         here = sorted(p.parent for p in path.rglob("metrics.parquet")) if path.is_dir() else []
         if not here:
             raise ConfigError(f"'{given}' holds no run (no metrics.parquet at or below it)")

@@ -7,6 +7,19 @@ from .on_policy import RunnerState, see
 from .policies import Policies
 
 
+def play(policies, env, state: RunnerState, key, step_keys, env_state, observation, start, carry, greedy: bool = True):
+    """One step of E episodes, played by the policies of ``state``.
+
+    ``key`` chooses actions, ``step_keys`` (E,) move the environments; start (E,), carry (P, B, H).
+    Returns the new environment states and carry, the actions as they were played (E, N[, A]) and what the step gave.
+    """
+    seen = see(state, observation)
+    carry, action, *_ = policies.act(state.agents.params, carry, key, seen, start, greedy=greedy)
+    action = env.team.clip(action)
+    env_state, out = jax.vmap(env.step)(step_keys, env_state, action)
+    return env_state, carry, action, out
+
+
 def make_evaluate(config, env):
     """``evaluate(state) -> {"eval/return", "eval/length", "eval/<metric>"}``: means over ``num_eval_episodes`` episodes.
 
@@ -23,10 +36,8 @@ def make_evaluate(config, env):
 
         def step(loop, key):
             env_state, observation, start, carry, over, totals = loop
-            carry, action, *_ = policies.act(
-                state.agents.params, carry, key, see(state, observation), start, greedy=True
-            )
-            env_state, out = jax.vmap(env.step)(jax.random.split(key, episodes), env_state, env.team.clip(action))
+            keys = jax.random.split(key, episodes)
+            env_state, carry, _, out = play(policies, env, state, key, keys, env_state, observation, start, carry)
             values = {**out.metrics, "return": totals["return"] + out.reward, "length": totals["length"] + 1}
             totals = {name: jnp.where(over, totals[name], value) for name, value in values.items()}
             over = over | out.terminated | out.truncated
@@ -45,7 +56,6 @@ def make_evaluate(config, env):
 def _first_metrics(policies, env, state, carry, env_state, observation):
     """The metrics of one step: only their names, shapes and types are used."""
     episodes = observation.alive.shape[0]
-    _, action, *_ = policies.act(
-        state.agents.params, carry, state.key, observation, jnp.ones(episodes, bool), greedy=True
-    )
-    return jax.vmap(env.step)(jax.random.split(state.key, episodes), env_state, action)[1].metrics
+    keys = jax.random.split(state.key, episodes)
+    start = jnp.ones(episodes, bool)
+    return play(policies, env, state, state.key, keys, env_state, observation, start, carry)[-1].metrics
