@@ -125,7 +125,7 @@ def test_mistakes_with_a_plugin_get_one_line(tmp_path, capsys):
 
 
 def test_a_robots_joints_are_shared_out_from_the_command_line(tmp_path, capsys):
-    words = ["env=mujoco/hopper_3x1", "env.backend=spring", "env.agent_obsk=all", f"run_dir={tmp_path / 'run'}"]
+    words = ["env=mamujoco/hopper_3x1", "env.backend=spring", "env.agent_obsk=all", f"run_dir={tmp_path / 'run'}"]
     parts = "env.partition=[[thigh_joint,foot_joint],[leg_joint]]"
     small = ["num_envs=2", "num_steps=4", "total_timesteps=8", "num_evals=0"]
     assert main(["train", *small, *words, parts]) == 0
@@ -160,7 +160,7 @@ def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monke
     "words, file, shows",
     [
         (["bench"], "bench.json", "HAPPO / environment only"),
-        (["bench", "mujoco"], "bench_mujoco.json", "reacher_2x1"),
+        (["bench", "mamujoco"], "bench_mamujoco.json", "reacher_2x1"),
     ],
 )
 def test_bench_prints_and_stores_its_table(words, file, shows, tmp_path, monkeypatch, capsys):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hamljax.envs import ENVIRONMENTS, configure, make
-from hamljax.envs.mujoco.partitions import SKELETONS, hops, swimmer_skeleton
+from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
 from hamljax.lab.configuration import expand, make_job
 
 PAGE = (Path(__file__).parents[1] / "docs/mamujoco.md").read_text()
-TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mujoco/"))
+TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
 COMMANDS = re.findall(r"^hamljax train .*$", PAGE, re.M)
 
 
@@ -58,13 +58,13 @@ def agent_tables():
 
 
 def test_every_partition_has_a_table_of_agents():
-    chains = {"swimmer_10x2", "swimmer_5x4"}  # described in a sentence
-    assert set(agent_tables()) | chains == {task.removeprefix("mujoco/") for task in TASKS}
+    chains = {"swimmer_10x2", "swimmer_5x4", "swimmer_nxm"}  # described in a sentence
+    assert set(agent_tables()) | chains == {task.removeprefix("mamujoco/") for task in TASKS}
 
 
 @pytest.mark.parametrize("task", sorted(agent_tables()))
 def test_the_tables_of_agents_say_who_drives_and_sees_what(task):
-    robot = task.split("_")[0]
+    robot = next(robot for robot in [*SKELETONS, "swimmer"] if task.startswith(robot))
     skeleton = swimmer_skeleton(2, 2) if robot == "swimmer" else SKELETONS[robot]
     partition = skeleton.partitions[task.removeprefix(f"{robot}_")]
     wanted = [[str(i), ", ".join(own), ", ".join(hops(own, skeleton.edges, 1)[1])] for i, own in enumerate(partition)]

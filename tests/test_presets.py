@@ -30,6 +30,6 @@ def test_presets_hold_the_numbers_of_their_sources(preset, algo, wanted):
 
 
 def test_a_preset_chooses_its_task_and_the_command_line_may_choose_another():
-    assert make_job(["experiment=mamujoco/ant_4x2_ppo"]).config.env.name == "mujoco/ant_4x2"
-    other = make_job(["experiment=mamujoco/ant_4x2_ppo", "env=mujoco/ant_8x1", "env.backend=spring"]).config
-    assert (other.env.name, other.env.backend, other.num_envs) == ("mujoco/ant_8x1", "spring", 20)
+    assert make_job(["experiment=mamujoco/ant_4x2_ppo"]).config.env.name == "mamujoco/ant_4x2"
+    other = make_job(["experiment=mamujoco/ant_4x2_ppo", "env=mamujoco/ant_8x1", "env.backend=spring"]).config
+    assert (other.env.name, other.env.backend, other.num_envs) == ("mamujoco/ant_8x1", "spring", 20)

@@ -14,7 +14,7 @@ from hamljax.lab.watch import make_player
 from hamljax.learning.episode import Episode
 
 TINY = ["num_envs=2", "num_steps=4", "total_timesteps=8", "num_evals=0", "network.hidden_sizes=[8]"]
-TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mujoco/"))
+TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
 
 
 def trained_run(folder, *words):
@@ -24,7 +24,7 @@ def trained_run(folder, *words):
 
 @pytest.fixture(scope="module")
 def hopper(tmp_path_factory):
-    words = ["env=mujoco/hopper_3x1", "env.backend=spring", "env.max_steps=20", "num_seeds=2", "seed=3"]
+    words = ["env=mamujoco/hopper_3x1", "env.backend=spring", "env.max_steps=20", "num_seeds=2", "seed=3"]
     return trained_run(tmp_path_factory.mktemp("hopper") / "run", *words)
 
 
@@ -190,7 +190,7 @@ def test_a_robot_becomes_an_animated_gif_with_its_agents_in_their_colours(hopper
     line = capsys.readouterr().out.splitlines()[-1]
     episode = hops[False](4, 2)
     steps = len(episode.reward)
-    assert "mujoco/hopper_3x1, seed 4, episode 2 (sampled)" in line and f"{steps} steps" in line
+    assert "mamujoco/hopper_3x1, seed 4, episode 2 (sampled)" in line and f"{steps} steps" in line
     assert f"return {episode.reward.sum():.2f}" in line and line.endswith(f"{hopper}/episode.gif")
     frames = frames_of(hopper / "episode.gif")
     assert len(frames) == len(robots.frames(steps, 0.008, 120))
@@ -222,7 +222,7 @@ def test_a_page_holds_the_episode_and_its_agents_in_their_colours(hopper, hops, 
 
 
 def test_a_rod_of_several_agents_is_cut_into_a_piece_for_each():
-    env = make("mujoco/humanoid_17x1")
+    env = make("mamujoco/humanoid_17x1")
     model = env.brax.sys.mj_model
     thigh = [p for p in robots.rods(env) if model.geom(p.geom).name == "right_thigh1"]
     wanted = [f"right_hip_{axis}" for axis in "xzy"]  # the order of the body's joints
@@ -306,7 +306,7 @@ def test_a_battle_becomes_an_animated_gif(battle, fight, capsys, tmp_path):
         "{hopper}x": "'run'",
         ".": "not a run directory",
         "{battle} out=team.html": ".gif only",
-        "{game}": "mujoco/... and smax/...",
+        "{game}": "mamujoco/... and smax/...",
     }.items(),
 )
 def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(

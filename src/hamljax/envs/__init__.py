@@ -1,6 +1,6 @@
 """Environments: the protocol, the registry, automatic resets, and the shipped families."""
 
-from . import games, mujoco, smax, tracking  # noqa: F401  (importing a family registers its names)
+from . import games, mamujoco, smax, tracking  # noqa: F401  (importing a family registers its names)
 from .autoreset import VecEnv
 from .protocol import Environment, Observation, Step, Team
 from .registry import ENVIRONMENTS, configure, make, register_environment, schema

@@ -13,15 +13,15 @@ commands
   list                      algorithms, drifts, environments, networks, presets
   plot RUN... [--out FILE]  curves with a band over seeds, of runs or of a folder of runs
   watch RUN [key=value...]  play an episode of a trained team and write a picture that moves
-  bench [mujoco] [--quick]  measure the speed of this machine, or of the robots on it
+  bench [mamujoco] [--quick]  measure the speed of this machine, or of the robots on it
 
 settings of train (all of them: conf/config.yaml and hamljax list)
   algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
   seed=0  num_seeds=4  num_envs=64  num_steps=128  total_timesteps=1e6  run_dir=PATH
   algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py
 
-settings of watch (mujoco/... and smax/...)
-  seed=0  episode=0  greedy=true  max_frames=120  out=RUN/episode.gif (or .html, for mujoco/...)
+settings of watch (mamujoco/... and smax/...)
+  seed=0  episode=0  greedy=true  max_frames=120  out=RUN/episode.gif (or .html, for mamujoco/...)
 
 examples
   hamljax train algo=happo env=smax/3m num_seeds=4 total_timesteps=1e6
@@ -107,13 +107,13 @@ def listing(arguments: list[str]) -> None:
 def bench(arguments: list[str]) -> None:
     from . import machine
 
-    unknown = [a for a in arguments if a not in ("--quick", "mujoco")]
+    unknown = [a for a in arguments if a not in ("--quick", "mamujoco")]
     if unknown:
-        raise ConfigError(f"bench takes no '{unknown[0]}'; only mujoco and --quick")
+        raise ConfigError(f"bench takes no '{unknown[0]}'; only mamujoco and --quick")
     machine.prepare()
-    from . import bench, bench_robots
+    from . import bench, bench_mamujoco
 
-    (bench_robots if "mujoco" in arguments else bench).run(quick="--quick" in arguments)
+    (bench_mamujoco if "mamujoco" in arguments else bench).run(quick="--quick" in arguments)
 
 
 COMMANDS = {"train": train, "list": listing, "plot": plot, "watch": watch, "bench": bench}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ..envs.mujoco.environment import MultiAgentMujoco
+from ..envs.mamujoco.environment import MultiAgentMujoco
 from ..envs.smax import Smax
 from ..errors import ConfigError, nearest
 from ..learning.episode import Episode, make_record
@@ -85,11 +85,11 @@ def _painter(env, suffix: str):
         return robots.keep, robots.write_page if suffix == ".html" else robots.draw
     if isinstance(env, Smax):
         if suffix == ".html":
-            raise ConfigError("battles of smax/... are drawn as .gif only; .html is for mujoco/...")
+            raise ConfigError("battles of smax/... are drawn as .gif only; .html is for mamujoco/...")
         from . import battles
 
         return battles.keep, battles.draw
-    raise ConfigError("only teams of mujoco/... and smax/... can be watched")
+    raise ConfigError("only teams of mamujoco/... and smax/... can be watched")
 
 
 def make_player(team: trained.Trained, greedy: bool, keep) -> Callable[[int, int], Episode]:

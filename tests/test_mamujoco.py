@@ -14,14 +14,14 @@ import pytest
 
 import hamljax
 from hamljax.envs import ENVIRONMENTS, VecEnv, configure, make
-from hamljax.envs.mujoco import cheetahs, swimmer
-from hamljax.envs.mujoco.cheetahs import CoupledCheetahs
-from hamljax.envs.mujoco.partitions import SKELETONS, hops, swimmer_skeleton
-from hamljax.envs.mujoco.swimmer import Swimmer
+from hamljax.envs.mamujoco import cheetahs, swimmer
+from hamljax.envs.mamujoco.cheetahs import CoupledCheetahs
+from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
+from hamljax.envs.mamujoco.swimmer import Swimmer
 from hamljax.errors import ConfigError
 
-REFERENCE = json.loads((Path(__file__).parent / "fixtures/mujoco_reference.json").read_text())
-TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mujoco/"))
+REFERENCE = json.loads((Path(__file__).parent / "fixtures/mamujoco_reference.json").read_text())
+TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
 OUR_NAMES = {"motor1_rot": "rot0", "motor2_rot": "rot1"}
 
 
@@ -36,7 +36,7 @@ def observe(env, q, qd):
 
 
 def skeleton(task):
-    robot, _, conf = task.removeprefix("mujoco/").partition("_")
+    robot, _, conf = task.removeprefix("mamujoco/").partition("_")
     if robot != "swimmer":
         return SKELETONS["coupled_halfcheetah" if robot == "coupled" else robot]
     agents, each = (10, 2) if conf == "nxm" else map(int, conf.split("x"))
@@ -45,7 +45,7 @@ def skeleton(task):
 
 @pytest.mark.parametrize("task", sorted(REFERENCE))
 def test_joints_and_hops_are_those_of_gymnasium_robotics(task):
-    env = make(f"mujoco/{task}")
+    env = make(f"mamujoco/{task}")
     wanted = [ours(agent) for agent in REFERENCE[task]["actions"]]
     got = [list(agent) for agent in env.partition]
     assert got == wanted
@@ -64,7 +64,7 @@ def only_they_show(task, agent, q, qd):
 @pytest.mark.parametrize("task", sorted(REFERENCE))
 @pytest.mark.parametrize("depth", ["0", "1", "2"])
 def test_observations_are_those_of_gymnasium_robotics(task, depth):
-    env = make(configure(f"mujoco/{task}", agent_obsk=depth))
+    env = make(configure(f"mamujoco/{task}", agent_obsk=depth))
     for (q, qd), wanted in zip(REFERENCE[task]["states"], REFERENCE[task]["observations"][depth], strict=True):
         more = [only_they_show(task, agent, q, qd) for agent in range(len(wanted))]
         if "humanoid" in task:  # its abdomen_y reads abdomen_z and the other way round
@@ -80,7 +80,7 @@ def test_observations_are_those_of_gymnasium_robotics(task, depth):
 
 def test_the_hoppers_rates_are_clipped_and_the_others_are_not():
     for task, seen in (("hopper_3x1", 10.0), ("walker2d_2x3", 50.0)):
-        env = make(f"mujoco/{task}")
+        env = make(f"mamujoco/{task}")
         model = env.brax.sys.mj_model
         largest = max(np.abs(obs).max() for obs in observe(env, np.zeros(model.nq), np.full(model.nv, 50.0))[0])
         assert largest == seen
@@ -151,14 +151,14 @@ def test_a_bump_is_seen_by_exactly_those_within_a_hop(task):
 
 
 def test_velocities_of_neighbours_are_seen_when_asked_for():
-    env = make(configure("mujoco/hopper_3x1", neighbour_velocities=True))
+    env = make(configure("mamujoco/hopper_3x1", neighbour_velocities=True))
     assert seers_by_bumping(env, env.joints.qd["leg_joint"], False)[0] == {0, 1, 2}
     assert seers_by_bumping(env, env.joints.qd["foot_joint"], False)[0] == {1, 2}
 
 
 def test_both_tests_find_a_map_that_mixes_up_legs():
     """An earlier library's ant_4x2, planted: agents drive actuators in their stored order, and see the next agent's leg."""
-    env = make("mujoco/ant_4x2")
+    env = make("mamujoco/ant_4x2")
     env._drivers = np.array([(i // 2, i % 2) for i in range(8)])
     assert len(wrong_pushes(env)) == 8
     env._gather = np.roll(env._gather, -1, axis=0)
@@ -176,7 +176,7 @@ def test_both_tests_find_a_map_that_mixes_up_legs():
 )
 def test_a_wrong_partition_is_named(partition, complaint):
     with pytest.raises(ConfigError, match=complaint):
-        make(configure("mujoco/halfcheetah_2x3", partition=partition))
+        make(configure("mamujoco/halfcheetah_2x3", partition=partition))
 
 
 ONE_OF_EACH = (
@@ -187,7 +187,7 @@ ONE_OF_EACH = (
 @pytest.mark.parametrize("task", ONE_OF_EACH)  # how the joints are shared out does not touch the physics
 def test_a_thousand_steps_are_finite_or_counted(task):
     """Random and bang-bang play on the default back end; rewards and ends are those of the state that Brax returns."""
-    env = make(f"mujoco/{task}")
+    env = make(f"mamujoco/{task}")
     shape = (env.team.num_agents, env.team.action_size)
 
     def play(key, bang):
@@ -215,7 +215,7 @@ def test_a_thousand_steps_are_finite_or_counted(task):
 )
 def test_steps_pay_and_end_as_another_robot_of_brax_does(task):
     """Its own instance, driven through actuator numbers looked up by hand; our actions exceed their bounds, its do not."""
-    env = make(configure(f"mujoco/{task}", backend="spring"))
+    env = make(configure(f"mamujoco/{task}", backend="spring"))
     vec = VecEnv(env, 1)
     other = brax.envs.get_environment(task.split("_")[0], backend="spring")
     model = other.sys.mj_model
@@ -239,8 +239,8 @@ def test_steps_pay_and_end_as_another_robot_of_brax_does(task):
 
 def test_one_agent_that_sees_and_drives_everything_is_a_single_agent_task():
     """Its observation is the world state, and its sequential update is the simultaneous one: plain PPO."""
-    joints = tuple(make("mujoco/halfcheetah_2x3").joints.actuator)
-    env = configure("mujoco/halfcheetah_2x3", partition=(joints,), agent_obsk="all", backend="spring")
+    joints = tuple(make("mamujoco/halfcheetah_2x3").joints.actuator)
+    env = configure("mamujoco/halfcheetah_2x3", partition=(joints,), agent_obsk="all", backend="spring")
     small = {"num_envs": 2, "num_steps": 4, "total_timesteps": 8, "num_evals": 0}
     algorithms = [hamljax.make_learner(hamljax.config(a, env, **small)).algorithm for a in ("happo", "mappo_ns")]
     state, traj = jax.jit(algorithms[0].collect)(jax.jit(algorithms[0].init)(jax.random.key(0)))
@@ -253,7 +253,7 @@ def test_one_agent_that_sees_and_drives_everything_is_a_single_agent_task():
 
 @pytest.mark.parametrize("broken", ["q", "qd", "reward"])
 def test_a_state_that_is_not_finite_ends_the_episode_with_no_reward_and_a_fresh_start(broken):
-    env = make(configure("mujoco/hopper_3x1", backend="spring"))
+    env = make(configure("mamujoco/hopper_3x1", backend="spring"))
     env = copy.copy(env)
     vec = VecEnv(env, 2)
     state, _ = jax.jit(vec.reset)(jax.random.key(0))
@@ -275,7 +275,7 @@ def test_a_state_that_is_not_finite_ends_the_episode_with_no_reward_and_a_fresh_
 
 
 def test_every_episode_has_a_target_of_its_own():
-    vec = VecEnv(make(configure("mujoco/reacher_2x1", backend="spring", max_steps=2)), 1)
+    vec = VecEnv(make(configure("mamujoco/reacher_2x1", backend="spring", max_steps=2)), 1)
     state, observation = jax.jit(vec.reset)(jax.random.key(0))
     targets = [observation.obs[0, 0, -2:]]
     step = jax.jit(vec.step)
@@ -323,7 +323,7 @@ def test_the_tendon_holds_the_cheetahs_together():
 @pytest.mark.parametrize("clamped", [False, True])
 def test_a_hopper_learns_and_does_not_where_everybody_sees_a_constant(clamped):
     """An earlier library's mistake, planted: indices past the end of what there is to see, which JAX clamps in silence."""
-    env = configure("mujoco/hopper_3x1", backend="spring")
+    env = configure("mamujoco/hopper_3x1", backend="spring")
     settings = {"num_envs": 32, "num_steps": 64, "total_timesteps": 2e5, "num_evals": 0}
     learner = {"actor_lr": 1e-3, "critic_lr": 1e-3, "ent_coef": 0.0, "num_minibatches": 4, "critic_minibatches": 4}
     config = hamljax.config("happo", env, hidden_sizes=(32, 32), **settings, **learner)

@@ -144,14 +144,15 @@ class MultiAgentMujoco(Environment):
         check_partition(self.partition, tuple(self.joints.actuator))
 
         agent_obsk = str(agent_obsk)  # a number, from Python
-        depth = self._depth(agent_obsk)
+        if agent_obsk == "all":
+            skeleton = dataclasses.replace(skeleton, edges=(tuple(self.joints.actuator),))
         self.features = Features(robot, self.brax.sys.q_size(), self.brax.sys.qd_size())
         see = functools.partial(
             observation_map,
             skeleton=skeleton,
             joints=self.joints,
             features=self.features,
-            depth=depth,
+            depth=self._depth(agent_obsk),
             velocities=neighbour_velocities or agent_obsk == "all",
         )
         self.maps = [see(own) for own in self.partition]
@@ -170,7 +171,7 @@ class MultiAgentMujoco(Environment):
 
     def _depth(self, agent_obsk: str) -> int:
         if agent_obsk == "all":
-            return len(self.joints.actuator)
+            return 1  # everybody is everybody's neighbour then
         if not agent_obsk.isdecimal():
             raise ConfigError(f"env.agent_obsk must be a number of hops (0, 1, 2, ...) or all, not '{agent_obsk}'")
         return int(agent_obsk)

@@ -26,7 +26,7 @@ def long_swimmer(
 for _robot, _skeleton in SKELETONS.items():
     for _task, _partition in _skeleton.partitions.items():
         register_environment(
-            f"mujoco/{_robot}_{_task}",
+            f"mamujoco/{_robot}_{_task}",
             MultiAgentMujoco,
             summary=f"{_robot}: {sum(map(len, _partition))} joints, {len(_partition)} agents",
             robot=_robot,
@@ -34,10 +34,10 @@ for _robot, _skeleton in SKELETONS.items():
         )
 for _name, (_joints, _task) in SWIMMERS.items():
     register_environment(
-        f"mujoco/{_name}",
+        f"mamujoco/{_name}",
         MultiAgentMujoco,
         summary=f"swimmer: {_joints} joints, {_task.split('x')[0]} agents",
         robot=f"swimmer{_joints}",
         task=_task,
     )
-register_environment("mujoco/swimmer_nxm", long_swimmer)
+register_environment("mamujoco/swimmer_nxm", long_swimmer)

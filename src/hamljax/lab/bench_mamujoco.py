@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs import configure, make
-from ..envs.mujoco.environment import BACKENDS
+from ..envs.mamujoco.environment import BACKENDS
 from ..envs.protocol import Environment, Observation, Step, Team
 from .bench import environment_speed, finish, machine, random_play, training_speed
 
@@ -39,7 +39,7 @@ class Bare(Environment):
 
 def measure(task: str, backend: str, num_envs: int, num_steps: int) -> dict[str, float]:
     """Compile seconds of a rollout, steps/s, and episodes per million steps that stopped being finite, random play."""
-    env = make(configure(f"mujoco/{task}", backend=backend))
+    env = make(configure(f"mamujoco/{task}", backend=backend))
     rollout, carry = random_play(env, num_envs, num_steps)
     began = time.perf_counter()
     rollout = jax.jit(rollout).lower(carry, jax.random.key(1)).compile()
@@ -59,7 +59,7 @@ def measure(task: str, backend: str, num_envs: int, num_steps: int) -> dict[str,
 
 
 def run(quick: bool = False) -> None:
-    """Measure, print and write ``bench_mujoco.json``. ``quick``: one robot, small sizes: it tests the benchmark only."""
+    """Measure, print and write ``bench_mamujoco.json``. ``quick``: one robot, small sizes: it tests the benchmark only."""
     sizes = {"num_envs": 2, "num_steps": 4} if quick else {"num_envs": 64, "num_steps": 100}
     pairs = [(task, backend) for task in ROBOTS for backend in BACKENDS] + [(task, "mjx") for task in SWIMMERS]
     pairs = [("reacher_2x1", "spring")] if quick else pairs
@@ -70,19 +70,19 @@ def run(quick: bool = False) -> None:
         rows.append((task, backend, *(f"{x:,.1f}" if x < 100 else f"{x:,.0f}" for x in values.values())))
         print(*rows[-1], flush=True)
     columns = ("task", "back end", "compile, s", "steps/s", "non-finite episodes / 1e6 steps")
-    finish(f"random play on {machine()}", columns, rows, {"quick": quick, "back ends": found}, "bench_mujoco.json")
+    finish(f"random play on {machine()}", columns, rows, {"quick": quick, "back ends": found}, "bench_mamujoco.json")
 
     rows = []
     for task in () if quick else ("halfcheetah_6x1", "ant_4x2"):
-        env = make(f"mujoco/{task}")
+        env = make(f"mamujoco/{task}")
         wrapped, bare = environment_speed(env, **sizes), environment_speed(Bare(env), **sizes)
         found[f"{task} wrapped / bare"] = wrapped / bare
         rows.append((f"{task}: wrapped / bare Brax", f"{wrapped / bare:.2f}", ">= 0.95"))
     for pair in () if quick else GROWTH:
         speeds = {}
         for task in pair:
-            trained, compiled = training_speed("happo", f"mujoco/{task}", updates=1, **sizes)
-            share = trained / environment_speed(make(f"mujoco/{task}"), **sizes)
+            trained, compiled = training_speed("happo", f"mamujoco/{task}", updates=1, **sizes)
+            share = trained / environment_speed(make(f"mamujoco/{task}"), **sizes)
             found[f"{task} HAPPO"] = speeds[task] = {"steps_per_second": trained, "compile": compiled, "share": share}
             rows.append((f"{task}: HAPPO / environment only", f"{share:.2f}", ">= 0.8"))
         few, many = (speeds[task] for task in pair)
@@ -92,4 +92,4 @@ def run(quick: bool = False) -> None:
         ):
             rows.append((f"{what} of HAPPO, {pair[1]} / {pair[0]}", f"{ratio:.2f}", "<= 1.2"))
     if rows:
-        finish("ratios", ("measured", "value", "floor"), rows, found, "bench_mujoco.json")
+        finish("ratios", ("measured", "value", "floor"), rows, found, "bench_mamujoco.json")
