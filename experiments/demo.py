@@ -14,7 +14,7 @@ RUNS = {
 
 
 def demo(arguments: list[str]) -> int:
-    """Train both, three seeds each at once; ``arguments`` are further overrides."""
+    """Train both, four seeds each at once; ``arguments`` are further overrides."""
     shutil.rmtree(OUT, ignore_errors=True)
     for name, choice in RUNS.items():
         words = [choice, "experiment=demo", f"run_dir={OUT / name}", *arguments]

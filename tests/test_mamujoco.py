@@ -213,10 +213,11 @@ def test_a_thousand_steps_are_finite_or_counted(task):
 @pytest.mark.parametrize(
     "task", ["reacher_2x1", "hopper_3x1", "walker2d_3x2", "halfcheetah_3x2", "ant_2x4d", "humanoid_17x1"]
 )
-def test_steps_pay_and_end_as_another_robot_of_brax_does(task):
+def test_steps_pay_and_end_as_another_robot_of_brax_does(task, tmp_path, monkeypatch):
     """Its own instance, driven through actuator numbers looked up by hand; our actions exceed their bounds, its do not."""
     env = make(configure(f"mamujoco/{task}", backend="spring"))
     vec = VecEnv(env, 1)
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs a complaint about Brax's model where it stands
     other = brax.envs.get_environment(task.split("_")[0], backend="spring")
     model = other.sys.mj_model
     actuator = {model.joint(int(model.actuator_trnid[i, 0])).name: i for i in range(model.nu)}

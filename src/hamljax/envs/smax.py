@@ -120,4 +120,4 @@ class Smax(Environment):
 
 
 for _map in MAPS:
-    register_environment(f"smax/{_map}", Smax, map_name=_map)
+    register_environment(f"smax/{_map}", Smax, summary="a battle against a script", map_name=_map)

@@ -93,17 +93,28 @@ def observation_map(own, skeleton: Skeleton, joints: Joints, features: Features,
 def _brax(robot: str, backend: str):
     """Brax's environment of that name, or one of our own; built once."""
     with silence():
-        if robot.startswith("swimmer"):
-            from .swimmer import Swimmer
+        import mujoco
 
-            return Swimmer(int(robot.removeprefix("swimmer")))
-        if robot == "coupled_halfcheetah":
-            from .cheetahs import CoupledCheetahs
+        # MuJoCo dislikes an attribute of Brax's models; it would say so on the terminal and in a file where it stands.
+        mujoco.set_mju_user_warning(lambda message: None)
+        try:
+            return _build(robot, backend)
+        finally:
+            mujoco.set_mju_user_warning(None)
 
-            return CoupledCheetahs()
-        from brax import envs
 
-        return envs.get_environment(robot, backend=backend)
+def _build(robot: str, backend: str):
+    if robot.startswith("swimmer"):
+        from .swimmer import Swimmer
+
+        return Swimmer(int(robot.removeprefix("swimmer")))
+    if robot == "coupled_halfcheetah":
+        from .cheetahs import CoupledCheetahs
+
+        return CoupledCheetahs()
+    from brax import envs
+
+    return envs.get_environment(robot, backend=backend)
 
 
 class MultiAgentMujoco(Environment):
