@@ -65,7 +65,6 @@ def test_vectorised_episodes_equal_episodes_played_alone(env):
                 started, returns[e], lengths[e] = started + 1, 0.0, 0
             jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), out.observation, going_on)
     assert sum(ends.values()) > 3
-    assert ends["terminated"] and ends["truncated"] or env.team.num_agents == 3  # tracking only ever runs out of time
 
 
 def test_vmapped_seeds_get_the_episodes_of_single_runs():

@@ -156,15 +156,8 @@ def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monke
     assert any((run / trace).iterdir())
 
 
-@pytest.mark.parametrize(
-    "words, file, shows",
-    [
-        (["bench"], "bench.json", "HAPPO / environment only"),
-        (["bench", "mamujoco"], "bench_mamujoco.json", "reacher_2x1"),
-    ],
-)
-def test_bench_prints_and_stores_its_table(words, file, shows, tmp_path, monkeypatch, capsys):
+def test_bench_of_robots_prints_and_stores_its_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([*words, "--quick"]) == 0
-    assert shows in capsys.readouterr().out
-    assert json.loads((tmp_path / file).read_text())["quick"] is True
+    assert main(["bench", "mamujoco", "--quick"]) == 0
+    assert "reacher_2x1" in capsys.readouterr().out
+    assert json.loads((tmp_path / "bench_mamujoco.json").read_text())["quick"] is True

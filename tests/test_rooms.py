@@ -1,6 +1,7 @@
 """The arrows between rooms, and what the README shows."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch):
         extra = small if words[0] == "train" else ["--quick"] if words[0] == "bench" else []
         words = [w for w in words if w.split("=")[0] not in {s.split("=")[0] for s in extra}]
         assert main(words + extra) == 0, line
+    assert "HAPPO / environment only" in json.loads((tmp_path / "bench.json").read_text())
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), flags=re.M):
         assert f"\n{target}:" in makefile
