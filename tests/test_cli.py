@@ -38,6 +38,8 @@ MISTAKES = {
     "trian": "'train'",
     "plot /nonexistent": "does not exist",
     "plot": "run directory",
+    "plot runs --output x.png": "'--out'",
+    "plot runs --out x.txt": ".png",
     "bench --fast": "--quick",
 }
 
@@ -115,11 +117,72 @@ def test_a_drift_in_five_lines_from_a_file(tmp_path):
     assert yaml.safe_load((run / "config.yaml").read_text())["algo"]["drift_params"] == {"weight": 2.0}
 
 
+def test_plot_pools_seeds_and_tells_settings_apart(tmp_path, capsys):
+    words = [*TINY, "seed=0,7", "algo.drift=clip,spo", "num_evals=2"]
+    assert main(["train", "-m", *words, f"run_dir={tmp_path}"]) == 0
+    capsys.readouterr()
+    assert main(["plot", str(tmp_path)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "climbing" in line]
+    assert len(rows) == 2 and all("│ 2 " in row for row in rows)
+    assert "drift=clip" in rows[0] and "drift=spo" in rows[1]
+    assert (tmp_path / "curves.png").is_file()
+
+
+BROKEN_ENVIRONMENTS = {
+    "world_state_size=5": (
+        "world_state_size=4",
+        "world_state of reset's observation has shape (4,); its team says (5,)",
+    ),
+    "{'won': together * jnp.ones(2)}": ("{}", "metric 'won' has shape (2,); its team says ()"),
+    "time + 1.5": ("time + 1", "from int32[] into float32[]"),
+    "0.0 * places": ("1.0 * together", "reward of the step has shape (2,)"),
+    "length: int, horizon": ("length: int = 4, horizon", "parameter 'length' needs a type annotation and a default"),
+}
+ENVIRONMENT = """
+import jax, jax.numpy as jnp, hamljax
+
+class Meet(hamljax.Environment):
+    def __init__(self, length: int = 4, horizon: int = 10):
+        self.max_episode_length = 10
+        self.team = hamljax.Team(obs_sizes=(4, 4), action_sizes=(3, 3), world_state_size=4)
+    def reset(self, key):
+        return (jnp.zeros(2, jnp.int32), jnp.int32(0)), self.observe()
+    def step(self, key, state, action):
+        places, time = state
+        together = places[0] == places[1]
+        state = (places, time + 1)
+        return state, hamljax.Step(self.observe(), 1.0 * together, jnp.bool_(False), state[1] >= 10, {})
+    def observe(self):
+        return hamljax.Observation(jnp.ones((2, 4)), jnp.ones(4), jnp.ones((2, 3), bool), jnp.ones(2, bool))
+
+hamljax.register_environment("my/broken", Meet)
+"""
+
+
+@pytest.mark.parametrize("broken", BROKEN_ENVIRONMENTS)
+def test_an_environment_that_breaks_the_protocol_is_named_before_anything_is_written(
+    broken, tmp_path, monkeypatch, capsys
+):
+    right, complaint = BROKEN_ENVIRONMENTS[broken]
+    assert right in ENVIRONMENT
+    (tmp_path / "mine.py").write_text(ENVIRONMENT.replace(right, broken))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *TINY[1:], "plugin=mine.py", "env=my/broken"]) == 2
+    out, err = capsys.readouterr()
+    assert complaint in err and err.count("\n") == 1 and not (tmp_path / "runs").exists()
+
+
 def test_mistakes_with_a_plugin_get_one_line(tmp_path, capsys):
     plugin = tmp_path / "mine.py"
     plugin.write_text("def square(:\n")
     assert main(["train", *TINY, f"plugin={plugin}"]) == 2
     assert "invalid syntax in line 1" in capsys.readouterr().err
+    plugin.write_text("import hamljax\n\n1 / 0\n")
+    assert main(["train", *TINY, f"plugin={plugin}"]) == 2
+    assert "failed in line 3: ZeroDivisionError" in capsys.readouterr().err
+    plugin.write_text("import hamljax\n\nhamljax.register_drift('clip')(lambda ratio, m_advantage: ratio)\n")
+    assert main(["train", *TINY, f"plugin={plugin}"]) == 2
+    assert "'clip' is a drift that hamljax ships" in capsys.readouterr().err
     assert main(["train", *TINY, "algo.drift=clip", "+algo.drift_params.clip_epsi=0.3"]) == 2
     assert "no parameter 'clip_epsi'; did you mean 'clip_eps'?" in capsys.readouterr().err
 

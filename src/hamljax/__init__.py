@@ -16,6 +16,7 @@ _PUBLIC = {
     "Observation": "envs",
     "Step": "envs",
     "Team": "envs",
+    "check_environment": "envs",
     "configure": "envs",
     "make_env": ("envs", "make"),
     "Algo": "learning.config",
@@ -27,6 +28,10 @@ _PUBLIC = {
     "ConfigError": "errors",
 }
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605
+
+
+def __dir__():
+    return __all__
 
 
 def __getattr__(name):

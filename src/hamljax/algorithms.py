@@ -47,7 +47,7 @@ def resolve(algo) -> Algorithm:
     drift = lookup("drift", row.drift, DRIFTS)
     for parameter in drift.required:
         if parameter not in hyper_parameters(algo):
-            raise ConfigError(f"drift '{row.drift}' needs '{parameter}'; set algo.drift_params={{{parameter}: VALUE}}")
+            raise ConfigError(f"drift '{row.drift}' needs '{parameter}'; add +algo.drift_params.{parameter}=VALUE")
     for parameter in algo.drift_params:
         if parameter not in drift.parameters:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from . import games, mamujoco, smax, tracking  # noqa: F401  (importing a family registers its names)
 from .autoreset import VecEnv
+from .check import check_environment
 from .protocol import Environment, Observation, Step, Team
 from .registry import ENVIRONMENTS, configure, make, register_environment, schema
 
@@ -12,6 +13,7 @@ __all__ = [
     "Step",
     "Team",
     "VecEnv",
+    "check_environment",
     "configure",
     "make",
     "register_environment",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import ConfigError, lookup, nearest
+from .check import check_environment
 from .protocol import Environment
 
 
@@ -23,7 +24,15 @@ ENVIRONMENTS: dict[str, Entry] = {}
 
 
 def register_environment(name: str, factory: Callable[..., Environment], summary: str = "", **fixed) -> None:
-    """Make ``env=name`` known. ``fixed`` parameters belong to the name; the others of ``factory`` are its settings."""
+    """Make ``env=name`` known. ``fixed`` parameters belong to the name; the others of ``factory`` are its settings.
+
+    Raises ConfigError for a parameter without annotation or default.
+    """
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.name not in fixed and parameter.empty in (parameter.annotation, parameter.default):
+            raise ConfigError(
+                f"environment '{name}': parameter '{parameter.name}' needs a type annotation and a default"
+            )
     ENVIRONMENTS[name] = Entry(factory, fixed, summary or (inspect.getdoc(factory) or "").split("\n")[0])
     schema.cache_clear()
 
@@ -34,11 +43,8 @@ def schema(name: str) -> type:
     entry = lookup("environment", name, ENVIRONMENTS)
     fields = [("name", str, name)]
     for parameter in inspect.signature(entry.factory).parameters.values():
-        if parameter.name in entry.fixed:
-            continue
-        if parameter.annotation is inspect.Parameter.empty or parameter.default is inspect.Parameter.empty:
-            raise TypeError(f"{name}: parameter '{parameter.name}' needs a type annotation and a default")
-        fields.append((parameter.name, parameter.annotation, parameter.default))
+        if parameter.name not in entry.fixed:
+            fields.append((parameter.name, parameter.annotation, parameter.default))
     return dataclasses.make_dataclass("EnvSettings", fields, frozen=True)
 
 
@@ -63,4 +69,7 @@ def make(env: Any) -> Environment:
         env = configure(env)
     entry = lookup("environment", env.name, ENVIRONMENTS)
     settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.name != "name"}
-    return entry.factory(**entry.fixed, **settings)
+    made = entry.factory(**entry.fixed, **settings)
+    if not entry.factory.__module__.startswith("hamljax."):  # shipped ones are held by tests
+        check_environment(made, env.name)
+    return made

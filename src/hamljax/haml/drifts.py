@@ -27,12 +27,15 @@ class Drift(NamedTuple):
 
 
 DRIFTS: dict[str, Drift] = {}
+SHIPPED: set[str] = set()  # filled once this module is complete
 
 
 def register_drift(name: str):
-    """Decorator: make a drift function known as ``algo.drift=name``."""
+    """Decorator: make a drift function known as ``algo.drift=name``. Raises ValueError for the name of a shipped one."""
 
     def register(function):
+        if name in SHIPPED:
+            raise ValueError(f"'{name}' is a drift that hamljax ships; choose another name")
         keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         parameters = tuple(p.name for p in keywords if p.name not in DIVERGENCES)
         required = tuple(p.name for p in keywords if p.name in parameters and p.default is p.empty)
@@ -93,3 +96,6 @@ def dpo(ratio, m_advantage, *, dpo_alpha, dpo_beta):
     rising = jax.nn.relu(gain - dpo_alpha * jnp.tanh(gain / dpo_alpha))
     falling = jax.nn.relu(log_gain - dpo_beta * jnp.tanh(log_gain / dpo_beta))
     return jnp.where(m_advantage >= 0, rising, falling)
+
+
+SHIPPED.update(DRIFTS)

@@ -65,8 +65,8 @@ def restore(run: Path, template):
             template_leaves = {name: np.zeros(x.shape, x.dtype) for name, x in wanted.items()}
             leaves = manager.restore(update, args=_orbax().args.StandardRestore(template_leaves))
         except Exception as error:  # a damaged file can break its reader in any way
-            reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"cannot read checkpoint {update} of '{run}': {reason}") from None
+            reason = " ".join(str(error).split())[:80]
+            raise ConfigError(f"checkpoint {update} of '{run}' is damaged or of another version: {reason}") from None
 
     def find(path, x):
         if not x.size:

@@ -11,7 +11,7 @@ USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 commands
   train [-m] key=value...   train; -m trains every combination of comma-separated values
   list                      algorithms, drifts, environments, networks, presets
-  plot RUN... [--out FILE]  curves with a band over seeds, of runs or of a folder of runs
+  plot RUN... [--out FILE]  curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
   watch RUN [key=value...]  play an episode of a trained team and write a picture that moves
   bench [mamujoco] [--quick]  measure the speed of this machine, or of the robots on it
 
@@ -65,19 +65,22 @@ def _sweep(combinations: list[list[str]]) -> list[list[str]]:
 
 def plot(arguments: list[str]) -> None:
     from .listing import print_table
-    from .plots import draw_runs, table
+    from .plots import draw_runs, picture, table
     from .rundir import find_runs
 
-    out = Path("curves.png")
+    out = None
     if "--out" in arguments:
         at = arguments.index("--out")
         if at + 1 == len(arguments):
             raise ConfigError("--out needs a file name")
-        out = Path(arguments[at + 1])
+        out = picture(arguments[at + 1])
         arguments = arguments[:at] + arguments[at + 2 :]
     if not arguments:
         raise ConfigError("plot needs at least one run directory, such as: hamljax plot runs")
+    if unknown := [a for a in arguments if a.startswith("-")]:
+        raise ConfigError(f"plot knows no '{unknown[0]}'; did you mean '--out'?")
     runs = find_runs(arguments)
+    out = out or (Path(arguments[0]).expanduser() if len(arguments) == 1 else Path()) / "curves.png"
     draw_runs(runs, out)
     print_table(("run", "seeds", "steps", "win rate", "return"), table(runs))
     print(f"drawn: {out}")
@@ -134,6 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"hamljax: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        sys.stderr.close()
+        return 0
     except KeyboardInterrupt:
         print("hamljax: stopped; the metrics so far are in the run directory", file=sys.stderr)
         return 130

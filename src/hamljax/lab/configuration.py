@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import itertools
+import traceback
 import typing
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ def load_plugin(path: str) -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise ConfigError(f"plugin '{path}' failed{where}: {type(error).__name__}: {_one_line(error)}") from error
 
 
 def choices(group: str) -> list[str]:
@@ -221,11 +226,12 @@ def job_of(values: dict) -> Job:
     plugin = run.pop("plugin")
     config = Config(algo, network, env, **flat)
     validate(config)
-    resolve(algo)
+    row = resolve(algo)
     if run["num_seeds"] < 1 or run["log_every"] < 0 or run["seed"] < 0:
         raise ConfigError("num_seeds must be at least 1, seed and log_every at least 0")
     resolved = {
-        "algo": dataclasses.asdict(algo),
+        "algo": dataclasses.asdict(algo)
+        | {"coordination": row.coordination, "drift": row.drift, "neighbourhood": row.neighbourhood},
         "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
         "env": dataclasses.asdict(env),
         "logger": logger,
@@ -245,8 +251,9 @@ def config(
 ) -> Config:
     """The configuration that the command line would train, for ``make_train``.
 
-    ``overrides`` are flat names of any setting (``total_timesteps=1e6, clip_eps=0.1``); settings of the environment are
-    named with ``env_``-prefix-free keys through ``hamljax.configure`` passed as ``env``. Raises ConfigError.
+    ``overrides`` are settings of any group by name (``total_timesteps=1e6, clip_eps=0.1, drift="square",
+    drift_params={"weight": 2.0}``). An environment with settings of its own: ``env=hamljax.configure("my/meet", length=7)``.
+    Raises ConfigError.
     """
     name = env if isinstance(env, str) else env.name
     words = [f"algo={algo}", f"env={name}", f"network={network}"] + ([f"experiment={experiment}"] if experiment else [])

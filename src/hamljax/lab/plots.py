@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..errors import ConfigError
 from .rundir import read_run
+
+SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 PANELS = {
     "eval/won": "win rate (greedy)",
@@ -14,19 +17,40 @@ PANELS = {
 }
 
 
-def label(config: dict) -> str:
-    return f"{config['algo']['name']} · {config['env']['name']} · {config['network']['name']}"
+APART = ("seed", "num_seeds", "run_dir", "log_every", "plugin", "logger")  # settings that may differ within a curve
+
+
+def _flat(config: dict, prefix: str = "") -> dict[str, str]:
+    """Dotted settings as text, without those of ``APART``."""
+    flat = {}
+    for key, value in config.items():
+        if not prefix and key in APART:
+            continue
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+    return flat
+
+
+def labels(configs: list[dict]) -> list[str]:
+    """Algorithm, environment and network of each, and whatever else tells it from others of that name."""
+    names = [f"{c['algo']['name']} · {c['env']['name']} · {c['network']['name']}" for c in configs]
+    flats = [_flat(config) for config in configs]
+    out = []
+    for name, flat in zip(names, flats, strict=True):
+        alike = [other for other_name, other in zip(names, flats, strict=True) if other_name == name]
+        telling = sorted({key for one in alike for key in one if any(one[key] != other.get(key) for other in alike)})
+        out.append(" ".join([name, *(f"{key.split('.')[-1]}={flat.get(key, '-')}" for key in telling)]))
+    return out
 
 
 def gather(paths: list[Path]) -> dict[str, pd.DataFrame]:
-    """Metrics by label; runs that share a label are pooled as more seeds."""
-    groups: dict[str, list[pd.DataFrame]] = {}
-    for number, path in enumerate(paths):
-        config, metrics = read_run(path)
-        groups.setdefault(label(config), []).append(
-            metrics.assign(curve=str(number) + "/" + metrics["seed"].astype(str))
+    """Metrics by label; runs of the same settings are pooled as more seeds, and a seed trained twice counts once."""
+    runs = [read_run(path) for path in paths]
+    groups: dict[str, dict[int, pd.DataFrame]] = {}
+    for name, (_, metrics) in zip(labels([config for config, _ in runs]), runs, strict=True):
+        groups.setdefault(name, {}).update(
+            {int(seed): rows.assign(curve=str(seed)) for seed, rows in metrics.groupby("seed")}
         )
-    return {name: pd.concat(frames, ignore_index=True) for name, frames in groups.items()}
+    return {name: pd.concat(frames.values(), ignore_index=True) for name, frames in groups.items()}
 
 
 def _curves(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -34,6 +58,16 @@ def _curves(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
     table = metrics.dropna(subset=[column]).pivot_table(index="step", columns="curve", values=column)
     window = max(1, len(table) // 50) if column.startswith("train/") else 1
     return table.interpolate(limit_area="inside").rolling(window, min_periods=1).mean()
+
+
+def picture(name: str) -> Path:
+    """A file that a picture can be written to. Raises ConfigError where it cannot."""
+    path = Path(name).expanduser()
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"--out {name} must end in one of {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {name}: there is no folder '{path.parent}'")
+    return path
 
 
 def draw_runs(paths: list[Path], out: Path) -> None:
@@ -53,7 +87,12 @@ def draw_runs(paths: list[Path], out: Path) -> None:
             if column not in metrics:
                 continue
             table = _curves(metrics, column)
-            line = axis.plot(table.index, table.mean(axis=1), lw=2, label=f"{name} ({table.shape[1]} seeds)")[0]
+            line = axis.plot(
+                table.index,
+                table.mean(axis=1),
+                lw=2,
+                label=f"{name} ({table.shape[1]} seed{'s' if table.shape[1] > 1 else ''})",
+            )[0]
             axis.fill_between(
                 table.index, table.min(axis=1), table.max(axis=1), color=line.get_color(), alpha=0.2, lw=0
             )

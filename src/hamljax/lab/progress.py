@@ -13,10 +13,10 @@ def clock(seconds: float) -> str:
 
 
 class Reporter:
-    """Shows ``total`` environment steps (of all seeds) going by."""
+    """Shows ``total`` environment steps of each of ``seeds`` runs going by; the speed is that of all of them together."""
 
-    def __init__(self, total: int):
-        self.total, self.start = total, time.perf_counter()
+    def __init__(self, total: int, seeds: int):
+        self.total, self.seeds, self.start = total, seeds, time.perf_counter()
         self.console = Console()
         self.bar = None
         if sys.stdout.isatty():
@@ -34,11 +34,13 @@ class Reporter:
     def started(self) -> None:
         """Training begins now: compile time does not count as speed."""
         self.start = time.perf_counter()
+        if self.bar:
+            self.bar.update(self.task, description="first steps")
 
     def update(self, step: int, values: dict[str, float]) -> None:
         elapsed = max(time.perf_counter() - self.start, 1e-9)
-        speed = step / elapsed
-        left = clock((self.total - step) / speed) if step else "?"
+        left = clock((self.total - step) * elapsed / step) if step else "?"
+        speed = step * self.seeds / elapsed
         words = [f"{name}={value:.3g}" for name, value in values.items() if value == value]
         if self.bar:
             self.bar.update(

@@ -31,7 +31,7 @@ def train(job: Job) -> RunDir:
     run = RunDir.create(job.run_dir, job.resolved)
     logger = make_logger(job.logger, run.path, job.resolved)
     per_update = config.num_envs * config.num_steps
-    reporter = Reporter(config.num_updates * per_update * job.num_seeds)
+    reporter = Reporter(config.num_updates * per_update, job.num_seeds)
     try:
         _train(job, learner, run, logger, reporter, per_update)
     finally:
@@ -47,6 +47,7 @@ def _train(job, learner, run, logger, reporter, per_update):
     capacity = max(np.diff([0, *ends]))
 
     # COMPILE
+    reporter.say(f"compiling {config.algo.name} on {config.env.name}, {job.num_seeds} seed(s)")
     began = time.perf_counter()
     keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
     state = jax.jit(over_seeds(learner.init, job.num_seeds))(keys)
@@ -56,7 +57,7 @@ def _train(job, learner, run, logger, reporter, per_update):
     evaluate = jax.jit(over_seeds(learner.evaluate, job.num_seeds))
     compile_seconds = time.perf_counter() - began
     reporter.say(
-        f"{config.algo.name} on {config.env.name}, {job.num_seeds} seed(s), compiled in {compile_seconds:.1f} s -> {run.path}"
+        f"compiled in {compile_seconds:.1f} s; training {config.num_updates * per_update:,} steps per seed -> {run.path}"
     )
     reporter.started()
 
@@ -85,7 +86,7 @@ def _train(job, learner, run, logger, reporter, per_update):
         logger.log(
             done * per_update, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict()
         )
-        reporter.update(done * per_update * job.num_seeds, shown)
+        reporter.update(done * per_update, shown)
 
     # SUMMARISE
     seconds = time.perf_counter() - began
