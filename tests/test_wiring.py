@@ -161,21 +161,21 @@ def test_learning_rate_falls_update_by_update_and_gradients_are_clipped_by_their
     np.testing.assert_allclose(state[1][0].mu[0] / state[1][0].mu[1], 0.75, rtol=1e-4)
 
 
-def test_what_a_dead_agent_sees_does_not_enter_the_entropy_bonus():
-    loop = algorithm(ent_coef=1.0, actor_lr=1e-2)
+@pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_s"])
+def test_a_dead_agents_data_change_no_update(algo):
+    """What it sees and how likely its action was: neither policies, entropy bonus, KL, M nor the critic notice."""
+    loop = algorithm(algo, critic="fp", ent_coef=1.0, actor_lr=1e-2)
     state, traj = collected(loop)
     steps = traj.transitions
-    dead = ~steps.observation.alive[..., None]
+    dead = ~steps.observation.alive
     assert dead.any()
-    changed = steps._replace(observation=steps.observation._replace(obs=jnp.where(dead, 5.0, steps.observation.obs)))
-    advantage = jnp.ones(steps.log_prob.shape)
-
-    @jax.jit
-    def sweep(traj):
-        return loop.policies.sweep(state.agents, traj, advantage, jax.random.key(0), jax.random.key(1))[0].params
-
-    after, same = sweep(traj), sweep(traj._replace(transitions=changed))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), after, same)
+    obs = jnp.where(dead[..., None], 5.0, steps.observation.obs)
+    log_prob = jnp.where(dead, -90.0, steps.log_prob)
+    changed = steps._replace(observation=steps.observation._replace(obs=obs), log_prob=log_prob)
+    learn = jax.jit(loop.learn)
+    after, same = learn(state, traj)[0], learn(state, traj._replace(transitions=changed))[0]
+    for x, y in ((after.agents.params, same.agents.params), (after.critic.params, same.critic.params)):
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), x, y)
 
 
 def test_the_ball_is_measured_from_the_old_policy_to_the_new():

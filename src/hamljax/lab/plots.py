@@ -34,12 +34,16 @@ def labels(configs: list[dict]) -> list[str]:
     """Algorithm, environment and network of each, and whatever else tells it from others of that name."""
     names = [f"{c['algo']['name']} · {c['env']['name']} · {c['network']['name']}" for c in configs]
     flats = [_flat(config) for config in configs]
-    out = []
-    for name, flat in zip(names, flats, strict=True):
+
+    def telling(name, flat):
+        """What of ``flat`` differs among the runs called ``name``."""
         alike = [other for other_name, other in zip(names, flats, strict=True) if other_name == name]
-        telling = sorted({key for one in alike for key in one if any(one[key] != other.get(key) for other in alike)})
-        out.append(" ".join([name, *(f"{key.split('.')[-1]}={flat.get(key, '-')}" for key in telling)]))
-    return out
+        return sorted(key for key, value in flat.items() if any(value != other.get(key) for other in alike))
+
+    return [
+        " ".join([name, *(f"{key.split('.')[-1]}={flat[key]}" for key in telling(name, flat))])
+        for name, flat in zip(names, flats, strict=True)
+    ]
 
 
 def gather(paths: list[Path]) -> dict[str, pd.DataFrame]:
