@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from hamljax.envs import ENVIRONMENTS
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.trained import load
@@ -161,8 +162,9 @@ hamljax.register_environment("my/broken", Meet)
 
 @pytest.mark.parametrize("broken", BROKEN_ENVIRONMENTS)
 def test_an_environment_that_breaks_the_protocol_is_named_before_anything_is_written(
-    broken, tmp_path, monkeypatch, capsys
+    broken, tmp_path, monkeypatch, capsys, request
 ):
+    request.addfinalizer(lambda: ENVIRONMENTS.pop("my/broken", None))
     right, complaint = BROKEN_ENVIRONMENTS[broken]
     assert right in ENVIRONMENT
     (tmp_path / "mine.py").write_text(ENVIRONMENT.replace(right, broken))
