@@ -1,6 +1,7 @@
 """The command line."""
 
 import difflib
+import math
 import sys
 from pathlib import Path
 
@@ -35,7 +36,6 @@ def train(arguments: list[str]) -> None:
 
     multirun = "-m" in arguments or "--multirun" in arguments
     words = [a for a in arguments if a not in ("-m", "--multirun")]
-    machine.prepare()
     from .configuration import expand, load_plugin, make_job
     from .run import train as run
 
@@ -43,6 +43,7 @@ def train(arguments: list[str]) -> None:
         if word.startswith("plugin="):
             load_plugin(word.removeprefix("plugin="))
     jobs = [make_job(w) for w in _sweep(expand(words))] if multirun else [make_job(words)]
+    machine.prepare(math.gcd(*(job.num_seeds for job in jobs)))
     for number, job in enumerate(jobs):
         if multirun:
             print(f"[{number + 1}/{len(jobs)}]", flush=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 import jax
 
 
-def prepare() -> None:
-    """Keep compiled programs between starts, and make every core a device, so that seeds are spread over them.
+def prepare(num_seeds: int = 1) -> None:
+    """Keep compiled programs between starts, and make cores devices, as many as ``num_seeds`` can be spread over.
 
+    No more than that: devices divide the machine's threads among themselves, and a lone run had better have them all.
     The user's JAX_COMPILATION_CACHE_DIR (empty: no cache) and JAX_NUM_CPU_DEVICES come first.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -17,7 +18,8 @@ def prepare() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        cores = len(os.sched_getaffinity(0))
         try:
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", max(d for d in range(1, cores + 1) if num_seeds % d == 0))
         except RuntimeError:  # a notebook or test has used JAX already: its devices stay as they are
             pass
