@@ -153,8 +153,8 @@ def run(quick: bool = False) -> None:
 
     alone = environment_speed(make(env), **sizes)
     report(f"{env} environment only, steps/s", alone)
-    for name in (env, various):
-        stepping = sizes["num_envs"] * sizes["num_steps"] / environment_speed(make(name), **sizes)
+    for name, speed in ((env, alone), (various, environment_speed(make(various), **sizes))):
+        stepping = sizes["num_envs"] * sizes["num_steps"] / speed
         report(f"  a full reset / a step, in time, {name}", reset_cost(make(name), **sizes) / stepping)
     happo, happo_compile = training_speed("happo", env, **sizes)
     report("HAPPO (5 epochs, 1 minibatch), steps/s", happo)

@@ -66,15 +66,15 @@ def _sweep(combinations: list[list[str]]) -> list[list[str]]:
 
 def plot(arguments: list[str]) -> None:
     from .listing import print_table
-    from .plots import draw_runs, picture, table
-    from .rundir import find_runs
+    from .plots import SUFFIXES, draw_runs, table
+    from .rundir import find_runs, output_file
 
     out = None
     if "--out" in arguments:
         at = arguments.index("--out")
         if at + 1 == len(arguments):
             raise ConfigError("--out needs a file name")
-        out = picture(arguments[at + 1])
+        out = output_file("--out", arguments[at + 1], SUFFIXES)
         arguments = arguments[:at] + arguments[at + 2 :]
     if not arguments:
         raise ConfigError("plot needs at least one run directory, such as: hamljax plot runs")

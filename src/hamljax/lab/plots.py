@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError
 from .rundir import read_run
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
@@ -62,16 +61,6 @@ def _curves(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
     table = metrics.dropna(subset=[column]).pivot_table(index="step", columns="curve", values=column)
     window = max(1, len(table) // 50) if column.startswith("train/") else 1
     return table.interpolate(limit_area="inside").rolling(window, min_periods=1).mean()
-
-
-def picture(name: str) -> Path:
-    """A file that a picture can be written to. Raises ConfigError where it cannot."""
-    path = Path(name).expanduser()
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(f"--out {name} must end in one of {', '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--out {name}: there is no folder '{path.parent}'")
-    return path
 
 
 def draw_runs(paths: list[Path], out: Path) -> None:

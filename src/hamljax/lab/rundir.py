@@ -73,6 +73,16 @@ def existing(given: str) -> Path:
     return path
 
 
+def output_file(setting: str, text: str, suffixes: tuple[str, ...]) -> Path:
+    """``text`` as a file to write, of one of ``suffixes`` and in a folder that is there. Raises ConfigError otherwise."""
+    path = Path(text).expanduser()
+    if path.suffix not in suffixes:
+        raise ConfigError(f"{setting}={text} must end in {' or '.join(suffixes)}{nearest(path.suffix, suffixes)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{setting}={text}: there is no folder '{path.parent}'")
+    return path
+
+
 def find_runs(paths: list[str]) -> list[Path]:
     """Every run directory at or below ``paths``. Raises ConfigError where there is none."""
     runs = []

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import yaml
 
 from ..errors import ConfigError
@@ -45,6 +43,6 @@ def load(run: str | Path) -> Trained:
         load_plugin(plugin)
     job = job_of(values)
     learner = make_learner(job.config)
-    keys = jnp.stack([jax.random.key(int(seed)) for seed in np.arange(job.seed, job.seed + job.num_seeds)])
+    keys = jax.random.split(jax.random.key(0), job.num_seeds)  # only their shapes matter
     state, update = checkpoints.restore(path, jax.eval_shape(jax.vmap(learner.init), keys))
     return Trained(job, learner, state, update)

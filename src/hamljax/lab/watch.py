@@ -14,7 +14,7 @@ from ..envs.smax import Smax
 from ..errors import ConfigError, nearest
 from ..learning.episode import Episode, make_record
 from . import trained
-from .rundir import existing
+from .rundir import existing, output_file
 
 SUFFIXES = (".gif", ".html")
 MAX_FRAMES = 120
@@ -43,20 +43,11 @@ def _boolean(key: str, text: str) -> bool:
     return text.lower() == "true"
 
 
-def _file(key: str, text: str) -> Path:
-    path = Path(text).expanduser()
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(f"{key}={text} must end in {' or '.join(SUFFIXES)}{nearest(path.suffix, SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise ConfigError(f"{key}={text}: there is no folder '{path.parent}'")
-    return path
-
-
 READERS = {
     "seed": functools.partial(_whole, least=0),
     "episode": functools.partial(_whole, least=0),
     "greedy": _boolean,
-    "out": _file,
+    "out": functools.partial(output_file, suffixes=SUFFIXES),
     "max_frames": functools.partial(_whole, least=1),
 }
 
