@@ -50,6 +50,8 @@ def widened(env):
             return observation
         return observation._replace(obs=pad_last(observation.obs), avail_actions=pad_last(observation.avail_actions))
 
+    if hasattr(env, "_gather"):  # a robot's, which picks every entry from what there is to see
+        env._gather = np.pad(env._gather, ((0, 0), (0, EXTRA)))
     env._observe = observe_wide
     env.team = WideTeam(**{f.name: getattr(env.team, f.name) for f in dataclasses.fields(env.team)})
     return env
@@ -78,8 +80,18 @@ def embed(narrow, wide, ids):
     return jax.tree.map(lambda x, y, index: y.at[index].set(x), narrow, wide, places), places
 
 
-@pytest.mark.parametrize("algo, critic", [("happo", "ep"), ("hatrpo", "ep"), ("mappo_ns", "fp"), ("mappo_s", "fp")])
-@pytest.mark.parametrize("env", ["smax/3m", "game/tracking"])
+HUMANOID = hamljax.configure("mamujoco/humanoid_9_8", backend="spring")
+
+
+@pytest.mark.parametrize(
+    "algo, critic, env",
+    [
+        (algo, critic, env)
+        for algo, critic in (("happo", "ep"), ("hatrpo", "ep"), ("mappo_ns", "fp"), ("mappo_s", "fp"))
+        for env in ("smax/3m", "game/tracking")
+    ]
+    + [("happo", "ep", HUMANOID)],
+)
 def test_widening_the_padding_changes_no_update(algo, critic, env):
     """A shared policy's and an FP critic's ids follow the padded observation, so they move up by the padding.
 
@@ -95,7 +107,9 @@ def test_widening_the_padding_changes_no_update(algo, critic, env):
     actor, actor_places = embed(state.agents.params, wide_state.agents.params, num_agents if algo == "mappo_s" else 0)
     fitted, critic_places = embed(state.critic.params, wide_state.critic.params, num_agents)
     wide_state = state._replace(
-        agents=wide_state.agents._replace(params=actor), critic=wide_state.critic._replace(params=fitted)
+        agents=wide_state.agents._replace(params=actor),
+        critic=wide_state.critic._replace(params=fitted),
+        obs_norm=wide_state.obs_norm,
     )
 
     steps = traj.transitions
@@ -122,6 +136,10 @@ def test_widening_the_padding_changes_no_update(algo, critic, env):
         (after.critic, wide_after.critic, fitted, critic_places),
     ):
         jax.tree.map(check, now.params, then.params, before, places)
+    if after.obs_norm is not None:
+        now, then = after.obs_norm.obs, wide_after.obs_norm.obs
+        np.testing.assert_allclose(now.mean, then.mean[:, :-EXTRA], atol=1e-5)
+        np.testing.assert_allclose(now.variance, then.variance[:, :-EXTRA], rtol=1e-4)
 
 
 @pytest.mark.parametrize("algo", ["happo", "mappo_s"])

@@ -5,22 +5,23 @@ from ..registry import register_environment
 from .environment import MultiAgentMujoco
 from .partitions import SKELETONS
 
-SWIMMERS = {"swimmer_2x1": (2, "2x1"), "swimmer_10x2": (20, "10x2"), "swimmer_5x4": (20, "5x4")}
+SWIMMERS = {"swimmer_2x1": (2, 1), "swimmer_10x2": (10, 2), "swimmer_5x4": (5, 4)}
 
 
-def long_swimmer(
+def swimmer(
     num_agents: int = 10,
     joints_per_agent: int = 2,
+    partition: tuple[tuple[str, ...], ...] = (),
     agent_obsk: str = "1",
     neighbour_velocities: bool = False,
+    backend: str = "",
     max_steps: int = 0,
 ) -> MultiAgentMujoco:
     """swimmer of any length: num_agents with joints_per_agent joints each"""
     if num_agents < 1 or joints_per_agent < 1:
         raise ConfigError("env.num_agents and env.joints_per_agent must be at least 1")
     robot, task = f"swimmer{num_agents * joints_per_agent}", f"{num_agents}x{joints_per_agent}"
-    settings = {"agent_obsk": agent_obsk, "neighbour_velocities": neighbour_velocities, "max_steps": max_steps}
-    return MultiAgentMujoco(robot, task, **settings)
+    return MultiAgentMujoco(robot, task, partition, agent_obsk, neighbour_velocities, backend, max_steps)
 
 
 for _robot, _skeleton in SKELETONS.items():
@@ -32,12 +33,12 @@ for _robot, _skeleton in SKELETONS.items():
             robot=_robot,
             task=_task,
         )
-for _name, (_joints, _task) in SWIMMERS.items():
+for _name, (_agents, _each) in SWIMMERS.items():
     register_environment(
         f"mamujoco/{_name}",
-        MultiAgentMujoco,
-        summary=f"swimmer: {_joints} joints, {_task.split('x')[0]} agents",
-        robot=f"swimmer{_joints}",
-        task=_task,
+        swimmer,
+        summary=f"swimmer: {_agents * _each} joints, {_agents} agents",
+        num_agents=_agents,
+        joints_per_agent=_each,
     )
-register_environment("mamujoco/swimmer_nxm", long_swimmer)
+register_environment("mamujoco/swimmer_nxm", swimmer)
