@@ -62,6 +62,7 @@ def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any("steps/s=" in line and "left=" in line for line in lines)
     assert {p.name for p in run.iterdir()} == {
+        ".lock",
         "config.yaml",
         "versions.json",
         "metrics.parquet",
@@ -77,17 +78,25 @@ def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
     assert json.loads((run / "summary.json").read_text())["steps_per_seed"] == 48
     assert "jax" in json.loads((run / "versions.json").read_text())
 
-    before = (run / "metrics.parquet").read_bytes()
-    assert main(arguments) == 2
-    assert "already holds" in capsys.readouterr().err
-    assert (run / "metrics.parquet").read_bytes() == before
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert main(arguments) == 0
+    assert "is finished" in capsys.readouterr().out
+    for words, complaint in (
+        (["resume=never"], "already holds a run"),
+        (["gamma=0.9"], "differs in gamma (0.99 there, 0.9 here)"),
+        (["gamma=0.9", "resume=must"], "differs in gamma (0.99 there, 0.9 here)"),
+        (["total_timesteps=96"], f"hamljax resume {run}"),
+    ):
+        assert main([*arguments, *words]) == 2
+        assert complaint in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
 
 def test_a_run_is_brought_back_as_it_ended(tmp_path):
     run = tmp_path / "run"
     assert main(["train", *TINY, "num_seeds=2", "seed=3", "network=gru", f"run_dir={run}"]) == 0
     trained = load(run)
-    assert trained.update == 3 and trained.job.config.env.name == "game/climbing"
+    assert trained.update == 3 and trained.config.env.name == "game/climbing"
     last = pd.read_parquet(run / "metrics.parquet").groupby("seed")["eval/return"].last()
     for seed in (3, 4):  # the final evaluation, made again from what was saved
         assert trained.learner.evaluate(trained.of_seed(seed))["eval/return"] == last[seed]

@@ -106,7 +106,7 @@ def test_proposition_2_simultaneous_falls_where_sequential_does_not():
 
         def first_update(key):
             state, _ = learner.update(start(key))
-            return learner.evaluate(state)["eval/return"]
+            return learner.evaluate(state.players)["eval/return"]
 
         return jax.jit(jax.vmap(first_update))(jax.random.split(jax.random.key(0), 8))
 

@@ -60,9 +60,10 @@ def replay(hopper):
     reset, step, network = jax.jit(env.reset), jax.jit(env.step), jax.jit(policies.actor.apply)
 
     def decide(state, key, observation, greedy):
-        obs = observation if state.obs_norm is None else state.obs_norm.normalise(observation)
+        norm = state.obs_norm
+        obs = observation._replace(obs=(observation.obs - norm.mean) / jnp.sqrt(jnp.maximum(norm.variance, 1e-4)))
         for agent, own_key in enumerate(jax.random.split(key, env.team.num_agents)):
-            params = jax.tree.map(lambda x, agent=agent: x[agent], state.agents.params)
+            params = jax.tree.map(lambda x, agent=agent: x[agent], state.params)
             mask = jnp.asarray(env.team.obs_mask)[agent, None, None]
             carry, seen = jnp.zeros((1, 0)), obs.obs[agent, None, None]
             logits = network(params, carry, seen, jnp.zeros((1, 1), bool), mask)[2][0]

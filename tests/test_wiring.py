@@ -124,7 +124,7 @@ def test_the_critic_learns_targets_of_any_scale():
 
 def test_evaluation_counts_every_episode_up_to_its_end():
     learner = make_learner(config(), Clockwork())
-    found = learner.evaluate(learner.init(jax.random.key(0)))
+    found = learner.evaluate(learner.init(jax.random.key(0)).players)
     assert found["eval/return"] == found["eval/length"]  # every step pays 1, also after the end
     assert 2 < found["eval/length"] < 6
 

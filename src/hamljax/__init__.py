@@ -25,6 +25,7 @@ _PUBLIC = {
     "make_learner": "learning.train",
     "make_train": "learning.train",
     "config": "lab.configuration",
+    "load": "lab.trained",
     "ConfigError": "errors",
 }
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605

@@ -1,4 +1,4 @@
-"""The one exception that means "the user asked for something impossible"."""
+"""Exceptions that are no bug: the user asked for something impossible, or training was stopped."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,14 @@ class ConfigError(ValueError):
 
     The command line prints it and exits with code 2; a notebook sees an ordinary exception.
     """
+
+
+class Stopped(Exception):
+    """Training ended early and in order; the command line prints the message, one line, and exits with ``code``."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -1,72 +1,135 @@
-"""The whole runner state on disk, so that a trained team can be watched; written by orbax, whole or not at all."""
+"""A run on disk as it stood after some update: arrays, the record up to there, and a digest of every file.
 
+``RUN/checkpoints/<update>/`` holds ``arrays/`` (written by orbax), ``record.parquet``, ``about.json`` and
+``digests.json``, the SHA-256 of all the others. It is written under another name and renamed when it is whole, so what
+has its final name is complete unless it was damaged later, and that the digests tell.
+"""
+
+import json
 import logging
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from ..errors import ConfigError
+from .digests import DIGESTS, damage, digests, folder_of, kept
 
-KEEP = 2  # the newest checkpoints of a run
+KEEP = 3  # the newest checkpoints of a run
 
 
-def _orbax():
-    """Imported late because it is slow; quiet, because it reports every step of its work."""
+class Checkpoint(NamedTuple):
+    """``tree`` after ``update`` updates, the rows of the record up to there, and plain data about the run so far."""
+
+    update: int
+    tree: Any
+    record: pd.DataFrame
+    about: dict[str, Any]
+
+
+def _checkpointer():
+    """Orbax is imported late because it is slow, and quiet because it reports every step of its work."""
     import orbax.checkpoint
 
     logging.getLogger("absl").setLevel(logging.ERROR)
-    return orbax.checkpoint
-
-
-def _manager(run: Path):
-    options = _orbax().CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
-    return _orbax().CheckpointManager((run / "checkpoints").absolute(), options=options)
+    return orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler()), orbax.checkpoint.args
 
 
 def _is_key(x) -> bool:
     return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _plain(state) -> dict[str, Any]:
+def _plain(tree) -> dict[str, Any]:
     """Arrays by place, keys as their data, without the empty ones (carries of feed-forward networks): orbax refuses them.
 
     Plain arrays, so that a run may be read on a machine with other devices.
     """
     return {
         jax.tree_util.keystr(path): jax.random.key_data(x) if _is_key(x) else x
-        for path, x in jax.tree.leaves_with_path(state)
+        for path, x in jax.tree.leaves_with_path(tree)
         if x.size
     }
 
 
-def save(run: Path, update: int, state) -> None:
-    """Keep ``state`` as it is after ``update`` updates."""
-    with _manager(run) as manager:
-        leaves = {name: np.asarray(x) for name, x in _plain(state).items()}
-        manager.save(update, args=_orbax().args.StandardSave(leaves), force=True)
+def save(run: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all, and forget all but the newest. Raises OSError where it cannot."""
+    final = folder_of(run) / str(checkpoint.update)
+    unfinished = final.with_name(f".{final.name}.unfinished")
+    for left_behind in folder_of(run).glob(".*"):  # by a process that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        leaves = {name: np.asarray(x) for name, x in _plain(checkpoint.tree).items()}
+        _make_sure_of_room(unfinished / "room", sum(x.nbytes for x in leaves.values()))
+        checkpointer, args = _checkpointer()
+        with checkpointer:
+            checkpointer.save((unfinished / "arrays").absolute(), args=args.StandardSave(leaves))
+        checkpoint.record.to_parquet(unfinished / "record.parquet", index=False)
+        (unfinished / "about.json").write_text(json.dumps(checkpoint.about))
+        (unfinished / DIGESTS).write_text(json.dumps(digests(unfinished), indent=1))
+        _forget(final)  # a damaged one of this update, which a resumed run had to step over
+        os.replace(unfinished, final)
+    except Exception as error:  # orbax has exceptions of its own for a full disk
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise error if isinstance(error, OSError) else OSError(_one_line(error)) from None
+    for old in kept(run)[:-KEEP]:
+        _forget(folder_of(run) / str(old))
 
 
-def restore(run: Path, template):
-    """The newest state of ``run`` in the shape of ``template`` (arrays or their shapes), and after how many updates.
+def _make_sure_of_room(file: Path, size: int) -> None:
+    """Raise OSError where ``size`` bytes do not fit; orbax would say so in a dozen tracebacks."""
+    with file.open("wb") as probe:
+        os.posix_fallocate(probe.fileno(), 0, size + 1)
+    file.unlink()
 
-    Raises ConfigError where there is none or it cannot be read.
+
+def _forget(checkpoint: Path) -> None:
+    """Remove a checkpoint; renamed first, so that no half of one is ever left under its name."""
+    if checkpoint.is_dir():
+        hidden = checkpoint.with_name(f".{checkpoint.name}.forgotten")
+        os.replace(checkpoint, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def restore(run: Path, template, update: int | None = None, say: Callable[[str], None] = print) -> Checkpoint:
+    """The newest undamaged checkpoint of ``run`` (or that of ``update``), its tree shaped as ``template``.
+
+    ``say`` is told of each damaged one that was passed over. ``template``: arrays or their shapes. Raises ConfigError
+    where there is none, or only damaged ones, or one of another version.
     """
-    if not (run / "checkpoints").is_dir():
+    there = kept(run)
+    if not there:
         raise ConfigError(f"'{run}' holds no checkpoint yet")
+    if update is not None and update not in there:
+        raise ConfigError(f"'{run}' keeps no checkpoint of update {update}, only of {', '.join(map(str, there))}")
+    complaint = ""
+    for candidate in reversed(there) if update is None else [update]:
+        if complaint:
+            say(f"{complaint}; using that of update {candidate}")
+        wrong = damage(run, candidate)
+        if not wrong:
+            return _read(run, candidate, template)
+        complaint = f"checkpoint {candidate} of '{run}' is damaged: {wrong}"
+    raise ConfigError(complaint + ("" if update is not None else "; no other is left"))
+
+
+def _read(run: Path, update: int, template) -> Checkpoint:
+    folder = folder_of(run) / str(update)
     wanted = jax.eval_shape(_plain, template)
-    with _manager(run) as manager:
-        update = manager.latest_step()
-        if update is None:
-            raise ConfigError(f"'{run}' holds no checkpoint yet")
-        try:
-            template_leaves = {name: np.zeros(x.shape, x.dtype) for name, x in wanted.items()}
-            leaves = manager.restore(update, args=_orbax().args.StandardRestore(template_leaves))
-        except Exception as error:  # a damaged file can break its reader in any way
-            reason = " ".join(str(error).split())[:80]
-            raise ConfigError(f"checkpoint {update} of '{run}' is damaged or of another version: {reason}") from None
+    checkpointer, args = _checkpointer()
+    try:
+        zeros = {name: np.zeros(x.shape, x.dtype) for name, x in wanted.items()}
+        with checkpointer:
+            leaves = checkpointer.restore((folder / "arrays").absolute(), args=args.StandardRestore(zeros))
+        record, about = pd.read_parquet(folder / "record.parquet"), json.loads((folder / "about.json").read_text())
+    except Exception as error:  # its files are as they were written, so this version wants others
+        raise ConfigError(f"checkpoint {update} of '{run}' is of another version: {_one_line(error)[:120]}") from None
 
     def find(path, x):
         if not x.size:
@@ -74,4 +137,8 @@ def restore(run: Path, template):
         leaf = jnp.asarray(leaves[jax.tree_util.keystr(path)])
         return jax.random.wrap_key_data(leaf) if _is_key(x) else leaf
 
-    return jax.tree.map_with_path(find, template), update
+    return Checkpoint(update, jax.tree.map_with_path(find, template), record, about)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -5,24 +5,30 @@ import math
 import sys
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Stopped
 
 USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 
 commands
-  train [-m] key=value...   train; -m trains every combination of comma-separated values
-  list                      algorithms, drifts, environments, networks, presets
-  plot RUN... [--out FILE]  curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
-  watch RUN [key=value...]  play an episode of a trained team and write a picture that moves
-  bench [mamujoco] [--quick]  measure the speed of this machine, or of the robots on it
+  train [-m] key=value...    train; -m trains every combination of comma-separated values
+  resume RUN... [key=value]  go on with runs that were stopped, or make finished ones longer
+  info RUN                   a run on one screen: what, how far, how well, made with what, how to go on
+  evaluate RUN [key=value]   play episodes of a trained team; a table with 95 % intervals
+  watch RUN [key=value]      play one episode and write a picture that moves
+  export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them
+  plot RUN... [--out FILE]   curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
+  list                       algorithms, drifts, environments, networks, presets
+  bench [mamujoco] [--quick] measure the speed of this machine, or of the robots on it
 
 settings of train (all of them: conf/config.yaml and hamljax list)
   algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
   seed=0  num_seeds=4  num_envs=64  num_steps=128  total_timesteps=1e6  run_dir=PATH
-  algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py
+  algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py  dry_run=true  resume=auto|never|must
 
-settings of watch (mamujoco/... and smax/...)
-  seed=0  episode=0  greedy=true  max_frames=120  out=RUN/episode.gif (or .html, for mamujoco/...)
+settings of evaluate, watch and export
+  checkpoint=last|best|UPDATE  out=FILE
+  evaluate: num_episodes=1000  greedy=true  env=smax/2s3z  env.max_steps=50
+  watch: seed=0  episode=0  greedy=true  max_frames=120
 
 examples
   hamljax train algo=happo env=smax/3m num_seeds=4 total_timesteps=1e6
@@ -32,22 +38,41 @@ examples
 
 
 def train(arguments: list[str]) -> None:
-    from . import machine
-
     multirun = "-m" in arguments or "--multirun" in arguments
     words = [a for a in arguments if a not in ("-m", "--multirun")]
     from .configuration import expand, load_plugin, make_job
-    from .run import train as run
 
     for word in words:
         if word.startswith("plugin="):
             load_plugin(word.removeprefix("plugin="))
-    jobs = [make_job(w) for w in _sweep(expand(words))] if multirun else [make_job(words)]
-    machine.prepare(math.gcd(*(job.num_seeds for job in jobs)))
+    _run([make_job(w) for w in _sweep(expand(words))] if multirun else [make_job(words)])
+
+
+def resume(arguments: list[str]) -> None:
+    from .resume import read
+
+    _run(read(arguments), longer=True)
+
+
+def _run(jobs: list, longer: bool = False) -> None:
+    from . import machine
+    from .rundir import holds_this_run
+
+    if any(job.run.run_dir for job in jobs):  # before any of them trains, so that a sweep does not fail in the middle
+        for job in jobs:
+            holds_this_run(Path(job.run.run_dir).expanduser(), job.resolved, job.run.resume, longer)
+    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)))
+    from . import dryrun
+    from .listing import print_facts
+    from .run import train
+
     for number, job in enumerate(jobs):
-        if multirun:
+        if len(jobs) > 1:
             print(f"[{number + 1}/{len(jobs)}]", flush=True)
-        run(job)
+        if job.run.dry_run:
+            print_facts(dryrun.rows(job))
+        else:
+            train(job, longer)
 
 
 def _sweep(combinations: list[list[str]]) -> list[list[str]]:
@@ -97,6 +122,37 @@ def watch(arguments: list[str]) -> None:
     print(run(read(arguments)))
 
 
+def evaluate(arguments: list[str]) -> None:
+    from . import machine
+
+    machine.prepare()
+    from .evaluation import evaluate as run
+    from .evaluation import read
+    from .listing import print_table
+
+    columns, rows, line = run(read(arguments))
+    print_table(columns, rows)
+    print(line)
+
+
+def export(arguments: list[str]) -> None:
+    from . import machine
+
+    machine.prepare()
+    from .export import export as run
+    from .export import read
+
+    print(run(read(arguments)))
+
+
+def info(arguments: list[str]) -> None:
+    from .arguments import read_arguments
+    from .info import lines
+    from .listing import print_facts
+
+    print_facts(lines(read_arguments("info", arguments, {})[0]))
+
+
 def listing(arguments: list[str]) -> None:
     from .configuration import load_plugin
     from .listing import print_everything
@@ -120,7 +176,17 @@ def bench(arguments: list[str]) -> None:
     (bench_mamujoco if "mamujoco" in arguments else bench).run(quick="--quick" in arguments)
 
 
-COMMANDS = {"train": train, "list": listing, "plot": plot, "watch": watch, "bench": bench}
+COMMANDS = {
+    "train": train,
+    "resume": resume,
+    "info": info,
+    "evaluate": evaluate,
+    "watch": watch,
+    "export": export,
+    "plot": plot,
+    "list": listing,
+    "bench": bench,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -141,8 +207,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         return 0
+    except Stopped as stopped:
+        print(f"hamljax: {stopped}", file=sys.stderr)
+        return stopped.code
     except KeyboardInterrupt:
-        print("hamljax: stopped; the metrics so far are in the run directory", file=sys.stderr)
+        print("hamljax: stopped", file=sys.stderr)
         return 130
     return 0
 

@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import traceback
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,40 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..algorithms import ALGORITHMS, resolve
-from ..envs import ENVIRONMENTS, configure, schema
+from ..envs import ENVIRONMENTS, Environment, configure, make, schema
 from ..errors import ConfigError, lookup, nearest
 from ..learning.config import Algo, Config, Network, validate
 
 GROUPS = ("algo", "network", "env", "logger", "experiment")
-RUN_SETTINGS = {"seed": int, "num_seeds": int, "log_every": int, "run_dir": str, "plugin": str}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """What is around a run and training never sees; conf/config.yaml says what each means."""
+
+    seed: int = 0
+    num_seeds: int = 1
+    log_every: int = 0
+    checkpoint_every: int = 0
+    absolute_metric: bool = True
+    on_nan: str = "stop"
+    nan_patience: int = 10
+    plugin: str = ""
+    run_dir: str = ""
+    resume: str = "auto"
+    dry_run: bool = False
+
+
+RUN_CHOICES = {"on_nan": ("stop", "skip", "raise"), "resume": ("auto", "never", "must")}
+ONCE = ("resume", "dry_run")  # said of one start, not of a run
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What one ``hamljax train`` does: the configuration, and everything around it that training never sees."""
+    """What one ``hamljax train`` does: the configuration, and everything around it."""
 
     config: Config
-    seed: int
-    num_seeds: int
-    log_every: int
-    run_dir: str
+    run: RunSettings
     logger: dict[str, Any]
     resolved: dict[str, Any]  # plain data, as written to config.yaml
 
@@ -115,7 +133,7 @@ def expand(words: list[str]) -> list[list[str]]:
 def _settings(env_name: str) -> set[str]:
     """Every dotted key that may be overridden when ``env_name`` is chosen."""
     own = {f.name for f in dataclasses.fields(Config)} - {"algo", "network", "env"}
-    keys = own | set(RUN_SETTINGS) | {"logger.kind", "logger.project", "logger.mode"}
+    keys = own | set(_kinds(RunSettings)) | {"logger.kind", "logger.project", "logger.mode"}
     for prefix, kind in (("algo", Algo), ("network", Network), ("env", schema(env_name))):
         keys |= {f"{prefix}.{f.name}" for f in dataclasses.fields(kind)}
     return keys
@@ -220,30 +238,64 @@ def job_of(values: dict) -> Job:
     env_values = values.pop("env")
     name = env_values.pop("name")
     env = configure(name, **_typed("env.", env_values, _kinds(schema(name))))
-    kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | RUN_SETTINGS
+    run_kinds = _kinds(RunSettings)
+    kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | run_kinds
     flat = _typed("", values, kinds)
-    run = {key: flat.pop(key) for key in RUN_SETTINGS}
-    plugin = run.pop("plugin")
+    run = RunSettings(**{key: flat.pop(key) for key in run_kinds if key in flat})
     config = Config(algo, network, env, **flat)
     validate(config)
+    _validate_run(run)
     row = resolve(algo)
-    if run["num_seeds"] < 1 or run["log_every"] < 0 or run["seed"] < 0:
-        raise ConfigError("num_seeds must be at least 1, seed and log_every at least 0")
     resolved = {
         "algo": dataclasses.asdict(algo)
         | {"coordination": row.coordination, "drift": row.drift, "neighbourhood": row.neighbourhood},
         "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
-        "env": dataclasses.asdict(env),
+        "env": _plain(dataclasses.asdict(env)),
         "logger": logger,
         **flat,
-        **run,
-        "plugin": plugin,
+        **{key: value for key, value in dataclasses.asdict(run).items() if key not in ONCE},
     }
-    return Job(config, run["seed"], run["num_seeds"], run["log_every"], run["run_dir"], logger, resolved)
+    return Job(config, run, logger, resolved)
+
+
+def _plain(value):
+    """Tuples as lists, as YAML reads them back."""
+    if isinstance(value, dict):
+        return {key: _plain(x) for key, x in value.items()}
+    return list(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _validate_run(run: RunSettings) -> None:
+    for name, known in RUN_CHOICES.items():
+        if getattr(run, name) not in known:
+            raise ConfigError(f"unknown {name} '{getattr(run, name)}'{nearest(getattr(run, name), known)}")
+    for name, least in {"seed": 0, "num_seeds": 1, "log_every": 0, "checkpoint_every": 0, "nan_patience": 1}.items():
+        if getattr(run, name) < least:
+            raise ConfigError(f"{name} must be at least {least}, not {getattr(run, name)}")
+    if run.seed + run.num_seeds > 2**31:
+        raise ConfigError(f"seed={run.seed} is too large; the largest seed is {2**31 - 1}")
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Environment]:
+    """Settings and environment: ``env`` (settings), or another by ``name``, with overrides ``env.key=value`` on top.
+
+    Raises ConfigError.
+    """
+    values = dataclasses.asdict(env) if name is None else {"name": name}
+    kinds = _kinds(schema(values.pop("name") if name is None else name))
+    name = name or env.name
+    for override in parse(list(words)):
+        key = override.key_or_group.removeprefix("env.")
+        if key not in kinds or key == "name":
+            raise ConfigError(f"unknown setting 'env.{key}'{nearest('env.' + key, {f'env.{k}' for k in kinds})}")
+        values[key] = override.value()
+    values.pop("name", None)
+    settings = configure(name, **_typed("env.", _plain(values), kinds))
+    return settings, make(settings)
 
 
 def config(

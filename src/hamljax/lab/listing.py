@@ -12,6 +12,13 @@ def print_table(columns, rows, title: str = "") -> None:
     console.print(table)
 
 
+def print_facts(facts: list[tuple[str, str]]) -> None:
+    """A line per fact, the headings in a column of their own."""
+    width = max(len(heading) for heading, _ in facts)
+    for heading, text in facts:
+        print(f"{heading:<{width}}  {text}")
+
+
 def print_everything() -> None:
     """Algorithms, drifts, environments, networks and presets."""
     from ..algorithms import ALGORITHMS

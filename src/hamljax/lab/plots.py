@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .rundir import read_run
+from .rundir import AROUND, flatten, read_run
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -16,23 +16,13 @@ PANELS = {
 }
 
 
-APART = ("seed", "num_seeds", "run_dir", "log_every", "plugin", "logger")  # settings that may differ within a curve
-
-
-def _flat(config: dict, prefix: str = "") -> dict[str, str]:
-    """Dotted settings as text, without those of ``APART``."""
-    flat = {}
-    for key, value in config.items():
-        if not prefix and key in APART:
-            continue
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
-    return flat
+APART = (*AROUND, "seed", "num_seeds", "plugin")  # settings that may differ within a curve
 
 
 def labels(configs: list[dict]) -> list[str]:
     """Algorithm, environment and network of each, and whatever else tells it from others of that name."""
     names = [f"{c['algo']['name']} · {c['env']['name']} · {c['network']['name']}" for c in configs]
-    flats = [_flat(config) for config in configs]
+    flats = [flatten(config, APART) for config in configs]
 
     def telling(name, flat):
         """What of ``flat`` differs among the runs called ``name``."""

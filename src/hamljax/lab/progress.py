@@ -16,7 +16,7 @@ class Reporter:
     """Shows ``total`` environment steps of each of ``seeds`` runs going by; the speed is that of all of them together."""
 
     def __init__(self, total: int, seeds: int):
-        self.total, self.seeds, self.start = total, seeds, time.perf_counter()
+        self.total, self.seeds, self.start, self.first = total, seeds, time.perf_counter(), 0
         self.console = Console()
         self.bar = None
         if sys.stdout.isatty():
@@ -31,23 +31,32 @@ class Reporter:
         else:
             print(line, flush=True)
 
-    def started(self) -> None:
-        """Training begins now: compile time does not count as speed."""
-        self.start = time.perf_counter()
+    def started(self, step: int = 0) -> None:
+        """Training begins now, at ``step``: compile time does not count as speed."""
+        self.start, self.first = time.perf_counter(), step
         if self.bar:
-            self.bar.update(self.task, description="first steps")
+            self.bar.update(self.task, completed=step, description="first steps")
+
+    def _line(self, step: int, values: dict[str, float]) -> tuple[str, ...]:
+        elapsed = max(time.perf_counter() - self.start, 1e-9)
+        new = step - self.first
+        left = clock((self.total - step) * elapsed / new) if new else "?"
+        words = " ".join(f"{name}={value:.3g}" for name, value in values.items() if value == value)
+        return f"{new * self.seeds / elapsed:,.0f}", left, words
+
+    def tick(self, step: int, values: dict[str, float]) -> None:
+        """A few seconds have passed: the bar moves, and without a terminal nothing is printed."""
+        if self.bar:
+            speed, left, words = self._line(step, values)
+            self.bar.update(self.task, completed=step, description=f"{speed} steps/s  {left} left  {words}")
 
     def update(self, step: int, values: dict[str, float]) -> None:
-        elapsed = max(time.perf_counter() - self.start, 1e-9)
-        left = clock((self.total - step) * elapsed / step) if step else "?"
-        speed = step * self.seeds / elapsed
-        words = [f"{name}={value:.3g}" for name, value in values.items() if value == value]
+        """New values were recorded at ``step``."""
         if self.bar:
-            self.bar.update(
-                self.task, completed=step, description=f"{speed:,.0f} steps/s  {left} left  " + "  ".join(words)
-            )
+            self.tick(step, values)
         else:
-            print(f"step={step:,} {' '.join(words)} steps/s={speed:,.0f} left={left}", flush=True)
+            speed, left, words = self._line(step, values)
+            print(f"step={step:,} {words} steps/s={speed} left={left}", flush=True)
 
     def close(self) -> None:
         if self.bar:

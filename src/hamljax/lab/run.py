@@ -1,128 +1,222 @@
-"""The host loop: compiled blocks of updates with the seeds vmapped inside; between blocks log, evaluate, draw."""
+"""The host loop: compiled blocks of updates with the seeds vmapped inside; between blocks record, evaluate, save, draw."""
 
-import functools
+import contextlib
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
-from ..learning.batching import over_seeds
-from ..learning.train import evaluation_points, make_learner
-from . import checkpoints
+from ..errors import Stopped
+from ..learning.evaluate import ABSOLUTE_ROUNDS
+from ..learning.train import Learner, evaluation_points, make_learner
+from . import checkpoints, record
+from .checkpoints import Checkpoint
 from .configuration import Job
 from .loggers import make_logger
+from .pace import Pace, listening
 from .plots import draw_runs
+from .programs import Programs, progress_shapes
 from .progress import Reporter, clock
-from .rundir import RunDir
+from .rundir import RunDir, writing
+
+SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
 
 
-def block_ends(num_updates: int, log_every: int, evals: np.ndarray) -> list[int]:
-    """After how many updates the host looks up: at log intervals and evaluations, the end included."""
-    log_every = log_every or max(1, num_updates // 50)
-    return sorted({*range(log_every, num_updates, log_every), *(int(e) for e in evals if e > 0), num_updates})
+def train(job: Job, longer: bool = False) -> RunDir:
+    """Train all seeds of a job, or go on with them, and leave a run directory that explains itself.
 
-
-def train(job: Job) -> RunDir:
-    """Train all seeds of a job and leave a run directory that explains itself."""
-    config = job.config
-    learner = make_learner(config)
-    run = RunDir.create(job.run_dir, job.resolved)
-    logger = make_logger(job.logger, run.path, job.resolved)
-    per_update = config.num_envs * config.num_steps
-    reporter = Reporter(config.num_updates * per_update, job.num_seeds)
-    try:
-        _train(job, learner, run, logger, reporter, per_update)
-    finally:
-        reporter.close()
-        logger.close()
+    longer: the directory may hold a shorter run of this configuration. Raises ConfigError for what cannot be done, and
+    Stopped when training ended early and in order.
+    """
+    learner = make_learner(job.config)
+    with RunDir.open(job.resolved, job.run.resume, longer) as run:
+        if run.begun and is_finished(run, job):
+            print(f"'{run.path}' is finished; to train longer: hamljax resume {run.path} total_timesteps=...")
+            return run
+        run.sign(job.resolved)
+        with contextlib.ExitStack() as stack:
+            logger = make_logger(job.logger, run.path, job.resolved)
+            stack.callback(logger.close)
+            reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
+            stack.callback(reporter.close)
+            training = Training(job, learner, run, logger, reporter)
+            training.begin()
+            training.go_on()
+            training.finish()
     return run
 
 
-def _train(job, learner, run, logger, reporter, per_update):
-    config, seeds = job.config, np.arange(job.seed, job.seed + job.num_seeds)
-    evals = evaluation_points(config) if config.num_evals else np.array([], int)
-    ends = block_ends(config.num_updates, job.log_every, evals)
-    capacity = max(np.diff([0, *ends]))
+def steps_per_update(job: Job) -> int:
+    return job.config.num_envs * job.config.num_steps
 
-    # COMPILE
-    reporter.say(f"compiling {config.algo.name} on {config.env.name}, {job.num_seeds} seed(s)")
-    began = time.perf_counter()
-    keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
-    state = jax.jit(over_seeds(learner.init, job.num_seeds))(keys)
-    updates = functools.partial(learner.run_updates, capacity=int(capacity))
-    block = jax.jit(over_seeds(updates, job.num_seeds, shared=1), donate_argnums=0)
-    block = block.lower(state, jnp.int32(1)).compile()
-    evaluate = jax.jit(over_seeds(learner.evaluate, job.num_seeds))
-    compile_seconds = time.perf_counter() - began
-    reporter.say(
-        f"compiled in {compile_seconds:.1f} s; training {config.num_updates * per_update:,} steps per seed -> {run.path}"
+
+def is_finished(run: RunDir, job: Job) -> bool:
+    done = checkpoints.kept(run.path)[-1:] == [job.config.num_updates]
+    return done and (run.path / "summary.json").is_file() and not checkpoints.damage(run.path, job.config.num_updates)
+
+
+def plan(job: Job) -> tuple[list[int], set[int], set[int]]:
+    """After how many updates the host records, evaluates and saves; (all of them, evaluations, checkpoints)."""
+    total, run = job.config.num_updates, job.run
+    evals = {int(e) for e in evaluation_points(job.config)} if job.config.num_evals else set()
+    log_every, save_every = (
+        every or max(1, total // n) for every, n in ((run.log_every, 50), (run.checkpoint_every, 10))
     )
-    reporter.started()
+    saves = {*range(save_every, total, save_every), total}
+    ends = {*range(log_every, total, log_every), *saves, *evals} - {0}
+    return sorted(ends), evals, saves
 
-    # TRAIN
-    shown: dict[str, float] = {}
-    if 0 in evals:
-        found = {name: np.asarray(x) for name, x in evaluate(state).items()}
-        run.append(_rows(seeds, [0], per_update, {}, found, np.nan))
-        shown = _shown(found, shown)
-    done = 0
-    began = time.perf_counter()
-    for end in ends:
-        block_began = time.perf_counter()
-        state, metrics = block(state, jnp.int32(end - done))
-        metrics = {name: np.asarray(x)[:, : end - done] for name, x in metrics.items()}
-        speed = (end - done) * per_update * job.num_seeds / (time.perf_counter() - block_began)
-        found = {name: np.asarray(x) for name, x in evaluate(state).items()} if end in evals else {}
-        rows = _rows(seeds, range(done + 1, end + 1), per_update, metrics, found, speed)
-        run.append(rows)
-        done = end
-        if found or done == config.num_updates:
-            checkpoints.save(run.path, done, state)
-        shown = _shown(
-            {k: np.nanmean(v) if np.isfinite(v).any() else np.nan for k, v in metrics.items()} | found, shown
+
+def largest_block(job: Job) -> int:
+    """The most updates between two looks of the host."""
+    return int(max(np.diff([0, *plan(job)[0]])))
+
+
+class Training:
+    """One run under way. ``done`` counts updates; ``seconds`` says where the time went, over all starts of the run."""
+
+    def __init__(self, job: Job, learner: Learner, run: RunDir, logger, reporter: Reporter):
+        self.job, self.learner, self.run, self.logger, self.reporter = job, learner, run, logger, reporter
+        self.seeds = np.arange(job.run.seed, job.run.seed + job.run.num_seeds)
+        self.ends, self.evals, self.saves = plan(job)
+        self.per_update = steps_per_update(job)
+        self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
+        self.done, self.shown, self.saved_at = 0, {}, time.perf_counter()
+
+    @contextlib.contextmanager
+    def timed(self, what: str):
+        began = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - began
+
+    # BEGIN
+
+    def begin(self) -> None:
+        """Compile, and make or restore what changes."""
+        config, say = self.job.config, self.reporter.say
+        for note in self.run.notes:
+            say(f"note: {note}; the run goes on, but its numbers may differ from then on")
+        say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
+        found = self._restore() if self.run.begun else None
+        programs = self.programs = Programs(self.learner, len(self.seeds), largest_block(self.job), bool(self.evals))
+        self.seconds["compiling"] += programs.seconds
+        memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
+        total = config.num_updates * self.per_update
+        say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
+        if found:
+            self.progress, self.done = programs.place(found.tree), found.update
+            self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
+            self.run.start_with(found.record)
+            say(f"going on from step {self.done * self.per_update:,}")
+        else:
+            self.run.start_with(None)
+            self.progress = programs.begin(self.seeds)
+            if 0 in self.evals:
+                self._record([], np.nan)
+        self.reporter.started(self.done * self.per_update)
+
+    def _restore(self) -> Checkpoint | None:
+        if not checkpoints.kept(self.run.path):
+            self.reporter.say("no checkpoint yet: beginning anew")
+            return None
+        shapes = progress_shapes(self.learner, len(self.seeds))
+        return checkpoints.restore(self.run.path, shapes, say=self.reporter.say)
+
+    # GO ON
+
+    def go_on(self) -> None:
+        """Train to the end, looking up every few seconds and whenever the plan says so."""
+        pace = Pace(largest_block(self.job))
+        with listening() as signals:
+            for end in (end for end in self.ends if end > self.done):
+                self._block(end, pace, signals)
+                if self._gave_up():
+                    self._report_non_finite()
+                late = time.perf_counter() - self.saved_at > SAVE_SECONDS
+                if self.done in self.saves or signals.caught or late:
+                    self._save()
+                if signals.caught and self.done < self.ends[-1]:
+                    step = self.done * self.per_update
+                    raise signals.stop(f"stopped at step {step:,} and saved; to go on: hamljax resume {self.run.path}")
+
+    def _block(self, end: int, pace: Pace, signals) -> None:
+        """Updates up to number ``end``, or to a signal or a non-finite stop; then record them."""
+        parts, began, first = [], self.seconds["training"], self.done
+        while self.done < end and not signals.caught and not self._gave_up():
+            count, before = pace.next(end - self.done), self.seconds["training"]
+            with self.timed("training"):
+                state, metrics = self.programs.advance(self.progress.state, np.int32(count))
+                self.progress = self.progress._replace(state=state)
+                parts.append({name: np.asarray(x)[:, :count] for name, x in metrics.items()})
+            pace.took(count, self.seconds["training"] - before)
+            self.done += count
+            self.reporter.tick(self.done * self.per_update, self.shown)
+        steps = (self.done - first) * self.per_update * len(self.seeds)
+        self._record(parts, steps / max(self.seconds["training"] - began, 1e-9))
+
+    def _record(self, parts: list[dict], speed: float) -> None:
+        """Add rows for ``parts`` (metrics of the updates since the last rows), and evaluate if it is time."""
+        metrics, found = record.joined(parts), {}
+        if self.done in self.evals:
+            with self.timed("evaluating"):
+                players = self.progress.state.players
+                measured = self.programs.evaluate(players, np.int32(0))
+                found = {name: np.asarray(x) for name, x in measured.items()}
+                self.progress = self.progress._replace(best=self.programs.choose(self.progress.best, players, measured))
+        count = len(next(iter(metrics.values()))[0]) if metrics else 1
+        updates = range(self.done - count + 1, self.done + 1)
+        rows = record.rows(self.seeds, updates, self.per_update, metrics, found, speed)
+        self.run.append(rows)
+        self.shown = record.shown(metrics | found, self.shown)
+        step = self.done * self.per_update
+        self.logger.log(step, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict())
+        if self.done:
+            self.reporter.update(step, self.shown)
+
+    def _save(self) -> None:
+        with self.timed("saving"), writing(self.run.path):
+            about = {"seconds": self.seconds}
+            checkpoints.save(self.run.path, Checkpoint(self.done, self.progress, self.run.metrics(), about))
+        self.saved_at = time.perf_counter()
+
+    # NON-FINITE NUMBERS
+
+    def _gave_up(self) -> bool:
+        patience = {"stop": self.job.run.nan_patience, "raise": 1, "skip": np.inf}[self.job.run.on_nan]
+        return int(np.max(np.asarray(self.progress.state.skipped))) >= patience
+
+    def _report_non_finite(self) -> None:
+        """Keep the rollout that comes next, which the same policies collect, and say what happened."""
+        skipped = np.asarray(self.progress.state.skipped)
+        number = int(skipped.argmax())
+        state = jax.tree.map(lambda x: x[number], self.progress.state)
+        _, traj = jax.jit(self.learner.algorithm.collect)(state)
+        file = self.run.path / "non_finite_batch.npz"
+        with writing(self.run.path):
+            arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(traj)}
+            np.savez(file, **arrays)
+        message = (
+            f"{skipped[number]} update(s) in a row were not finite (seed {self.seeds[number]}, step "
+            f"{self.done * self.per_update:,}) and were not taken; the rollout after them is in {file}; checkpoints are as "
+            f"they were. Try a smaller learning rate, or on_nan=skip"
         )
-        logger.log(
-            done * per_update, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict()
-        )
-        reporter.update(done * per_update, shown)
+        if self.job.run.on_nan == "raise":
+            raise FloatingPointError(message)
+        raise Stopped(message, 1)
 
-    # SUMMARISE
-    seconds = time.perf_counter() - began
-    run.write_summary(_summary(run.metrics(), seeds, seconds, compile_seconds, done * per_update))
-    draw_runs([run.path], run.path / "curves.png")
-    reporter.say(f"done in {clock(seconds)}: {run.path}/curves.png, summary.json, metrics.parquet")
+    # FINISH
 
-
-def _rows(seeds, updates, per_update, metrics, evals, speed) -> pd.DataFrame:
-    """One row per update and seed; evaluations stand on the row of the update that they follow."""
-    updates = np.asarray(updates)
-    frame = pd.DataFrame({"update": np.tile(updates, len(seeds)), "seed": np.repeat(seeds, len(updates))})
-    frame["step"] = frame["update"] * per_update
-    columns = {name: values.reshape(-1) for name, values in metrics.items()}
-    last = frame["update"].to_numpy() == updates[-1]
-    for name, values in evals.items():
-        columns[name] = np.full(len(frame), np.nan)
-        columns[name][last] = values
-    columns["perf/steps_per_second"] = np.full(len(frame), speed)
-    return pd.concat([frame, pd.DataFrame(columns)], axis=1)
-
-
-def _shown(new: dict, old: dict) -> dict[str, float]:
-    """What a person watches: training return, and the last evaluation."""
-    names = {"return": "train/episode_return", "eval": "eval/return", "won": "eval/won"}
-    values = {short: float(np.mean(new[name])) for short, name in names.items() if name in new}
-    return old | {name: value for name, value in values.items() if np.isfinite(value)}
-
-
-def _summary(metrics: pd.DataFrame, seeds, seconds, compile_seconds, steps) -> dict:
-    columns = [c for c in metrics.columns if c.startswith(("eval/", "train/"))]
-    last = metrics.groupby("seed")[columns].last()
-    return {
-        "seeds": [int(s) for s in seeds],
-        "steps_per_seed": int(steps),
-        "seconds": round(seconds, 2),
-        "compile_seconds": round(compile_seconds, 2),
-        "final": {c: {"mean": float(last[c].mean()), "per_seed": [float(x) for x in last[c]]} for c in columns},
-    }
+    def finish(self) -> None:
+        """Measure the best team, sum up, draw."""
+        absolute = {}
+        if self.job.run.absolute_metric and self.evals:
+            with self.timed("evaluating"):
+                best = self.progress.best.players
+                rounds = [self.programs.evaluate(best, np.int32(n + 1)) for n in range(ABSOLUTE_ROUNDS)]
+                absolute = {name: np.mean([np.asarray(r[name]) for r in rounds], axis=0) for name in rounds[0]}
+        steps = self.done * self.per_update
+        self.run.write_summary(record.summary(self.run.metrics(), self.seeds, steps, self.seconds, absolute))
+        with writing(self.run.path):
+            draw_runs([self.run.path], self.run.path / "curves.png")
+        spent = clock(sum(self.seconds.values()) - self.seconds["compiling"])
+        self.reporter.say(f"done in {spent}: {self.run.path}/curves.png, summary.json, metrics.parquet")

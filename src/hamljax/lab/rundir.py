@@ -1,67 +1,188 @@
-"""A run's directory: what it holds, how it is written (atomically), how it is found again."""
+"""A run's directory: what it holds, how it is written (atomically), to whom it belongs, how it is found again."""
 
+from __future__ import annotations
+
+import contextlib
+import fcntl
 import json
 import os
-import platform
 import time
-from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 
 from ..errors import ConfigError, nearest
+from .provenance import changes, versions
 
-PACKAGES = "hamljax jax jaxlib flax optax chex distrax brax jaxmarl hydra-core numpy".split()
+if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
+    import pandas as pd
+
+# Settings that leave the numbers of a run as they are, so that it may go on with other ones.
+AROUND = "log_every checkpoint_every absolute_metric on_nan nan_patience run_dir logger".split()
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Replace a file whole."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
 
 
-class RunDir:
-    """``config.yaml versions.json metrics.parquet summary.json curves.png`` under one folder."""
+def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
+    """Dotted settings as text, leaving out the top-level ones of ``without``."""
+    flat = {}
+    for key, value in settings.items():
+        if prefix or key not in without:
+            flat |= flatten(value, (), f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+    return flat
 
-    def __init__(self, path: Path):
-        self.path = path
+
+def differences(there: dict, here: dict) -> list[str]:
+    """In what two configurations differ that matters to the numbers, such as ``gamma (0.99 there, 0.9 here)``."""
+    there, here = flatten(there, AROUND), flatten(here, AROUND)
+    return [
+        f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
+
+
+@contextlib.contextmanager
+def writing(path: Path):
+    """Around everything that writes into a run directory: a full or forbidden disk is one line."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to '{path}': {error.strerror or error}; what was saved before is as it was"
+        ) from None
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Hold a run directory for this process alone; the system lets go of it however the process ends."""
+    with (path / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise ConfigError(f"another process ({owner}) is training in '{path}'; wait for it, or stop it") from None
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}")
+        file.flush()
+        yield
+
+
+class RunDir:
+    """``config.yaml versions.json metrics.parquet summary.json curves.png checkpoints/`` under one folder.
+
+    begun: it held this run already when it was opened. notes: what a person should know about going on with it.
+    """
+
+    def __init__(self, path: Path, begun: bool = False):
+        self.path, self.begun = path, begun
+        self.notes: list[str] = []
         self.rows: list[pd.DataFrame] = []
 
     @classmethod
-    def create(cls, run_dir: str, resolved: dict) -> "RunDir":
-        """Make the folder and write what is known before training. Raises ConfigError if a run is there already."""
-        default = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{resolved['algo']['name']}_{resolved['env']['name']}"
-        path = Path(run_dir).expanduser() if run_dir else Path("runs") / default.replace("/", "-")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(f"run_dir={path} already holds something; choose another or remove it first")
-        try:
+    @contextlib.contextmanager
+    def open(cls, resolved: dict, resume: str = "auto", longer: bool = False):
+        """The directory of the run that ``resolved`` configures, new or begun before; nobody else can open it meanwhile.
+
+        resume: ``auto`` goes on with a run of this configuration, ``never`` refuses one, ``must`` refuses a new one.
+        longer: ``total_timesteps`` may have grown. Raises ConfigError, and leaves everything as it was, where the folder
+        holds anything else.
+        """
+        name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{resolved['algo']['name']}_{resolved['env']['name']}"
+        given = resolved["run_dir"]
+        path = Path(given).expanduser() if given else Path("runs") / name.replace("/", "-")
+        resolved = resolved | {"run_dir": str(path)}
+        holds_this_run(path, resolved, resume, longer)
+        with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-            _write(path / "config.yaml", yaml.safe_dump(resolved | {"run_dir": str(path)}, sort_keys=False))
-        except OSError as error:
-            raise ConfigError(f"cannot write to run_dir={path}: {error.strerror}") from None
-        _write(path / "versions.json", json.dumps(versions(), indent=2))
-        return cls(path)
+        with locked(path):
+            run = cls(path, begun=holds_this_run(path, resolved, resume, longer))
+            run.sign(resolved)
+            yield run
+
+    def sign(self, resolved: dict) -> None:
+        """Write down what is known before training, and note what of it is not as it was when the run began."""
+        now, file = versions(resolved), self.path / "versions.json"
+        if self.begun and file.is_file():
+            try:
+                first = json.loads(file.read_text())
+                self.notes = changes(first, now)
+                now = first | {"continued": [*first.get("continued", []), now]}
+            except (ValueError, AttributeError):
+                self.notes = ["versions.json was damaged, and is written anew"]
+        with writing(self.path):
+            write_text(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
+            write_text(file, json.dumps(now, indent=2))
+
+    def start_with(self, record: pd.DataFrame | None) -> None:
+        """Begin with the rows of ``record``: the file keeps no others, whatever a killed process wrote after them."""
+        self.rows = []
+        if record is not None:
+            self.append(record)
+        else:
+            (self.path / "metrics.parquet").unlink(missing_ok=True)
 
     def append(self, rows: pd.DataFrame) -> None:
         """Add metrics and replace the file whole, so that a killed run keeps what it had."""
         self.rows.append(rows)
         temporary = self.path / ".metrics.parquet.tmp"
-        self.metrics().to_parquet(temporary, index=False)
-        os.replace(temporary, self.path / "metrics.parquet")
+        with writing(self.path):
+            self.metrics().to_parquet(temporary, index=False, write_page_checksum=True)
+            os.replace(temporary, self.path / "metrics.parquet")
 
     def metrics(self) -> pd.DataFrame:
-        return pd.concat(self.rows, ignore_index=True)
+        import pandas as pd
+
+        self.rows = [pd.concat(self.rows, ignore_index=True)]
+        return self.rows[0]
 
     def write_summary(self, summary: dict) -> None:
-        _write(self.path / "summary.json", json.dumps(summary, indent=2))
+        with writing(self.path):
+            write_text(self.path / "summary.json", json.dumps(summary, indent=2))
 
 
-def versions() -> dict:
-    import jax
+def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False) -> bool:
+    """Whether ``path`` holds a run of this configuration already. Raises ConfigError where it may not be used."""
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"run_dir={path} is a file; choose another")
+    there = {p.name for p in path.iterdir()} - {".lock"} if path.is_dir() else set()
+    if "config.yaml" not in there:
+        if there:
+            raise ConfigError(f"run_dir={path} already holds something that is not a run; choose another")
+        if resume == "must":
+            raise ConfigError(f"resume=must: run_dir={path} holds no run to go on with")
+        return False
+    if resume == "never":
+        raise ConfigError(f"run_dir={path} already holds a run; choose another, or go on with it: resume=auto")
+    before = read_config(path)
+    if longer and int(before["total_timesteps"]) <= int(resolved["total_timesteps"]):
+        before = before | {"total_timesteps": resolved["total_timesteps"]}
+    if other := differences(before, resolved):
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        raise ConfigError(
+            f"run_dir={path} already holds a run that differs in {', '.join(other[:3])}{more}; choose another, or go on "
+            f"with that one: hamljax resume {path}"
+        )
+    return True
 
-    found = {name: metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **found, "device": str(jax.devices()[0].device_kind)}
+
+def read_config(path: Path) -> dict:
+    """A run's configuration as plain data. Raises ConfigError where there is none or it is damaged."""
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise ConfigError(f"'{path}' is not a run directory (no config.yaml in it)")
+    try:
+        values = yaml.safe_load(file.read_text())
+        return values | {"total_timesteps": values["total_timesteps"], "algo": dict(values["algo"])}
+    except Exception as error:  # a damaged file can break its reader in any way
+        raise ConfigError(f"cannot read '{file}': {' '.join(str(error).split())}") from None
 
 
 def existing(given: str) -> Path:
@@ -97,7 +218,10 @@ def find_runs(paths: list[str]) -> list[Path]:
 
 def read_run(path: Path) -> tuple[dict, pd.DataFrame]:
     """Configuration and metrics of a run. Raises ConfigError for a damaged file."""
+    import pandas as pd
+
+    config = read_config(path)
     try:
-        return yaml.safe_load((path / "config.yaml").read_text()), pd.read_parquet(path / "metrics.parquet")
+        return config, pd.read_parquet(path / "metrics.parquet", page_checksum_verification=True)
     except Exception as error:  # a damaged file can break its reader in any way
         raise ConfigError(f"cannot read the run in '{path}': {' '.join(str(error).split())}") from None

@@ -1,48 +1,110 @@
-"""A run directory brought back to life: its configuration, its environment and its trained policies."""
+"""A run directory brought back to life: its configuration, its environment and its trained teams."""
 
+import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import yaml
+import jax.numpy as jnp
 
+from ..envs.protocol import Environment, Observation
 from ..errors import ConfigError
-from ..learning.on_policy import RunnerState
+from ..learning.config import Config
+from ..learning.on_policy import Players
+from ..learning.policies import Policies
 from ..learning.train import Learner, make_learner
 from . import checkpoints
 from .configuration import Job, job_of, load_plugin
+from .programs import Progress, progress_shapes
+from .rundir import read_config
+
+
+class Policy:
+    """How one trained team acts. Pure functions, to be compiled and vmapped as one likes."""
+
+    def __init__(self, config: Config, env: Environment, players: Players):
+        self.players, self.team = players, env.team
+        self._policies = Policies(config.replace(num_envs=1), env.team)
+
+    @property
+    def params(self) -> Any:
+        """The actors' parameters, stacked on a leading axis: agents, or 1 where they share a policy."""
+        return self.players.params
+
+    def initial_carry(self) -> jax.Array:
+        """The team's memory at the start of an episode; empty for networks without recurrence."""
+        return self._policies.initial_carry()
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def act(self, observation, avail_actions=None, carry=None, key=None) -> tuple[jax.Array, jax.Array]:
+        """One decision: actions (N,) int32 or, continuous, (N, A) within their bounds; and the new memory.
+
+        observation (N, O): what each agent sees, as the environment gives it (padded; not normalised).
+        avail_actions (N, A) bool: the legal ones; None: all that an agent has. carry: the memory after the last
+        decision; None: an episode begins. key: None acts greedily, a key samples.
+        """
+        avail = jnp.asarray(self.team.action_mask if avail_actions is None else avail_actions, bool)
+        obs = jnp.asarray(observation, jnp.float32)
+        if self.players.obs_norm is not None:
+            obs = self.players.obs_norm.normalise(obs)
+        seen = Observation(obs[None], jnp.zeros((1, 0)), avail[None], jnp.ones((1, self.team.num_agents), bool))
+        carry = self.initial_carry() if carry is None else carry
+        greedy, key = key is None, jax.random.key(0) if key is None else key
+        carry, action, *_ = self._policies.act(self.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
+        return self.team.clip(action)[0], carry
 
 
 class Trained(NamedTuple):
-    """``state`` is stacked over the seeds of ``job``, as it was after ``update`` updates."""
+    """What a run has come to. ``progress`` is all of it; ``players`` are the chosen teams, stacked over the seeds."""
 
     job: Job
     learner: Learner
-    state: RunnerState
+    progress: Progress
+    players: Players
     update: int
 
-    def of_seed(self, seed: int) -> RunnerState:
-        """The state of one seed. Raises ConfigError when the run has no such seed."""
-        first, count = self.job.seed, self.job.num_seeds
-        if not first <= seed < first + count:
-            raise ConfigError(f"this run trained seeds {first} to {first + count - 1}, not {seed}")
-        return jax.tree.map(lambda x: x[seed - first], self.state)
+    @property
+    def config(self) -> Config:
+        return self.job.config
+
+    @property
+    def env(self) -> Environment:
+        return self.learner.env
+
+    @property
+    def seeds(self) -> range:
+        return range(self.job.run.seed, self.job.run.seed + self.job.run.num_seeds)
+
+    def of_seed(self, seed: int) -> Players:
+        """The team of one seed. Raises ConfigError when the run has no such seed."""
+        if seed not in self.seeds:
+            raise ConfigError(f"this run trained seeds {self.seeds[0]} to {self.seeds[-1]}, not {seed}")
+        return jax.tree.map(lambda x: x[self.seeds.index(seed)], self.players)
+
+    def policy(self, seed: int | None = None) -> Policy:
+        """How the team of one seed (None: the first) acts."""
+        return Policy(self.config, self.env, self.of_seed(self.seeds[0] if seed is None else seed))
 
 
-def load(run: str | Path) -> Trained:
-    """Read a run directory. Raises ConfigError where it holds no run or no checkpoint, or is damaged."""
+def load(run: str | Path, checkpoint: str | int = "last") -> Trained:
+    """Read a run directory.
+
+    checkpoint: ``last``, ``best`` (of every seed, by its evaluations) or a number of updates that is kept. Raises
+    ConfigError where there is no run or no such checkpoint, or it is damaged.
+    """
     path = Path(run).expanduser()
-    if not (path / "config.yaml").is_file():
-        raise ConfigError(f"'{run}' is not a run directory (no config.yaml in it)")
-    try:
-        values = yaml.safe_load((path / "config.yaml").read_text())
-        plugin = values["plugin"]
-    except Exception as error:  # a damaged file can break its reader in any way
-        raise ConfigError(f"cannot read '{path / 'config.yaml'}': {' '.join(str(error).split())}") from None
-    if plugin:
-        load_plugin(plugin)
+    values = read_config(path)
+    if values.get("plugin"):
+        load_plugin(values["plugin"])
     job = job_of(values)
     learner = make_learner(job.config)
-    keys = jax.random.split(jax.random.key(0), job.num_seeds)  # only their shapes matter
-    state, update = checkpoints.restore(path, jax.eval_shape(jax.vmap(learner.init), keys))
-    return Trained(job, learner, state, update)
+    word = str(checkpoint)
+    if word not in ("last", "best") and not word.isdecimal():
+        raise ConfigError(f"checkpoint must be last, best or a number of updates, not '{checkpoint}'")
+    shapes = progress_shapes(learner, job.run.num_seeds)
+    found = checkpoints.restore(path, shapes, int(word) if word.isdecimal() else None)
+    progress = found.tree
+    if word == "best" and not jnp.isfinite(progress.best.score).all():
+        raise ConfigError(f"'{run}' has no best checkpoint: it was never evaluated")
+    players = progress.best.players if word == "best" else progress.state.players
+    return Trained(job, learner, progress, players, found.update)

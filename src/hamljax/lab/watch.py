@@ -11,10 +11,11 @@ import numpy as np
 
 from ..envs.mamujoco.environment import MultiAgentMujoco
 from ..envs.smax import Smax
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError
 from ..learning.episode import Episode, make_record
 from . import trained
-from .rundir import existing, output_file
+from .arguments import boolean, checkpoint, read_arguments, whole
+from .rundir import output_file
 
 SUFFIXES = (".gif", ".html")
 MAX_FRAMES = 120
@@ -27,45 +28,25 @@ class Request(NamedTuple):
     seed: int | None = None
     episode: int = 0
     greedy: bool = True
+    checkpoint: str = "last"
     out: Path | None = None
     max_frames: int = MAX_FRAMES
 
 
-def _whole(key: str, text: str, least: int) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{key} must be a whole number, at least {least}, not '{text}'")
-    return int(text)
-
-
-def _boolean(key: str, text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ConfigError(f"{key} must be true or false, not '{text}'")
-    return text.lower() == "true"
-
-
 READERS = {
-    "seed": functools.partial(_whole, least=0),
-    "episode": functools.partial(_whole, least=0),
-    "greedy": _boolean,
+    "seed": whole(0),
+    "episode": whole(0),
+    "greedy": boolean,
+    "checkpoint": checkpoint,
     "out": functools.partial(output_file, suffixes=SUFFIXES),
-    "max_frames": functools.partial(_whole, least=1),
+    "max_frames": whole(1),
 }
 
 
 def read(arguments: list[str]) -> Request:
     """``RUN key=value...`` -> what to watch. Raises ConfigError for anything else."""
-    runs, values = [], {}
-    for word in arguments:
-        key, equals, text = word.partition("=")
-        if not key.isidentifier() or not equals or Path(word).exists():  # a path may hold a "="
-            runs.append(word)
-        elif key not in READERS:
-            raise ConfigError(f"watch knows no '{key}'{nearest(key, READERS)}")
-        else:
-            values[key] = READERS[key](key, text)
-    if len(runs) != 1:
-        raise ConfigError(f"watch takes one run directory, not {len(runs)}; such as: hamljax watch runs/demo")
-    return Request(existing(runs[0]), **values)
+    run, values = read_arguments("watch", arguments, READERS)
+    return Request(run, **values)
 
 
 def _painter(env, suffix: str):
@@ -85,7 +66,7 @@ def _painter(env, suffix: str):
 
 def make_player(team: trained.Trained, greedy: bool, keep) -> Callable[[int, int], Episode]:
     """``play(seed, number)``: that episode of that seed's team, up to its end; ``keep`` as in ``make_record``."""
-    record = jax.jit(functools.partial(make_record(team.job.config, team.learner.env, keep), greedy=greedy))
+    record = jax.jit(functools.partial(make_record(team.config, team.env, keep), greedy=greedy))
     return lambda seed, number: record(team.of_seed(seed), np.uint32(number)).cut()
 
 
@@ -95,15 +76,15 @@ def watch(request: Request) -> str:
     A GIF shows at most ``max_frames`` pictures, and so the beginning of a long episode; an HTML page shows all of it.
     Raises ConfigError, before anything is written, where the run, the seed, the environment or the file will not do.
     """
-    team = trained.load(request.run)
-    name = team.job.config.env.name
+    team = trained.load(request.run, request.checkpoint)
+    name = team.config.env.name
     out = request.out or request.run / "episode.gif"
-    keep, paint = _painter(team.learner.env, out.suffix)
-    seed = team.job.seed if request.seed is None else request.seed
+    keep, paint = _painter(team.env, out.suffix)
+    seed = team.seeds[0] if request.seed is None else request.seed
     episode = make_player(team, request.greedy, keep)(seed, request.episode)
     unfinished = out.with_name(f".unfinished{out.suffix}")  # the writer tells the format from the suffix
     try:
-        shown = paint(team.learner.env, name, episode, unfinished, request.max_frames)
+        shown = paint(team.env, name, episode, unfinished, request.max_frames)
         os.replace(unfinished, out)
     except OSError as error:
         raise ConfigError(f"cannot write '{out}': {error.strerror or error}") from None

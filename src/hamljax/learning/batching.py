@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def one_at_a_time_on_cpu(function):
@@ -23,21 +23,25 @@ def one_at_a_time_on_cpu(function):
     return in_turn
 
 
+def seed_sharding(num_seeds: int) -> NamedSharding:
+    """Where arrays with a leading axis of seeds live: spread over as many devices as divide ``num_seeds``."""
+    devices = jax.devices()
+    count = max(d for d in range(1, len(devices) + 1) if num_seeds % d == 0)
+    return NamedSharding(Mesh(np.array(devices[:count]), ("seeds",)), PartitionSpec("seeds"))
+
+
 def over_seeds(function, num_seeds: int, shared: int = 0):
     """``function`` vmapped over the leading axis (num_seeds) of its arguments, and that axis spread over the devices.
 
-    Every device works on its own seeds and never waits for another. As many devices take part as divide
-    ``num_seeds``. The last ``shared`` arguments are the same for all seeds.
+    Every device works on its own seeds and never waits for another. The last ``shared`` arguments are the same for all
+    seeds.
     """
-    devices = jax.devices()
-    count = max(d for d in range(1, len(devices) + 1) if num_seeds % d == 0)
-    mesh = Mesh(np.array(devices[:count]), ("seeds",))
+    mesh, by_seed = seed_sharding(num_seeds).mesh, seed_sharding(num_seeds).spec
 
     def spread(*arguments):
         own = len(arguments) - shared
         batched = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)
-        specs = (PartitionSpec("seeds"),) * own + (PartitionSpec(),) * shared
-        sharded = jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("seeds"), check_vma=False)
-        return sharded(*arguments)
+        specs = (by_seed,) * own + (PartitionSpec(),) * shared
+        return jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False)(*arguments)
 
     return spread

@@ -126,6 +126,7 @@ class Config(_Replaceable):
     obs_norm: str = "auto"
     num_evals: int = 11
     num_eval_episodes: int = 64
+    eval_sampled: bool = False
 
     @property
     def num_updates(self) -> int:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .evaluate import play
-from .on_policy import RunnerState
+from .on_policy import Players
 from .policies import Policies
 
 WATCHED = np.uint32(2**32 - 1)  # folded into the run's evaluation key; evaluations fold in update counters instead
@@ -39,7 +39,7 @@ class Episode(NamedTuple):
 
 
 def make_record(config, env, keep: Callable[[Any], Any] = lambda env_state: env_state):
-    """``record(state, number, greedy) -> Episode``: episode ``number`` of the team whose run stands at ``state``.
+    """``record(players, number, greedy) -> Episode``: episode ``number`` of a team.
 
     Pure. It runs for ``env.max_episode_length`` steps, whenever the episode ends: ``cut`` what follows. Keys come from
     the run's seed and ``number`` alone, so episodes of earlier and later checkpoints start alike. ``keep`` chooses what
@@ -47,8 +47,8 @@ def make_record(config, env, keep: Callable[[Any], Any] = lambda env_state: env_
     """
     policies = Policies(config.replace(num_envs=1), env.team)
 
-    def record(state: RunnerState, number, greedy: bool = True) -> Episode:
-        key = jax.random.fold_in(jax.random.fold_in(state.eval_key, WATCHED), number)
+    def record(players: Players, number, greedy: bool = True) -> Episode:
+        key = jax.random.fold_in(jax.random.fold_in(players.eval_key, WATCHED), number)
         reset_key, step_key = jax.random.split(key)
         env_state, observation = jax.vmap(env.reset)(reset_key[None])
 
@@ -56,7 +56,7 @@ def make_record(config, env, keep: Callable[[Any], Any] = lambda env_state: env_
             env_state, observation, start, carry = loop
             act_key, env_key = jax.random.split(key)
             env_state, carry, action, out = play(
-                policies, env, state, act_key, env_key[None], env_state, observation, start, carry, greedy
+                policies, env, players, act_key, env_key[None], env_state, observation, start, carry, greedy
             )
             end = (out.reward, out.terminated, out.truncated, out.metrics)
             one = jax.tree.map(lambda x: x[0], (keep(env_state), action, end))

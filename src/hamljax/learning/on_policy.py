@@ -3,7 +3,7 @@
 Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``layout``), K values per step.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,19 @@ from ..haml.neighbourhoods import Agent
 from .batching import one_at_a_time_on_cpu
 from .config import Config
 from .critics import Critics
-from .normalisation import ObsNorm, ValueNorm, normalise_advantages
+from .normalisation import Moments, ObsNorm, ValueNorm, normalise_advantages
 from .policies import Policies
 from .returns import calculate_gae
 from .trajectory import Trajectory, Transition, episode_metrics, to_chunks
+
+
+class Players(NamedTuple):
+    """What of a run plays: enough to act and to evaluate."""
+
+    params: Any  # stacked on the policy axis (P, ...)
+    obs_norm: Moments | None  # of what the agents see; None: observations reach the networks as they are
+    eval_key: jax.Array
+    num_updates: jax.Array  # () int32: after how many updates
 
 
 class RunnerState(NamedTuple):
@@ -26,7 +35,7 @@ class RunnerState(NamedTuple):
     agents: Agent  # stacked on the policy axis (P, ...)
     critic: Agent
     value_norm: ValueNorm
-    obs_norm: ObsNorm | None  # None: observations reach the networks as they are
+    obs_norm: ObsNorm | None
     env_state: VecState
     observation: Observation  # (E, ...)
     start: jax.Array  # (E,) bool: the next step begins an episode
@@ -35,11 +44,35 @@ class RunnerState(NamedTuple):
     key: jax.Array
     eval_key: jax.Array  # never changes: evaluations derive their keys from it
     num_updates: jax.Array  # () int32
+    skipped: jax.Array  # () int32: how many updates in a row, up to now, were not taken because of a non-finite number
+
+    @property
+    def players(self) -> Players:
+        seen = None if self.obs_norm is None else self.obs_norm.obs
+        return Players(self.agents.params, seen, self.eval_key, self.num_updates)
+
+
+LEARNT = ("agents", "critic", "value_norm", "obs_norm")  # fields of a runner state that an update improves
 
 
 def see(state: RunnerState, observation: Observation) -> Observation:
     """``observation`` as the networks of ``state`` see it: normalised, if this run does so."""
     return observation if state.obs_norm is None else state.obs_norm.normalise(observation)
+
+
+def guard(before: RunnerState, after: RunnerState, info: dict) -> tuple[RunnerState, jax.Array]:
+    """``after``; or, where something learnt or a scalar of ``info`` is not finite, ``after`` with nothing learnt.
+
+    Returns also 1.0 if the update was not taken, else 0.0.
+    """
+    watched = ([getattr(after, name) for name in LEARNT], info)
+    numbers = [x for x in jax.tree.leaves(watched) if jnp.issubdtype(x.dtype, jnp.floating)]
+    finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
+    kept = {
+        name: jax.tree.map(lambda new, old: jnp.where(finite, new, old), getattr(after, name), getattr(before, name))
+        for name in LEARNT
+    }
+    return after._replace(**kept, skipped=jnp.where(finite, 0, before.skipped + 1)), 1.0 - finite
 
 
 class OnPolicy:
@@ -69,7 +102,8 @@ class OnPolicy:
             critic_carry,
             run_key,
             eval_key,
-            jnp.zeros((), jnp.int32),
+            num_updates=jnp.zeros((), jnp.int32),
+            skipped=jnp.zeros((), jnp.int32),
         )
 
     def collect(self, state: RunnerState) -> tuple[RunnerState, Trajectory]:
@@ -114,12 +148,18 @@ class OnPolicy:
         return state, Trajectory(transitions, memory)
 
     def learn(self, state: RunnerState, traj: Trajectory) -> tuple[RunnerState, dict[str, jax.Array]]:
-        """Improve policies and critic on a rollout. Returns scalar metrics (``train/...``)."""
+        """Improve policies and critic on a rollout. Returns scalar metrics (``train/...``).
+
+        An update that made anything non-finite is not taken, and counts in ``train/skipped``.
+        """
 
         def learn(config, state, traj):  # the floats of the configuration may be batched too, so they are an argument
             return OnPolicy(config, self.env)._learn(state, traj)
 
-        return one_at_a_time_on_cpu(learn)(self.config, state, traj)
+        learnt, info = one_at_a_time_on_cpu(learn)(self.config, state, traj)
+        state, skipped = guard(state, learnt, info)
+        metrics = {**episode_metrics(traj.transitions), **info, "skipped": skipped}
+        return state, {f"train/{name}": value for name, value in metrics.items()}
 
     def _learn(self, state, traj):
         key, order_key, actor_key, critic_key = jax.random.split(state.key, 4)
@@ -137,7 +177,6 @@ class OnPolicy:
         batch = batch._replace(target=to_chunks(target.reshape(target.shape[0], -1), self.config.chunk_length))
         critic, value_norm, critic_info = self.critics.fit(state.critic, state.value_norm, batch, critic_key)
 
-        metrics = {**episode_metrics(traj.transitions), **actor_info, **critic_info, "value_target": jnp.mean(target)}
         state = state._replace(
             agents=agents,
             critic=critic,
@@ -147,7 +186,7 @@ class OnPolicy:
             key=key,
             num_updates=state.num_updates + 1,
         )
-        return state, {f"train/{name}": value for name, value in metrics.items()}
+        return state, {**actor_info, **critic_info, "value_target": jnp.mean(target)}
 
     def update(self, state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:
         """One iteration: ``collect`` and ``learn``."""

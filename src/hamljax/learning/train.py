@@ -9,7 +9,7 @@ import numpy as np
 from ..envs import make
 from .config import Config, validate
 from .evaluate import make_evaluate
-from .on_policy import OnPolicy, RunnerState
+from .on_policy import OnPolicy, Players, RunnerState
 
 
 class Learner:
@@ -22,7 +22,16 @@ class Learner:
         self.algorithm = OnPolicy(config, self.env)
         self.init = self.algorithm.init
         self.update = self.algorithm.update
-        self.evaluate = make_evaluate(config, self.env)
+        self.evaluate_episodes = make_evaluate(config, self.env, config.num_eval_episodes)
+
+    def evaluate(self, players: Players, round=0) -> dict[str, jax.Array]:
+        """Means over ``num_eval_episodes`` episodes: greedy ``eval/...`` and, if asked for, ``eval_sampled/...``."""
+        kinds = {"eval": True} | ({"eval_sampled": False} if self.config.eval_sampled else {})
+        return {
+            f"{kind}/{name}": jnp.mean(x)
+            for kind, greedy in kinds.items()
+            for name, x in self.evaluate_episodes(players, round, greedy).items()
+        }
 
     def empty_metrics(self, state: RunnerState, capacity: int) -> dict[str, jax.Array]:
         """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
@@ -74,7 +83,7 @@ def make_train(config: Config, env=None) -> Callable:
         # TRAIN UP TO EACH EVALUATION
         def train_and_evaluate(carry, bounds):
             carry = learner.advance(carry, *bounds)
-            return carry, learner.evaluate(carry[0])
+            return carry, learner.evaluate(carry[0].players)
 
         (state, metrics), evals = jax.lax.scan(train_and_evaluate, carry, (np.append(0, points[:-1]), points))
         return {"runner_state": state, "metrics": metrics | evals}

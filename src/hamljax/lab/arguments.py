@@ -1,0 +1,47 @@
+"""Arguments of the commands that work on a run: ``RUN key=value...``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, nearest
+from .rundir import existing
+
+
+def whole(least: int) -> Callable[[str, str], int]:
+    """A reader of whole numbers, at least ``least``."""
+
+    def read(key: str, text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or int(text) < least:
+            raise ConfigError(f"{key} must be a whole number, at least {least}, not '{text}'")
+        return int(text)
+
+    return read
+
+
+def boolean(key: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ConfigError(f"{key} must be true or false, not '{text}'")
+    return text.lower() == "true"
+
+
+def checkpoint(key: str, text: str) -> str:
+    if text not in ("last", "best") and not (text.isascii() and text.isdecimal()):
+        raise ConfigError(f"{key} must be last, best or a number of updates, not '{text}'")
+    return text
+
+
+def read_arguments(command: str, words: list[str], readers: dict[str, Callable]) -> tuple[Path, dict[str, Any]]:
+    """The run and the values, by name. Raises ConfigError for anything else, a run that does not exist included."""
+    runs, values = [], {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not key.isidentifier() or not equals or Path(word).exists():  # a path may hold a "="
+            runs.append(word)
+        elif key not in readers:
+            raise ConfigError(f"{command} knows no '{key}'{nearest(key, readers)}")
+        else:
+            values[key] = readers[key](key, text)
+    if len(runs) != 1:
+        raise ConfigError(f"{command} takes one run directory, not {len(runs)}; such as: hamljax {command} runs/demo")
+    return existing(runs[0]), values

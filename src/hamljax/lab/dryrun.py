@@ -1,0 +1,49 @@
+"""``hamljax train dry_run=true``: what a run would be, without training it."""
+
+import math
+
+import jax
+
+from ..learning.train import make_learner
+from .configuration import Job
+from .programs import Programs
+from .run import largest_block, steps_per_update
+
+
+def _count(tree) -> tuple[int, int]:
+    """(numbers, bytes) of a tree of arrays or shapes."""
+    leaves = [x for x in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    return sum(math.prod(x.shape) for x in leaves), sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+
+
+def _mib(number: int) -> str:
+    return f"{number / 2**20:,.1f} MiB"
+
+
+def rows(job: Job) -> list[tuple[str, str]]:
+    """(what, how much) of a job; compiles it."""
+    learner, config, seeds = make_learner(job.config), job.config, job.run.num_seeds
+    team = learner.env.team
+    programs = Programs(learner, seeds, largest_block(job), bool(config.num_evals))
+    state = programs.shapes.state
+    rollout = jax.eval_shape(learner.algorithm.collect, jax.eval_shape(learner.init, jax.random.key(0)))[1]
+    kind = "actions" if team.discrete else "dimensions"
+    return [
+        ("what", f"{config.algo.name} on {config.env.name}, {config.network.name}, {seeds} seed(s)"),
+        (
+            "agents",
+            f"{team.num_agents}, each seeing {_sizes(team.obs_sizes)} numbers, {kind}: {_sizes(team.action_sizes)}",
+        ),
+        ("world state", f"{team.world_state_size} numbers"),
+        ("training", f"{config.num_updates} updates of {steps_per_update(job):,} steps, per seed"),
+        ("actors", f"{_count(state.agents.params)[0] // seeds:,} parameters per seed"),
+        ("critic", f"{_count(state.critic.params)[0] // seeds:,} parameters per seed"),
+        ("a checkpoint", f"{_mib(_count(programs.shapes)[1])} for all seeds"),
+        ("a rollout", f"{_mib(_count(rollout)[1])} per seed"),
+        ("memory", f"about {_mib(programs.bytes)} on each of {programs.sharding.mesh.size} device(s), by the compiler"),
+        ("compile time", f"{programs.seconds:.1f} s"),
+    ]
+
+
+def _sizes(sizes: tuple[int, ...]) -> str:
+    return str(sizes[0]) if len(set(sizes)) == 1 else ", ".join(map(str, sizes))

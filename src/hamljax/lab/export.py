@@ -1,0 +1,108 @@
+"""``hamljax export``: the actors of a run as safetensors, and a JSON file that says what each array is."""
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from .arguments import checkpoint, read_arguments
+from .rundir import output_file, write_text, writing
+from .trained import Trained, load
+
+ROLES = {
+    "kernel": "weights (inputs, outputs): y = x @ kernel + bias",
+    "bias": "bias",
+    "scale": "factor of a layer norm",
+    "log_std": "raw standard deviation of every action dimension: std = std_y_coef * sigmoid(log_std / std_x_coef)",
+    "mean": "running mean of the observation of every agent (agents, entries)",
+    "variance": "running variance of the observation of every agent (agents, entries)",
+}
+
+
+class Request(NamedTuple):
+    """What to export. ``out`` None: ``actors.safetensors`` in the run."""
+
+    run: Path
+    checkpoint: str = "last"
+    out: Path | None = None
+
+
+READERS = {"checkpoint": checkpoint, "out": functools.partial(output_file, suffixes=(".safetensors",))}
+
+
+def read(arguments: list[str]) -> Request:
+    run, values = read_arguments("export", arguments, READERS)
+    return Request(run, **values)
+
+
+def arrays(team: Trained) -> dict[str, np.ndarray]:
+    """``seed0/policy0/Body_0/Dense_0/kernel`` and so on, and ``seed0/observation/mean`` and ``variance``."""
+    found = {}
+    for seed in team.seeds:
+        players = team.of_seed(seed)
+        for path, x in jax.tree.leaves_with_path(players.params["params"]):
+            place = "/".join(key.key for key in path)
+            found |= {f"seed{seed}/policy{p}/{place}": np.asarray(one) for p, one in enumerate(x)}
+        if players.obs_norm is not None:
+            found[f"seed{seed}/observation/mean"] = np.asarray(players.obs_norm.mean)
+            found[f"seed{seed}/observation/variance"] = np.asarray(players.obs_norm.variance)
+    return found
+
+
+def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict:
+    """All that somebody needs to run the arrays without this library."""
+    resolved, players = team.job.resolved, team.env.team
+    network = resolved["network"]
+    shared = len(jax.tree.leaves(team.players.params)[0][0]) == 1 and players.num_agents > 1
+    forward = [
+        "x = the agent's observation, padded with zeros to obs_size",
+        "if there is observation/mean: x = clip((x - mean) / sqrt(max(variance, 1e-4)), -10, 10)",
+        "if the policy is shared: x = x followed by the one-hot number of the agent",
+        "if input_norm: x = layer norm of x over its real entries (input_norm/scale, bias; epsilon 1e-6)",
+        "for every Dense_i: x = activation(x @ kernel + bias); if layer_norm: x = layer norm of x (LayerNorm_i)",
+        "if gru_size: x = h = GRU(x, h), gates in the order reset, update, candidate; h starts at zero",
+        "logits = x @ head/kernel + head/bias",
+        "discrete: the action is the legal one with the largest logit; continuous: logits clipped to the bounds",
+    ]
+    return {
+        "environment": resolved["env"],
+        "algorithm": resolved["algo"]["name"],
+        "checkpoint": which,
+        "updates": np.asarray(team.players.num_updates).tolist(),
+        "seeds": list(team.seeds),
+        "agents": [
+            {"policy": 0 if shared else i, "obs_size": o, "action_size": a}
+            for i, (o, a) in enumerate(zip(players.obs_sizes, players.action_sizes, strict=True))
+        ],
+        "obs_size": players.obs_size,
+        "action_size": players.action_size,
+        "discrete": players.discrete,
+        "bounds": None if players.discrete else [players.action_low, players.action_high],
+        "shared_policy": shared,
+        "network": network,
+        "forward": forward,
+        "arrays": {
+            name: {"shape": list(x.shape), "dtype": str(x.dtype), "what": ROLES[name.split("/")[-1]]}
+            for name, x in named.items()
+        },
+    }
+
+
+def export(request: Request) -> str:
+    """Write both files and return a line that says where. Raises ConfigError where they cannot be read or written."""
+    from safetensors.numpy import save_file
+
+    team = load(request.run, request.checkpoint)
+    out = request.out or request.run / "actors.safetensors"
+    named = {name: np.ascontiguousarray(x) for name, x in arrays(team).items()}
+    unfinished = out.with_name(f".{out.name}.tmp")
+    with writing(out.parent):
+        save_file(named, unfinished)
+        os.replace(unfinished, out)
+        write_text(out.with_suffix(".json"), json.dumps(description(team, named, request.checkpoint), indent=2))
+    size = sum(x.nbytes for x in named.values()) / 2**20
+    return f"{len(named)} arrays, {size:.1f} MiB -> {out}, described in {out.with_suffix('.json')}"

@@ -1,0 +1,141 @@
+"""``hamljax info``: a run directory on one screen. Quick: nothing here needs JAX."""
+
+import fcntl
+import json
+import time
+from importlib import metadata
+from pathlib import Path
+
+from ..errors import ConfigError
+from .digests import damage, kept
+from .provenance import PACKAGES
+from .rundir import read_config
+
+
+def lines(run: Path) -> list[tuple[str, str]]:
+    """(heading, text) of everything there is to say. Raises ConfigError where there is no run."""
+    config = read_config(run)
+    record = _record(run)
+    per_update = config["num_envs"] * config["num_steps"]
+    total = int(config["total_timesteps"]) // per_update
+    done = max(record.get("update", [0]))
+    there = kept(run)
+    state = _state(run, done, total)
+    first, last = config["seed"], config["seed"] + config["num_seeds"] - 1
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    found = [
+        ("run", str(run)),
+        ("what", f"{config['algo']['name']} on {config['env']['name']}, {config['network']['name']}, {seeds}"),
+        ("how far", f"{done * per_update:,} of {total * per_update:,} steps ({done} of {total} updates), {state}"),
+        *_how_well(run, record),
+        *_made_with(run),
+        ("checkpoints", ", ".join(f"{u} ({damage(run, u) or 'whole'})" for u in there) or "none yet"),
+        ("to go on", _next(run, done, total, there)),
+        ("files", ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))),
+    ]
+    return found
+
+
+def _record(run: Path) -> dict[str, list]:
+    """Columns of the metrics; pandas would take too long to load."""
+    import pyarrow.parquet
+
+    file = run / "metrics.parquet"
+    if not file.is_file():
+        return {}
+    try:
+        table = pyarrow.parquet.read_table(file, page_checksum_verification=True)
+    except Exception as error:  # a damaged file can break its reader in any way
+        raise ConfigError(f"cannot read '{file}': {' '.join(str(error).split())}") from None
+    wanted = [c for c in table.column_names if c in ("update", "seed", "step") or c.startswith(("eval", "train/skip"))]
+    return table.select(wanted).to_pydict()
+
+
+def in_use(run: Path) -> bool:
+    """Whether a process is training in ``run`` now."""
+    try:
+        with (run / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _state(run: Path, done: int, total: int) -> str:
+    if in_use(run):
+        return "training now"
+    if (run / "summary.json").is_file() and done >= total:
+        return "finished"
+    return "stopped"
+
+
+def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
+    lines = []
+    for name, column in (("win rate", "eval/won"), ("return", "eval/return")):
+        rows = [
+            (step, value)
+            for step, value in zip(record.get("step", []), record.get(column, []), strict=False)
+            if value is not None and value == value
+        ]
+        if not rows:
+            continue
+        by_step = {step: [v for s, v in rows if s == step] for step, _ in rows}
+        means = {step: sum(values) / len(values) for step, values in by_step.items()}
+        last, best = max(means), max(means, key=means.get)
+        text = f"{means[last]:.3f} ({min(by_step[last]):.3f} to {max(by_step[last]):.3f} over seeds) at step {last:,}"
+        lines.append((name, f"{text}; highest {means[best]:.3f} at step {best:,}"))
+    summary = _json(run / "summary.json")
+    for name, found in (summary.get("absolute") or {}).items():
+        if name in ("eval/won", "eval/return"):
+            lines.append(
+                (f"absolute {name}", f"{found['mean']:.3f} (the best team of every seed, ten times the episodes)")
+            )
+    if skipped := int(sum(x or 0 for x in record.get("train/skipped", []) if x == x)):
+        lines.append(("not finite", f"{skipped} update(s) were not taken"))
+    if seconds := summary.get("seconds"):
+        lines.append(("seconds", ", ".join(f"{name} {value:,.1f}" for name, value in seconds.items())))
+    return lines
+
+
+def _json(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _made_with(run: Path) -> list[tuple[str, str]]:
+    made = _json(run / "versions.json")
+    if not made:
+        return [("made with", "unknown: no versions.json")]
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime((run / "config.yaml").stat().st_mtime))
+    source = made.get("source") or {}
+    commit = f", commit {source['commit'][:10]}{'' if source['clean'] else ' with changes'}" if source else ""
+    names = ("hamljax", "jax", "python")
+    rows = [
+        ("made with", ", ".join(f"{name} {made.get(name)}" for name in names) + f" on {made.get('device')}{commit}"),
+        ("command", f"{made.get('command')}  ({began})"),
+    ]
+    other = [f"{name} {made[name]} then, {now} now" for name in PACKAGES if (now := _version(name)) != made.get(name)]
+    return rows + ([("other versions", "; ".join(other))] if other else [])
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _next(run: Path, done: int, total: int, there: list[int]) -> str:
+    if in_use(run):
+        return "a process is training in it now"
+    whole = [u for u in there if not damage(run, u)]
+    if there and not whole:
+        return "not possible: every checkpoint is damaged"
+    if whole and whole[-1] >= total and (run / "summary.json").is_file():
+        return f"hamljax resume {run} total_timesteps=..."
+    start = f"from update {whole[-1]}" if whole else "from the beginning"
+    return f"hamljax resume {run}  ({start})"

@@ -1,0 +1,52 @@
+"""How many updates the compiled loop makes before the host looks up, and how it is asked to stop."""
+
+import contextlib
+import signal
+
+from ..errors import Stopped
+
+SECONDS = 2.0  # between two looks of the host: a scheduler's SIGTERM leaves little time
+
+
+class Pace:
+    """Chooses block lengths that take about two seconds; how the updates are cut into blocks changes none of them."""
+
+    def __init__(self, largest: int):
+        self.largest, self.length = largest, 1
+
+    def next(self, left: int) -> int:
+        return min(self.length, left, self.largest)
+
+    def took(self, updates: int, seconds: float) -> None:
+        self.length = max(1, min(int(SECONDS * updates / max(seconds, 1e-9)), 2 * self.length, self.largest))
+
+
+class Signals:
+    """``caught`` is the first SIGINT or SIGTERM since; the second one ends the process at once."""
+
+    def __init__(self):
+        self.caught: int | None = None
+
+    def _catch(self, number, frame):
+        self.caught = number
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+
+    def stop(self, where: str) -> Stopped:
+        return Stopped(where, 128 + self.caught)
+
+
+@contextlib.contextmanager
+def listening():
+    """Signals set a flag instead of ending the process. In a thread that may not choose, nothing changes."""
+    signals, before = Signals(), {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, signals._catch)
+    except ValueError:
+        pass
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

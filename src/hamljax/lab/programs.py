@@ -1,0 +1,72 @@
+"""The functions of a learner, compiled over all seeds of a job and the devices that they are spread over."""
+
+import functools
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..learning.batching import over_seeds, seed_sharding
+from ..learning.evaluate import Best
+from ..learning.on_policy import RunnerState
+from ..learning.train import Learner
+
+
+class Progress(NamedTuple):
+    """All of a run that changes, stacked over its seeds; a checkpoint of it is a checkpoint of the run."""
+
+    state: RunnerState
+    best: Best
+
+
+def progress_shapes(learner: Learner, num_seeds: int) -> Progress:
+    """The shapes of a run's ``Progress``, without making one."""
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    return jax.eval_shape(jax.vmap(lambda key: _begin(learner, key)), keys)
+
+
+def _begin(learner: Learner, key) -> Progress:
+    state = learner.init(key)
+    return Progress(state, Best.none_yet(state.players))
+
+
+class Programs:
+    """``advance(state, count)``, ``evaluate(players, round)`` and ``choose(best, players, metrics)``, over all seeds.
+
+    ``advance`` makes up to ``capacity`` updates, gives up the state that it is given, and returns metrics (seeds,
+    capacity) of which the first ``count`` hold. However the updates of a run are divided among calls, they are the same.
+    """
+
+    def __init__(self, learner: Learner, num_seeds: int, capacity: int, evaluates: bool):
+        self.learner, self.num_seeds = learner, num_seeds
+        self.sharding = seed_sharding(num_seeds)
+        self.shapes = progress_shapes(learner, num_seeds)
+        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), self.shapes)
+        began = time.perf_counter()
+        advance = over_seeds(functools.partial(learner.run_updates, capacity=capacity), num_seeds, shared=1)
+        # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
+        out = (self.sharding, self.sharding)
+        self.advance = jax.jit(advance, donate_argnums=0, out_shardings=out).lower(placed.state, jnp.int32(1)).compile()
+        self.evaluate = None
+        if evaluates:
+            evaluate = jax.jit(over_seeds(learner.evaluate, num_seeds, shared=1))
+            self.evaluate = evaluate.lower(placed.state.players, jnp.int32(0)).compile()
+        self.choose = jax.jit(jax.vmap(Best.update))
+        self.seconds = time.perf_counter() - began
+
+    def begin(self, seeds) -> Progress:
+        """A run that has not begun, for every one of ``seeds``."""
+        keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
+        return self.place(jax.jit(over_seeds(functools.partial(_begin, self.learner), self.num_seeds))(keys))
+
+    def place(self, progress: Any) -> Any:
+        """``progress`` on the devices where the compiled functions want it, in buffers of its own."""
+        return jax.device_put(progress, self.sharding, may_alias=False)
+
+    @property
+    def bytes(self) -> int:
+        """What the compiler says ``advance`` needs on one device."""
+        found = self.advance.memory_analysis()
+        arguments = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+        return arguments + found.temp_size_in_bytes

@@ -1,0 +1,63 @@
+"""What made a run: versions, source, device, command."""
+
+import hashlib
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = "hamljax jax jaxlib flax optax chex distrax brax mujoco mujoco-mjx jaxmarl hydra-core orbax-checkpoint numpy".split()
+# Of these a change may change numbers; they are compared when a run goes on.
+COMPARED = (*PACKAGES, "python", "device", "devices", "source", "plugin_sha256")
+
+
+def source(folder: Path) -> dict | None:
+    """The git commit of the repository around ``folder`` and whether its files were as committed; None without one."""
+
+    def git(*words):
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        )
+
+    try:
+        commit = git("rev-parse", "HEAD").stdout.strip()
+        return {"commit": commit, "clean": not git("status", "--porcelain").stdout.strip()}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def versions(resolved: dict) -> dict:
+    """Everything that ``versions.json`` says of one start of a run."""
+    import jax
+
+    plugin = Path(resolved["plugin"]).expanduser()
+    text = json.dumps(resolved, sort_keys=True, default=str)
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        "device": str(jax.devices()[0].device_kind),
+        "devices": len(jax.devices()),
+        "source": source(Path(__file__).parent),
+        "working_directory": source(Path()),
+        "command": shlex.join(["hamljax", *sys.argv[1:]]),
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "plugin_sha256": hashlib.sha256(plugin.read_bytes()).hexdigest() if plugin.is_file() else None,
+    }
+
+
+def changes(before: dict, now: dict) -> list[str]:
+    """In what two starts of a run differ that may change its numbers, such as ``jax was 0.10.1 and is 0.10.2``."""
+
+    def short(value):
+        if isinstance(value, dict):
+            return value["commit"][:10] + ("" if value["clean"] else " with changes")
+        return str(value)[:40]
+
+    return [
+        f"{name} was {short(before.get(name))} and is {short(now.get(name))}"
+        for name in COMPARED
+        if before.get(name) != now.get(name)
+    ]

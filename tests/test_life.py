@@ -1,0 +1,275 @@
+"""The life of a run: stopped, killed, damaged, resumed; nothing of it is lost and nothing is different."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from hamljax.errors import ConfigError
+from hamljax.lab import checkpoints, info
+from hamljax.lab.cli import main
+from hamljax.lab.digests import damage, folder_of, kept
+from hamljax.lab.programs import progress_shapes
+from hamljax.lab.rundir import locked
+from hamljax.lab.trained import load
+
+GAME = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=4"]
+KILLS = int(os.environ.get("HAMLJAX_KILLS", "20"))
+
+
+class Zygote:
+    """Runs command lines, each in a new process."""
+
+    def __init__(self, folder: Path):
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+        script = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
+        self.log = folder / "log.txt"
+        self.process = subprocess.Popen(
+            script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
+        )
+
+    def __call__(self, *words, **request) -> int:
+        """The exit code of ``hamljax WORDS``."""
+        self.log.unlink(missing_ok=True)
+        self.process.stdin.write(json.dumps({"words": words, "log": str(self.log), **request}) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def hamljax(tmp_path_factory):
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.process.stdin.close()
+    zygote.process.wait()
+
+
+def numbers(run: Path):
+    """Everything of a run that must not depend on how it was interrupted."""
+    record = pd.read_parquet(run / "metrics.parquet").drop(columns="perf/steps_per_second")
+    summary = json.loads((run / "summary.json").read_text())
+    return record, load(run).progress, {key: summary[key] for key in ("final", "absolute")}
+
+
+def assert_same(run: Path, other: Path):
+    (record, progress, summary), (other_record, other_progress, other_summary) = numbers(run), numbers(other)
+    pd.testing.assert_frame_equal(record, other_record, check_exact=True)
+    jax.tree.map(np.testing.assert_array_equal, plain(progress), plain(other_progress))
+    assert summary == other_summary
+
+
+def plain(tree):
+    return jax.tree.map(
+        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree
+    )
+
+
+# RESUME
+
+ENVIRONMENTS = {
+    "game": ["env=game/climbing"],
+    "smax": ["env=smax/2m_vs_1z", "env.max_steps=6"],
+    "mamujoco": ["env=mamujoco/reacher_2x1", "env.backend=spring", "env.max_steps=6"],
+}
+EVERYTHING = [
+    (algo, network, env, seeds)
+    for algo in ("happo", "hatrpo", "mappo_s")
+    for network in ("mlp", "gru")
+    for env in ENVIRONMENTS
+    for seeds in (1, 4)
+]
+SOME = [
+    ("happo", "gru", "game", 4),
+    ("hatrpo", "mlp", "game", 1),
+    ("mappo_s", "mlp", "smax", 4),
+    ("happo", "mlp", "mamujoco", 4),
+]
+
+
+@pytest.mark.parametrize("algo, network, env, seeds", EVERYTHING if os.environ.get("HAMLJAX_LONG") else SOME)
+def test_a_stopped_run_goes_on_bit_for_bit_in_a_new_process(algo, network, env, seeds, hamljax, tmp_path):
+    words = ["train", *ENVIRONMENTS[env], f"algo={algo}", f"network={network}", f"num_seeds={seeds}", "num_envs=4"]
+    words += ["num_steps=4", "total_timesteps=96", "num_evals=4", "num_eval_episodes=4", "checkpoint_every=3"]
+    words += ["network.hidden_sizes=[8]", "network.gru_size=8"] if network == "gru" else ["network.hidden_sizes=[8]"]
+    assert hamljax(*words, f"run_dir={tmp_path / 'whole'}") == 0, hamljax.said
+    half = tmp_path / "half"
+    shutil.copytree(tmp_path / "whole", half)
+    for name in (6,):
+        shutil.rmtree(folder_of(half) / str(name))
+    (half / "summary.json").unlink()
+    assert hamljax("resume", str(half)) == 0, hamljax.said
+    assert "going on from step 48" in hamljax.said
+    assert_same(half, tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def whole(hamljax, tmp_path_factory):
+    """A run of a hundred updates that nothing disturbed, and its command line."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    words = ["train", *GAME, "num_seeds=2", "total_timesteps=3200", "checkpoint_every=10", "num_evals=6"]
+    assert hamljax(*words, f"run_dir={run}") == 0
+    return run, words
+
+
+def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(hamljax, whole, tmp_path):
+    undisturbed, words = whole
+    run, chance, kills = tmp_path / "run", random.Random(0), 0
+    seen = set()
+    while kills < KILLS:
+        since = chance.choice(["", "compiled", "compiled", "compiled"])
+        code = hamljax(*words, f"run_dir={run}", signals=[[chance.uniform(0.0, 2.0), signal.SIGKILL]], since=since)
+        if code == 0:  # quicker than the signal: begin another
+            assert_same(run, undisturbed)
+            shutil.rmtree(run)
+            continue
+        assert code == -signal.SIGKILL
+        kills += 1
+        if (run / "config.yaml").is_file():
+            assert not any(damage(run, update) for update in kept(run))
+            assert dict(info.lines(run))["to go on"].startswith(f"hamljax resume {run}")
+            seen.add(tuple(kept(run)))
+    assert hamljax(*words, f"run_dir={run}") == 0, hamljax.said
+    assert_same(run, undisturbed)
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_saves_says_where_and_exits(number, hamljax, whole, tmp_path):
+    undisturbed, words = whole
+    run = tmp_path / "run"
+    assert hamljax(*words, f"run_dir={run}", signals=[[0.1, number]], since="step=160") == 128 + number
+    line = hamljax.said.splitlines()[-1]
+    assert f"hamljax resume {run}" in line and "Traceback" not in hamljax.said
+    step = int(line.split("step ")[1].split(" ")[0].replace(",", ""))
+    assert kept(run)[-1] == step // 16
+    assert hamljax(*words, f"run_dir={run}") == 0
+    assert_same(run, undisturbed)
+
+
+def test_a_finished_run_is_made_longer(hamljax, whole, tmp_path):
+    undisturbed, words = whole
+    run = tmp_path / "run"
+    assert hamljax(*words, "total_timesteps=1600", "num_evals=0", f"run_dir={run}") == 0
+    assert hamljax("resume", str(run), "total_timesteps=3200") == 0, hamljax.said
+    assert hamljax("resume", str(run), "total_timesteps=1600") == 2
+    longer, straight = (load(path).progress.state for path in (run, undisturbed))
+    jax.tree.map(np.testing.assert_array_equal, plain(longer), plain(straight))
+    assert sorted(pd.read_parquet(run / "metrics.parquet")["update"].unique()) == list(range(1, 201))
+
+
+def test_what_may_not_change_is_named(whole, capsys):
+    run, _ = whole
+    assert main(["resume", str(run), "gamma=0.9"]) == 2
+    assert "resume cannot change 'gamma', that would be another run" in capsys.readouterr().err
+    assert main(["resume", str(run.parent / "nothing")]) == 2
+    assert main(["info", str(run.parent)]) == 2
+    assert "not a run directory" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_second_process_is_refused(whole, capsys):
+    run, words = whole
+    with locked(run):
+        assert info.in_use(run)
+        assert main([*words, f"run_dir={run}"]) == 2
+    assert f"another process (pid {os.getpid()}) is training" in capsys.readouterr().err
+    assert not info.in_use(run)
+
+
+def test_other_versions_are_named_and_the_run_goes_on(hamljax, whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    made = json.loads((run / "versions.json").read_text())
+    (run / "versions.json").write_text(json.dumps(made | {"jax": "0.0.1"}))
+    assert hamljax("resume", str(run), "total_timesteps=3216") == 0
+    assert f"note: jax was 0.0.1 and is {made['jax']}" in hamljax.said
+    assert json.loads((run / "versions.json").read_text())["continued"][0]["jax"] == made["jax"]
+
+
+# DAMAGE
+
+
+def damaged_copies(file: Path):
+    """The file truncated, with one byte changed, and removed; each in turn, put back afterwards."""
+    content = file.read_bytes()
+    for change in (content[: len(content) // 2], bytes([content[0] ^ 1]) + content[1:] if content else b"x", None):
+        if change is None:
+            file.unlink()
+        elif change != content:
+            file.write_bytes(change)
+        else:
+            continue  # an empty file cannot be cut
+        yield
+        file.write_bytes(content)
+
+
+def test_every_damaged_file_is_noticed_and_the_checkpoint_before_is_used(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    shapes = progress_shapes(load(run).learner, 2)
+    *_, before, newest = kept(run)
+    files = sorted(p for p in (folder_of(run) / str(newest)).rglob("*") if p.is_file())
+    assert len(files) > 8
+    count = 0
+    for file in files:
+        for _ in damaged_copies(file):
+            said = []
+            assert checkpoints.restore(run, shapes, say=said.append).update == before
+            assert f"checkpoint {newest} of '{run}' is damaged" in said[0]
+            with pytest.raises(ConfigError, match=f"checkpoint {newest} .*damaged"):
+                checkpoints.restore(run, shapes, newest)
+            count += 1
+    assert count >= 3 * len(files) - 2
+    assert checkpoints.restore(run, shapes).update == newest
+
+
+def test_without_an_undamaged_checkpoint_nothing_is_trained(whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    for update in kept(run):
+        (folder_of(run) / str(update) / "about.json").unlink()
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name not in ("versions.json", ".lock")}
+    assert main(["resume", str(run), "total_timesteps=4800"]) == 2
+    assert "is damaged: about.json" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in before if p.name != "config.yaml"} == {
+        p: x for p, x in before.items() if p.name != "config.yaml"
+    }
+    assert "not possible" in dict(info.lines(run))["to go on"]
+
+
+def test_a_full_disk_is_one_line_and_the_last_good_state_stays(hamljax, whole, tmp_path):
+    undisturbed, words = whole
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    largest = max(p.stat().st_size for p in run.rglob("*") if p.is_file())
+    code = hamljax("resume", str(run), "total_timesteps=6400", largest_file=largest // 2)
+    assert code == 2 and "Traceback" not in hamljax.said
+    assert hamljax.said.splitlines()[-1].startswith(f"hamljax: error: cannot write to '{run}'")
+    assert kept(run)[-1] == 200 and not damage(run, 200)
+    assert not [p for p in folder_of(run).iterdir() if "unfinished" in p.name]
+
+
+def test_no_pickle_is_read_or_written(whole, tmp_path):
+    """Every file of a run is of a format that holds data only."""
+    formats = {".parquet", ".json", ".yaml", ".png", ".ocdbt", ".txt", ".safetensors", ".lock"}
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    assert main(["export", str(run)]) == 0
+    for file in (p for p in run.rglob("*") if p.is_file()):
+        in_arrays = "arrays" in file.parts and (
+            file.parent.name == "d" or file.name in ("_METADATA", "_CHECKPOINT_METADATA", "_sharding")
+        )
+        assert in_arrays or file.suffix in formats or file.name in formats, file
+        assert b"\x80\x04\x95" not in file.read_bytes()[:64]  # how a pickle begins
