@@ -60,8 +60,7 @@ def replay(hopper):
     reset, step, network = jax.jit(env.reset), jax.jit(env.step), jax.jit(policies.actor.apply)
 
     def decide(state, key, observation, greedy):
-        norm = state.obs_norm
-        obs = observation._replace(obs=(observation.obs - norm.mean) / jnp.sqrt(jnp.maximum(norm.variance, 1e-4)))
+        obs = observation._replace(obs=state.obs_norm.normalise(observation.obs))
         for agent, own_key in enumerate(jax.random.split(key, env.team.num_agents)):
             params = jax.tree.map(lambda x, agent=agent: x[agent], state.params)
             mask = jnp.asarray(env.team.obs_mask)[agent, None, None]

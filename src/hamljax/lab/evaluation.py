@@ -55,7 +55,7 @@ def check_team(trained: Team, there: Team, name: str) -> None:
     for what in ("num_agents", "obs_sizes", "action_sizes", "discrete"):
         mine, theirs = getattr(trained, what), getattr(there, what)
         if mine != theirs:
-            raise ConfigError(f"this team cannot play {name}: its {what} is {_short(mine)}, and {_short(theirs)} there")
+            raise ConfigError(f"this team cannot play {name}: {what} {_short(mine)} here, {_short(theirs)} there")
 
 
 def _short(value) -> str:

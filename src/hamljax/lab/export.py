@@ -64,7 +64,9 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
         "if the policy is shared: x = x followed by the one-hot number of the agent",
         "if input_norm: x = layer norm of x over its real entries (input_norm/scale, bias; epsilon 1e-6)",
         "for every Dense_i: x = activation(x @ kernel + bias); if layer_norm: x = layer norm of x (LayerNorm_i)",
-        "if gru_size: x = h = GRU(x, h), gates in the order reset, update, candidate; h starts at zero",
+        "if gru_size: (a, b, c) = x @ input/kernel + input/bias, (d, e, f) = h @ kernel, split in three; r = sigmoid(a + d), "
+        "z = sigmoid(b + e); x = h = (1 - z) * tanh(c + r * (f + bias)) + z * h, with h zero when an episode begins; if "
+        "layer_norm: x = layer norm of x (the last LayerNorm_i), h as it is",
         "logits = x @ head/kernel + head/bias",
         "discrete: the action is the legal one with the largest logit; continuous: logits clipped to the bounds",
     ]

@@ -33,7 +33,7 @@ def train(job: Job, longer: bool = False) -> RunDir:
         if run.begun and is_finished(run, job):
             print(f"'{run.path}' is finished; to train longer: hamljax resume {run.path} total_timesteps=...")
             return run
-        run.sign(job.resolved)
+        run.sign()
         with contextlib.ExitStack() as stack:
             logger = make_logger(job.logger, run.path, job.resolved)
             stack.callback(logger.close)

@@ -81,8 +81,8 @@ class RunDir:
     begun: it held this run already when it was opened. notes: what a person should know about going on with it.
     """
 
-    def __init__(self, path: Path, begun: bool = False):
-        self.path, self.begun = path, begun
+    def __init__(self, path: Path, resolved: dict, begun: bool):
+        self.path, self.resolved, self.begun = path, resolved, begun
         self.notes: list[str] = []
         self.rows: list[pd.DataFrame] = []
 
@@ -103,13 +103,11 @@ class RunDir:
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         with locked(path):
-            run = cls(path, begun=holds_this_run(path, resolved, resume, longer))
-            run.sign(resolved)
-            yield run
+            yield cls(path, resolved, begun=holds_this_run(path, resolved, resume, longer))
 
-    def sign(self, resolved: dict) -> None:
+    def sign(self) -> None:
         """Write down what is known before training, and note what of it is not as it was when the run began."""
-        now, file = versions(resolved), self.path / "versions.json"
+        now, file = versions(self.resolved), self.path / "versions.json"
         if self.begun and file.is_file():
             try:
                 first = json.loads(file.read_text())
@@ -118,7 +116,7 @@ class RunDir:
             except (ValueError, AttributeError):
                 self.notes = ["versions.json was damaged, and is written anew"]
         with writing(self.path):
-            write_text(self.path / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
+            write_text(self.path / "config.yaml", yaml.safe_dump(self.resolved, sort_keys=False))
             write_text(file, json.dumps(now, indent=2))
 
     def start_with(self, record: pd.DataFrame | None) -> None:

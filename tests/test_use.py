@@ -1,0 +1,334 @@
+"""What is done with a trained team: it is evaluated, acts, is exported; and what keeps it from harm while it trains."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+import hamljax
+from hamljax.envs import ENVIRONMENTS, make
+from hamljax.errors import ConfigError
+from hamljax.lab.cli import main
+from hamljax.lab.digests import kept
+from hamljax.lab.evaluation import interval, play_episodes
+from hamljax.lab.info import lines
+from hamljax.learning.evaluate import Best
+from hamljax.learning.on_policy import Players
+
+SMALL = ["num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4", "num_evals=4"]
+TRACKING = ["env=game/tracking", "algo=mappo_s", "network=gru", "network.layer_norm=true", "network.input_norm=true"]
+CLIMBING = ["env=game/climbing", "algo=hatrpo", "algo.max_kl=0.5", "network.activation=tanh"]
+
+
+def trained(folder, *words):
+    assert main(["train", *SMALL, *words, f"run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory):
+    """Continuous, agents of three sizes, one policy with memory, everything normalised, two seeds."""
+    words = [*TRACKING, "obs_norm=always", "num_seeds=2", "seed=3", "checkpoint_every=1", "network.policy_gain=1.0"]
+    return trained(tmp_path_factory.mktemp("tracking") / "run", *words)
+
+
+@pytest.fixture(scope="module")
+def climbing(tmp_path_factory):
+    """Discrete, a policy each."""
+    return trained(tmp_path_factory.mktemp("climbing") / "run", *CLIMBING)
+
+
+# EVALUATE
+
+
+def by_hand(team, seed: int, number: int, episodes: int, number_of_round: int):
+    """Return and length of one episode of an evaluation, played by ``policy.act`` in a plain loop."""
+    env, policy = team.env, team.policy(seed)
+    key = jax.random.fold_in(policy.players.eval_key, policy.players.num_updates)
+    reset_key, step_key = jax.random.split(jax.random.fold_in(key, number_of_round))
+    state, seen = env.reset(jax.random.split(reset_key, episodes)[number])
+    carry, total, length = policy.initial_carry(), 0.0, 0
+    for key in jax.random.split(step_key, env.max_episode_length):
+        action, carry = policy.act(seen.obs, seen.avail_actions, carry)
+        state, out = env.step(jax.random.split(key, episodes)[number], state, action)
+        seen, total, length = out.observation, total + float(out.reward), length + 1
+        if out.terminated or out.truncated:
+            break
+    return total, length
+
+
+@pytest.mark.parametrize("run", ["tracking", "climbing"])
+def test_an_evaluation_is_an_exact_number_of_episodes_as_policy_act_plays_them(run, request):
+    team = hamljax.load(request.getfixturevalue(run))
+    found = play_episodes(team, team.env, 7)
+    assert all(x.shape == (len(team.seeds), 7) for x in found.values())
+    for row, seed in enumerate(team.seeds):
+        for number in (0, 6):
+            total, length = by_hand(team, seed, number, 7, 1000)
+            np.testing.assert_allclose(found["return"][row, number], total, rtol=1e-4)
+            assert found["length"][row, number] == length
+
+
+def test_more_episodes_than_fit_side_by_side_are_cut_to_the_number(climbing, monkeypatch):
+    monkeypatch.setattr("hamljax.lab.evaluation.BATCH", 4)
+    team = hamljax.load(climbing)
+    found = play_episodes(team, team.env, 10, greedy=False)["return"]
+    assert found.shape == (1, 10) and len(set(found[0])) > 1
+    np.testing.assert_array_equal(play_episodes(team, team.env, 8, greedy=False)["return"], found[:, :8])
+
+
+def test_the_team_that_is_evaluated_is_the_one_just_trained(tracking):
+    """Every evaluation of the record, made again from the checkpoint of its update, and from none before it."""
+    record = pd.read_parquet(tracking / "metrics.parquet").dropna(subset=["eval/return"])
+    learner = hamljax.load(tracking).learner
+    evaluate = jax.jit(jax.vmap(learner.evaluate))
+    assert kept(tracking) == [1, 2, 3]
+    for update in (1, 2, 3):
+        players = hamljax.load(tracking, update).players
+        wanted = record[record["update"] == update]["eval/return"].to_numpy()
+        np.testing.assert_allclose(evaluate(players)["eval/return"], wanted, rtol=1e-4)
+        if update > 1:
+            stale = hamljax.load(tracking, update - 1).players
+            late = players._replace(params=stale.params, obs_norm=stale.obs_norm)
+            assert not np.allclose(evaluate(late)["eval/return"], wanted, rtol=1e-4)
+
+
+def test_the_best_team_is_the_one_that_scored_highest_and_the_later_in_a_tie():
+    def players(number):
+        return Players({"w": jnp.float32(number)}, None, jax.random.key(0), jnp.int32(number))
+
+    best = Best.none_yet(players(0))
+    for number, score in ((1, 2.0), (2, 5.0), (3, 4.0), (4, 5.0), (5, np.nan)):
+        best = best.update(players(number), {"eval/return": jnp.float32(score)})
+    assert best.players.params["w"] == 4 and best.score == 5
+    won = best.update(players(6), {"eval/return": jnp.float32(9), "eval/won": jnp.float32(0.5)})
+    assert won.players.num_updates == 4
+
+
+def test_the_best_checkpoint_holds_the_best_of_every_seed(tracking):
+    record = pd.read_parquet(tracking / "metrics.parquet").dropna(subset=["eval/return"])
+    highest = record.loc[record.groupby("seed")["eval/return"].idxmax()].sort_values("seed")
+    team = hamljax.load(tracking, "best")
+    np.testing.assert_array_equal(team.players.num_updates, highest["update"])
+    summary = json.loads((tracking / "summary.json").read_text())
+    rounds = [jax.jit(jax.vmap(team.learner.evaluate, (0, None)))(team.players, n + 1) for n in range(10)]
+    wanted = np.mean([r["eval/return"] for r in rounds], axis=0)
+    np.testing.assert_allclose(summary["absolute"]["eval/return"]["per_seed"], wanted, rtol=1e-4)
+
+
+def test_sampled_evaluation_is_made_when_asked_for(tmp_path):
+    run = trained(tmp_path / "run", *CLIMBING, "eval_sampled=true")
+    record = pd.read_parquet(run / "metrics.parquet")
+    assert not np.array_equal(record["eval/return"].dropna(), record["eval_sampled/return"].dropna())
+
+
+def test_intervals_are_wilsons_and_students():
+    won = np.array([1] * 8 + [0] * 2, np.float32)
+    np.testing.assert_allclose(interval(won), (0.8, 0.4902, 0.9433), atol=1e-4)  # Wilson (1927)
+    mean, low, high = interval(np.array([1.0, 2.0, 3.0, 4.0]))
+    np.testing.assert_allclose((mean, low, high), (2.5, 2.5 - 2.0542, 2.5 + 2.0542), atol=1e-3)  # t(3) = 3.1824
+    assert np.isnan(interval(np.array([1.5]))[1])
+
+
+def test_evaluate_prints_a_table_and_writes_json(tracking, capsys):
+    assert main(["evaluate", str(tracking), "num_episodes=5", "env.horizon=3", "greedy=false"]) == 0
+    out = capsys.readouterr().out
+    assert "all seeds" in out and "3.000" in out and "5 episodes per seed" in out
+    written = json.loads((tracking / "evaluation_game-tracking.json").read_text())
+    assert written["metrics"]["length"]["3"]["mean"] == 3 and written["actions"] == "sampled"
+    for words, complaint in (
+        (["env=smax/3m"], "this team cannot play smax/3m: obs_sizes (6, 2, 4) here, 3 x"),
+        (["env.horizn=3"], "unknown setting 'env.horizn'; did you mean 'env.horizon'?"),
+        (["env=game/trackin"], "did you mean 'game/tracking'?"),
+        (["num_episodes=0"], "at least 1"),
+        (["checkpoint=9"], "keeps no checkpoint of update 9, only of 1, 2, 3"),
+        (["episodes=3"], "did you mean 'num_episodes'?"),
+    ):
+        assert main(["evaluate", str(tracking), *words]) == 2
+        err = capsys.readouterr().err
+        assert complaint in err and err.count("\n") == 1
+
+
+# EXPORT
+
+
+class PlainPolicy:
+    """The exported arrays and their description, run with numpy alone."""
+
+    def __init__(self, file, seed: int):
+        self.about = json.loads(file.with_suffix(".json").read_text())
+        arrays = load_file(file)
+        assert {n: list(x.shape) for n, x in arrays.items()} == {n: a["shape"] for n, a in self.about["arrays"].items()}
+        self.arrays = {n.removeprefix(f"seed{seed}/"): x for n, x in arrays.items() if n.startswith(f"seed{seed}/")}
+        self.memory = [np.zeros(self.about["network"]["gru_size"])] * len(self.about["agents"])
+
+    def norm(self, name, x, real):
+        centred = np.where(real, x - x[real].mean(), 0)
+        normal = centred / np.sqrt((centred**2).sum() / real.sum() + 1e-6)
+        return np.where(real, normal * self.arrays[f"{name}/scale"] + self.arrays[f"{name}/bias"], 0)
+
+    def act(self, observation, avail):
+        actions = []
+        for number, (x, legal) in enumerate(zip(observation, avail, strict=True)):
+            agent, network = self.about["agents"][number], self.about["network"]
+            place, real = f"policy{agent['policy']}", np.arange(self.about["obs_size"]) < agent["obs_size"]
+            if "observation/mean" in self.arrays:
+                mean, variance = (self.arrays[f"observation/{n}"][number] for n in ("mean", "variance"))
+                x = np.clip((x - mean) / np.sqrt(np.maximum(variance, 1e-4)), -10, 10)
+            if self.about["shared_policy"]:
+                ids = np.eye(len(self.about["agents"]))[number]
+                x, real = np.append(x, ids), np.append(real, ids == ids)
+            body = f"{place}/Body_0"
+            if network["input_norm"]:
+                x = self.norm(f"{body}/input_norm", x, real)
+            for layer in range(len(network["hidden_sizes"])):
+                x = x @ self.arrays[f"{body}/Dense_{layer}/kernel"] + self.arrays[f"{body}/Dense_{layer}/bias"]
+                x = np.maximum(x, 0) if network["activation"] == "relu" else np.tanh(x)
+                if network["layer_norm"]:
+                    x = self.norm(f"{body}/LayerNorm_{layer}", x, np.ones(len(x), bool))
+            if network["gru_size"]:
+                x = self.memory[number] = self.gru(f"{body}/GRU_0", x, self.memory[number])
+                if network["layer_norm"]:
+                    x = self.norm(f"{body}/LayerNorm_{len(network['hidden_sizes'])}", x, np.ones(len(x), bool))
+            logits = x @ self.arrays[f"{place}/head/kernel"] + self.arrays[f"{place}/head/bias"]
+            if self.about["discrete"]:
+                actions.append(np.where(legal, logits, -np.inf).argmax())
+            else:
+                actions.append(np.where(legal, np.clip(logits, *self.about["bounds"]), 0))
+        return np.array(actions)
+
+    def gru(self, name, x, h):
+        a, b, c = np.split(x @ self.arrays[f"{name}/input/kernel"] + self.arrays[f"{name}/input/bias"], 3)
+        d, e, f = np.split(h @ self.arrays[f"{name}/kernel"], 3)
+        r, z = (1 / (1 + np.exp(-v)) for v in (a + d, b + e))
+        return (1 - z) * np.tanh(c + r * (f + self.arrays[f"{name}/bias"])) + z * h
+
+
+@pytest.mark.parametrize("run, seed", [("tracking", 4), ("climbing", 0)])
+def test_exported_arrays_act_the_same_in_plain_numpy(run, seed, request, tmp_path):
+    run = request.getfixturevalue(run)
+    assert main(["export", str(run), f"out={tmp_path / 'a.safetensors'}"]) == 0
+    plain, policy = PlainPolicy(tmp_path / "a.safetensors", seed), hamljax.load(run).policy(seed)
+    env, carry = make(hamljax.load(run).config.env), None
+    state, seen = env.reset(jax.random.key(1))
+    seen_actions = []
+    for key in jax.random.split(jax.random.key(2), 6):
+        action, carry = policy.act(seen.obs, seen.avail_actions, carry)
+        wanted = plain.act(np.asarray(seen.obs), np.asarray(seen.avail_actions))
+        np.testing.assert_allclose(action, wanted, atol=1e-4)
+        seen_actions.append(wanted)
+        # A state after its end is still a state; all that matters is that observations vary.
+        state, out = env.step(key, state, action)
+        seen = out.observation
+    if not plain.about["discrete"]:
+        assert np.std(seen_actions, axis=0).max() > 1e-3
+
+
+def test_load_says_what_is_wrong(tracking, tmp_path):
+    for arguments, complaint in (
+        ((tmp_path,), "not a run directory"),
+        ((tracking, 7), "keeps no checkpoint of update 7"),
+        ((tracking, "lst"), "last, best or a number"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            hamljax.load(*arguments)
+
+
+def test_info_and_help_answer_without_loading_jax(tracking):
+    code = f"import sys; from hamljax.lab.cli import main; main(['info', {str(tracking)!r}]); assert 'jax' not in sys.modules"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for words in ("mappo_s on game/tracking, gru, seeds 3 to 4", "finished", "48 of 48 steps", "3 (whole)"):
+        assert words in out
+
+
+def test_dry_run_counts_and_trains_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SMALL, *CLIMBING, "num_seeds=2", "dry_run=true"]) == 0
+    out = capsys.readouterr().out
+    actor = 2 * ((1 * 64 + 64) + (64 * 64 + 64) + (64 * 3 + 3))
+    assert f"{actor:,} parameters per seed" in out and "compile time" in out and "memory" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+# GUARDS
+
+
+def test_an_update_with_a_non_finite_number_is_not_taken_and_counts():
+    learner = hamljax.make_learner(
+        hamljax.config("happo", "game/tracking", num_envs=4, num_steps=4, total_timesteps=64, obs_norm="always")
+    ).algorithm
+    state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
+    learn = jax.jit(learner.learn)
+
+    def spoiled(name, value):
+        steps = traj.transitions
+        if name == "obs":
+            observation = steps.observation
+            return traj._replace(
+                transitions=steps._replace(
+                    observation=observation._replace(obs=observation.obs.at[1, 2, 0, 0].set(value))
+                )
+            )
+        return traj._replace(transitions=steps._replace(**{name: getattr(steps, name).at[1, 2].set(value)}))
+
+    for number, broken in enumerate((spoiled("reward", jnp.nan), spoiled("reward", jnp.inf), spoiled("obs", jnp.nan))):
+        before = state
+        state, metrics = learn(state, broken)
+        assert metrics["train/skipped"] == 1 and state.skipped == number + 1
+        assert state.num_updates == before.num_updates + 1
+        for name in ("agents", "critic", "value_norm", "obs_norm"):
+            jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(before, name))
+        assert not np.array_equal(jax.random.key_data(state.key), jax.random.key_data(before.key))
+    after, metrics = learn(state, traj)
+    assert metrics["train/skipped"] == 0 and after.skipped == 0
+    assert not np.array_equal(
+        after.agents.params["params"]["head"]["kernel"], state.agents.params["params"]["head"]["kernel"]
+    )
+
+
+POISON = """
+import jax.numpy as jnp, hamljax
+
+class Poison(hamljax.Environment):
+    def __init__(self, healthy: int = 12):
+        self.healthy, self.max_episode_length = healthy, 1000
+        self.team = hamljax.Team(obs_sizes=(1, 1), action_sizes=(2, 2), world_state_size=1)
+    def reset(self, key):
+        return jnp.int32(0), self.observe()
+    def step(self, key, state, action):
+        reward = jnp.where(state < self.healthy, 1.0, jnp.inf)
+        return state + 1, hamljax.Step(self.observe(), reward, jnp.bool_(False), jnp.bool_(False), {})
+    def observe(self):
+        return hamljax.Observation(jnp.ones((2, 1)), jnp.ones(1), jnp.ones((2, 2), bool), jnp.ones(2, bool))
+
+hamljax.register_environment("my/poison", Poison)
+"""
+
+
+def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(tmp_path, capsys, request):
+    request.addfinalizer(lambda: ENVIRONMENTS.pop("my/poison", None))
+    (tmp_path / "poison.py").write_text(POISON)
+    run = tmp_path / "run"
+    words = ["train", *SMALL, "num_evals=0", "total_timesteps=160", f"plugin={tmp_path / 'poison.py'}", "env=my/poison"]
+    words += ["nan_patience=2", "checkpoint_every=1", f"run_dir={run}"]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "2 update(s) in a row were not finite (seed 0, step 80)" in err
+    assert kept(run)[-1] == 4  # three healthy updates, and one that was not taken
+    with np.load(run / "non_finite_batch.npz") as batch:
+        assert np.isinf(batch["transitions.reward"]).any()
+    params = hamljax.load(run).players.params
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(params))
+    jax.tree.map(np.testing.assert_array_equal, params, hamljax.load(run, 3).players.params)
+
+    assert main(["resume", str(run), "on_nan=skip"]) == 0
+    assert json.loads((run / "summary.json").read_text())["skipped_updates"] == 7
+    assert dict(lines(run))["not finite"] == "7 update(s) were not taken"
+    with pytest.raises(FloatingPointError, match="1 update"):
+        main([*words[:-1], "on_nan=raise", f"run_dir={tmp_path / 'other'}"])
