@@ -25,7 +25,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"
-    if len(choices) > 30:
+    if len(", ".join(choices)) > 300:
         return "; hamljax list and conf/config.yaml show what there is"
     return f"; choose one of: {', '.join(choices)}" if choices else ""
 

@@ -205,7 +205,7 @@ def _compose(overrides):
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return compose("config", [o.input_line for o in overrides])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # it has all three for wrong words
         raise ConfigError(_one_line(error)) from None
 
 
@@ -217,10 +217,16 @@ def make_job(words: list[str]) -> Job:
             load_plugin(str(override.value()))
     _check_groups(overrides)
     _register_groups()
-    groups = _compose([o for o in overrides if o.key_or_group in GROUPS])
-    _check_keys(overrides, groups.env.name)
-    composed = _compose([o for o in overrides if not o.input_line.startswith("+algo.drift")])
-    values = OmegaConf.to_container(composed, resolve=True)
+    try:
+        composed = _compose([o for o in overrides if not o.input_line.startswith("+algo.drift")])
+    except ConfigError:  # Hydra knows no nearest setting
+        _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]).env.name)
+        raise
+    _check_keys(overrides, composed.env.name)
+    try:
+        values = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise ConfigError(_one_line(error)) from None
     for override in overrides:
         if override.input_line.startswith("+algo.drift_params."):
             values["algo"].setdefault("drift_params", {})[override.key_or_group.split(".")[-1]] = override.value()
