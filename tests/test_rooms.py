@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hamljax.lab.cli import main
+from hamljax.lab.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hamljax"
@@ -56,17 +56,19 @@ def blocks(language: str) -> list[str]:
 def test_every_command_of_the_readme_runs(tmp_path, monkeypatch):
     """The commands as shown; only sizes that follow them are smaller."""
     small = ["num_envs=4", "num_steps=4", "total_timesteps=32", "num_eval_episodes=2", "num_evals=2"]
-    for name, code in zip(("square.py", "my_game.py"), blocks("python")[1:], strict=True):
+    _, use, *files = sorted(blocks("python"), key=lambda code: ("make_train" not in code, "hamljax.load" not in code))
+    for name, code in zip(("square.py", "my_game.py"), files, strict=True):
         (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hamljax")]
     lines += re.findall(r"`(hamljax train plugin[^`]*)`", (ROOT / "README.md").read_text())
-    assert {line.split()[1] for line in lines} == {"train", "plot", "watch", "list", "bench"}
+    assert {line.split()[1] for line in lines} == set(COMMANDS)
     for line in lines:
         words = line.split()[1:]
-        extra = small if words[0] == "train" else ["--quick"] if words[0] == "bench" else []
+        extra = {"train": small, "bench": ["--quick"], "evaluate": ["num_episodes=4"]}.get(words[0], [])
         words = [w for w in words if w.split("=")[0] not in {s.split("=")[0] for s in extra}]
         assert main(words + extra) == 0, line
+    exec(use, {})
     assert "HAPPO / environment only" in json.loads((tmp_path / "bench.json").read_text())
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), flags=re.M):
@@ -74,7 +76,7 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch):
 
 
 def test_the_python_of_the_readme_runs():
-    code = blocks("python")[0].replace(
+    code = next(code for code in blocks("python") if "make_train" in code).replace(
         "total_timesteps=1e5", "total_timesteps=64, num_envs=4, num_steps=8, num_eval_episodes=2"
     )
     names = {}

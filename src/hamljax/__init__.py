@@ -26,6 +26,7 @@ _PUBLIC = {
     "make_train": "learning.train",
     "config": "lab.configuration",
     "load": "lab.trained",
+    "play_episodes": "lab.evaluation",
     "ConfigError": "errors",
 }
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605

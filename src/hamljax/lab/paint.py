@@ -26,26 +26,22 @@ def rgb(colour) -> tuple[float, float, float]:
 
 def figure(width: float, height: float):
     """A figure and its only axes, in inches, made without a display."""
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user
 
-    return plt.subplots(figsize=(width, height), dpi=DPI)
+    made = Figure(figsize=(width, height), dpi=DPI)
+    return made, made.subplots()
 
 
 def write_gif(out: Path, made, draw, frames: int, seconds: float) -> None:
-    """Call ``draw(0)`` to ``draw(frames - 1)``, each of which changes the figure ``made``, and close it.
+    """Call ``draw(0)`` to ``draw(frames - 1)``, each of which changes the figure ``made``.
 
     seconds: how long a frame is shown, to the hundredth.
     """
-    import matplotlib.pyplot as plt
     from matplotlib.animation import PillowWriter
 
     hundredths = max(2, round(100 * seconds))
     writer = PillowWriter(fps=1000 / (10 * hundredths + 0.5))  # it rounds milliseconds down, and GIF hundredths too
-    try:
-        with writer.saving(made, str(out), DPI):
-            for frame in range(frames):
-                draw(frame)
-                writer.grab_frame()
-    finally:
-        plt.close(made)
+    with writer.saving(made, str(out), DPI):
+        for frame in range(frames):
+            draw(frame)
+            writer.grab_frame()

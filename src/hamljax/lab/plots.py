@@ -53,18 +53,22 @@ def _curves(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.interpolate(limit_area="inside").rolling(window, min_periods=1).mean()
 
 
+def _without_what_all_share(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], str]:
+    """Labels without the environment and network that all have, which become the title."""
+    tails = {name.partition(" · ")[2] for name in groups}
+    if len(groups) < 2 or len(tails) > 1:
+        return groups, ""
+    return {name.partition(" · ")[0]: metrics for name, metrics in groups.items()}, tails.pop()
+
+
 def draw_runs(paths: list[Path], out: Path) -> None:
     """A panel per metric, a line per label: mean over seeds, band from the lowest to the highest seed."""
-    import matplotlib
+    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    groups = gather(paths)
+    groups, title = _without_what_all_share(gather(paths))
     panels = [c for c in PANELS if any(c in m and m[c].notna().any() for m in groups.values())]
-    figure, axes = plt.subplots(
-        1, max(len(panels), 1), figsize=(5.2 * max(len(panels), 1), 3.8), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(5.2 * max(len(panels), 1), 3.8), layout="constrained")
+    axes = figure.subplots(1, max(len(panels), 1), squeeze=False)
     for axis, column in zip(axes[0], panels, strict=False):
         for name, metrics in groups.items():
             if column not in metrics:
@@ -85,8 +89,8 @@ def draw_runs(paths: list[Path], out: Path) -> None:
             axis.set_ylim(-0.02, 1.02)
     if panels:
         axes[0][0].legend(fontsize=8)
+    figure.suptitle(title)
     figure.savefig(out, dpi=120)
-    plt.close(figure)
 
 
 def table(paths: list[Path]) -> list[tuple[str, ...]]:
