@@ -19,6 +19,7 @@ from hamljax.lab import checkpoints, info
 from hamljax.lab.cli import main
 from hamljax.lab.digests import damage, folder_of, kept
 from hamljax.lab.programs import progress_shapes
+from hamljax.lab.provenance import devices_of
 from hamljax.lab.rundir import locked
 from hamljax.lab.trained import load
 
@@ -93,8 +94,6 @@ EVERYTHING = [
 ]
 SOME = [
     ("happo", "gru", "game", 4),
-    ("hatrpo", "mlp", "game", 1),
-    ("mappo_s", "mlp", "smax", 4),
     ("happo", "mlp", "mamujoco", 4),
 ]
 
@@ -143,7 +142,7 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(hamljax, whole, 
             seen.add(tuple(kept(run)))
     assert hamljax(*words, f"run_dir={run}") == 0, hamljax.said
     assert_same(run, undisturbed)
-    assert len(seen) > 1
+    assert any(seen)  # some were late enough to leave a checkpoint
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -240,12 +239,10 @@ def test_without_an_undamaged_checkpoint_nothing_is_trained(whole, tmp_path, cap
     shutil.copytree(whole[0], run)
     for update in kept(run):
         (folder_of(run) / str(update) / "about.json").unlink()
-    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name not in ("versions.json", ".lock")}
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
     assert main(["resume", str(run), "total_timesteps=4800"]) == 2
     assert "is damaged: about.json" in capsys.readouterr().err
-    assert {p: p.read_bytes() for p in before if p.name != "config.yaml"} == {
-        p: x for p, x in before.items() if p.name != "config.yaml"
-    }
+    assert {p: p.read_bytes() for p in before} == before
     assert "not possible" in dict(info.lines(run))["to go on"]
 
 
@@ -273,3 +270,93 @@ def test_no_pickle_is_read_or_written(whole, tmp_path):
         )
         assert in_arrays or file.suffix in formats or file.name in formats, file
         assert b"\x80\x04\x95" not in file.read_bytes()[:64]  # how a pickle begins
+
+
+def test_a_checkpoint_is_written_when_the_last_is_long_ago(tmp_path, monkeypatch):
+    """However the run is cut into blocks, its rows are the same, and evaluations are where they were planned."""
+    words = ["train", *GAME, "total_timesteps=320", "num_evals=3", "checkpoint_every=20", "log_every=20"]
+    assert main([*words, f"run_dir={tmp_path / 'calm'}"]) == 0
+    assert kept(tmp_path / "calm") == [20]
+    monkeypatch.setattr("hamljax.lab.run.SAVE_SECONDS", 0.0)
+    assert main([*words, f"run_dir={tmp_path / 'hasty'}"]) == 0
+    assert len(kept(tmp_path / "hasty")) == checkpoints.KEEP
+    assert_same(tmp_path / "hasty", tmp_path / "calm")
+
+
+def test_a_damaged_configuration_is_one_line(whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    text = (run / "config.yaml").read_text()
+    for broken in (
+        "",
+        "[",
+        text.replace("num_envs:", "num_evns:"),
+        text.replace("  name: happo", "  nome: happo"),
+        text[:300],
+    ):
+        (run / "config.yaml").write_text(broken)
+        for command in ("info", "resume", "evaluate", "watch"):
+            assert main([command, str(run)]) == 2
+            err = capsys.readouterr().err
+            assert err.count("\n") == 1 and "config.yaml" in err
+
+
+def test_a_killed_extension_is_not_taken_for_finished(hamljax, whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    assert hamljax("resume", str(run), "total_timesteps=3520", signals=[[0.0, signal.SIGKILL]], since="step=3,520") < 0
+    assert not (run / "summary.json").is_file() and "stopped" in dict(info.lines(run))["how far"]
+    assert hamljax("resume", str(run)) == 0
+    assert json.loads((run / "summary.json").read_text())["steps_per_seed"] == 3520
+
+
+def test_what_a_killed_process_began_to_write_is_in_nobodys_way(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.config.yaml.tmp").write_text("algo:")
+    assert main(["train", *GAME, "total_timesteps=32", "num_evals=0", f"run_dir={tmp_path / 'run'}"]) == 0
+
+
+def test_a_sweep_goes_on_by_its_command_and_past_a_run_that_fails(tmp_path, capsys):
+    words = ["train", "-m", *GAME, "total_timesteps=32", "num_evals=0", "seed=0,1,2", f"run_dir='{tmp_path / 'a b'}'"]
+    assert main(words) == 0
+    first, second, third = sorted((tmp_path / "a b").iterdir())
+    before = (first / "metrics.parquet").read_bytes()
+    shutil.rmtree(third)
+    for update in kept(second):
+        (folder_of(second) / str(update) / "about.json").unlink()
+    (second / "summary.json").unlink()
+    capsys.readouterr()
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert "is finished" in said.out and f"{second}: checkpoint" in said.err and "1 of 3 runs failed" in said.err
+    assert (third / "summary.json").is_file() and (first / "metrics.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        (["resume", "RUN", "total_timesteps=1e6,2e6"], "with one value"),
+        (["resume", "RUN", "~total_timesteps=1"], "with one value"),
+        (["resume", "RUN", "~total_timesteps"], "cannot be a path"),
+        (["resume", "RUN", "total_timesteps=${x}"], "must be a whole number"),
+        (["resume", "RUN", "logger=[1]"], "unknown logger"),
+        (["resume", "RUN", "logger.kind=fles"], "'files'"),
+        (["resume", "RUN", "total_timesteps=1e18"], "too large"),
+        (["watch", "RUN", "episode=4294967296"], "below 2^31"),
+        (["evaluate", "RUN", "num_episodes=" + "9" * 5000], "below 2^31"),
+        (["info", "x" * 300], "cannot be a path"),
+        (["info", "~nosuchuser/x"], "cannot be a path"),
+        (["train", "run_dir=" + "x" * 300], "cannot be a path"),
+        (["train", "plugin=" + "x" * 300], "cannot be a path"),
+        (["train", "total_timesteps=1e18"], "too large"),
+        (["export", "RUN", "out=/nowhere/a.safetensors"], "no folder"),
+    ],
+)
+def test_mistakes_are_one_line(words, complaint, whole, capsys):
+    assert main([str(whole[0]) if word == "RUN" else word for word in words]) == 2
+    err = capsys.readouterr().err
+    assert complaint in err and err.count("\n") == 1 and len(err) < 500
+
+
+def test_a_run_goes_on_with_as_many_devices_as_it_began_with(whole, tmp_path):
+    assert devices_of([whole[0], tmp_path]) == json.loads((whole[0] / "versions.json").read_text())["devices"] == 2

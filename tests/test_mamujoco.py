@@ -331,5 +331,7 @@ def test_a_hopper_learns_and_does_not_where_everybody_sees_a_constant(clamped):
         robot._gather = np.full_like(robot._gather, 999)
     learner = hamljax.make_learner(config, robot)
     state = jax.jit(learner.init)(jax.random.key(0))
-    _, metrics = jax.jit(learner.run_updates, static_argnums=2)(state, config.num_updates, config.num_updates)
+    run = jax.jit(learner.run_updates, static_argnums=2).lower(state, config.num_updates, config.num_updates)
+    # It runs long enough for good code to be worth its compilation.
+    _, metrics = run.compile(compiler_options={"xla_backend_optimization_level": 3})(state, config.num_updates)
     assert (metrics["train/episode_return"][-10:].mean() > 340) != clamped

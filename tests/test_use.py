@@ -296,19 +296,29 @@ POISON = """
 import jax.numpy as jnp, hamljax
 
 class Poison(hamljax.Environment):
-    def __init__(self, healthy: int = 12):
-        self.healthy, self.max_episode_length = healthy, 1000
+    def __init__(self, healthy: int = 12, sick: int = 1000):
+        self.healthy, self.sick, self.max_episode_length = healthy, sick, 1000
         self.team = hamljax.Team(obs_sizes=(1, 1), action_sizes=(2, 2), world_state_size=1)
     def reset(self, key):
         return jnp.int32(0), self.observe()
     def step(self, key, state, action):
-        reward = jnp.where(state < self.healthy, 1.0, jnp.inf)
+        sick = (state >= self.healthy) & (state < self.healthy + self.sick)
+        reward = jnp.where(sick, jnp.inf, 1.0 * action.sum())
         return state + 1, hamljax.Step(self.observe(), reward, jnp.bool_(False), jnp.bool_(False), {})
     def observe(self):
         return hamljax.Observation(jnp.ones((2, 1)), jnp.ones(1), jnp.ones((2, 2), bool), jnp.ones(2, bool))
 
 hamljax.register_environment("my/poison", Poison)
 """
+
+
+def assert_offending(run, update):
+    """What was kept is the rollout that followed ``update`` updates."""
+    team = hamljax.load(run, update)
+    _, traj = jax.jit(team.learner.algorithm.collect)(jax.tree.map(lambda x: x[0], team.progress.state))
+    with np.load(run / "non_finite_batch.npz", allow_pickle=False) as batch:
+        np.testing.assert_array_equal(batch["transitions.reward"], traj.transitions.reward)
+        assert np.isinf(batch["transitions.reward"]).any()
 
 
 def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(tmp_path, capsys, request):
@@ -319,10 +329,9 @@ def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(
     words += ["nan_patience=2", "checkpoint_every=1", f"run_dir={run}"]
     assert main(words) == 1
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "2 update(s) in a row were not finite (seed 0, step 80)" in err
+    assert err.count("\n") == 1 and "2 update(s) in a row were not finite (seed 0, from step 64)" in err
     assert kept(run)[-1] == 4  # three healthy updates, and one that was not taken
-    with np.load(run / "non_finite_batch.npz") as batch:
-        assert np.isinf(batch["transitions.reward"]).any()
+    assert_offending(run, 3)
     params = hamljax.load(run).players.params
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(params))
     jax.tree.map(np.testing.assert_array_equal, params, hamljax.load(run, 3).players.params)
@@ -330,5 +339,24 @@ def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(
     assert main(["resume", str(run), "on_nan=skip"]) == 0
     assert json.loads((run / "summary.json").read_text())["skipped_updates"] == 7
     assert dict(lines(run))["not finite"] == "7 update(s) were not taken"
+
+
+def test_a_streak_that_ends_within_a_block_is_noticed_too(tmp_path, capsys, request):
+    request.addfinalizer(lambda: ENVIRONMENTS.pop("my/poison", None))
+    (tmp_path / "poison.py").write_text(POISON)
+    words = [
+        "train",
+        *SMALL,
+        "num_evals=0",
+        "total_timesteps=1600",
+        f"plugin={tmp_path / 'poison.py'}",
+        "env=my/poison",
+    ]
+    words += ["env.healthy=100", "env.sick=8", "log_every=50", "checkpoint_every=20"]  # updates 26 and 27
+    assert main([*words, "nan_patience=3", f"run_dir={tmp_path / 'patient'}"]) == 0
+    assert main([*words, "nan_patience=2", f"run_dir={tmp_path / 'run'}"]) == 1
+    assert "(seed 0, from step 416)" in capsys.readouterr().err
+    with np.load(tmp_path / "run/non_finite_batch.npz", allow_pickle=False) as batch:
+        assert np.isinf(batch["transitions.reward"]).all()
     with pytest.raises(FloatingPointError, match="1 update"):
-        main([*words[:-1], "on_nan=raise", f"run_dir={tmp_path / 'other'}"])
+        main([*words, "on_nan=raise", f"run_dir={tmp_path / 'strict'}"])

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, nearest
-from .rundir import existing
+from .rundir import existing, is_there
 
 
 def whole(least: int) -> Callable[[str, str], int]:
     """A reader of whole numbers, at least ``least``."""
 
     def read(key: str, text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or int(text) < least:
-            raise ConfigError(f"{key} must be a whole number, at least {least}, not '{text}'")
+        if not (text.isascii() and text.isdecimal()) or len(text) > 10 or not least <= int(text) < 2**31:
+            raise ConfigError(f"{key} must be a whole number, at least {least} and below 2^31, not '{text[:40]}'")
         return int(text)
 
     return read
@@ -36,7 +36,7 @@ def read_arguments(command: str, words: list[str], readers: dict[str, Callable])
     runs, values = [], {}
     for word in words:
         key, equals, text = word.partition("=")
-        if not key.isidentifier() or not equals or Path(word).exists():  # a path may hold a "="
+        if not key.isidentifier() or not equals or is_there(word):  # a path may hold a "="
             runs.append(word)
         elif key not in readers:
             raise ConfigError(f"{command} knows no '{key}'{nearest(key, readers)}")

@@ -1,6 +1,7 @@
 """The command line."""
 
 import difflib
+import hashlib
 import math
 import sys
 from pathlib import Path
@@ -56,35 +57,51 @@ def resume(arguments: list[str]) -> None:
 
 def _run(jobs: list, longer: bool = False) -> None:
     from . import machine
-    from .rundir import holds_this_run
+    from .provenance import devices_of
+    from .rundir import holds_this_run, path_of
 
-    if any(job.run.run_dir for job in jobs):  # before any of them trains, so that a sweep does not fail in the middle
-        for job in jobs:
-            holds_this_run(Path(job.run.run_dir).expanduser(), job.resolved, job.run.resume, longer)
-    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)))
+    begun = False
+    for job in jobs:  # before any of them trains, so that a sweep does not fail in the middle
+        if job.run.run_dir:
+            begun |= holds_this_run(path_of(job.run.run_dir), job.resolved, job.run.resume, longer)
+    devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
+    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), devices)
     from . import dryrun
     from .listing import print_facts
     from .run import train
 
+    failed = 0
     for number, job in enumerate(jobs):
         if len(jobs) > 1:
             print(f"[{number + 1}/{len(jobs)}]", flush=True)
-        if job.run.dry_run:
-            print_facts(dryrun.rows(job))
-        else:
-            train(job, longer)
+        try:
+            if job.run.dry_run:
+                print_facts(dryrun.rows(job))
+            else:
+                train(job, longer)
+        except (ConfigError, Stopped) as error:
+            if len(jobs) == 1 or getattr(error, "code", 0) > 128:  # a signal means all of them
+                raise
+            print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr)
+            failed += 1
+    if failed:
+        raise Stopped(f"{failed} of {len(jobs)} runs failed; the same command tries them again", 1)
 
 
 def _sweep(combinations: list[list[str]]) -> list[list[str]]:
     """Give every job of a sweep a folder of its own under ``run_dir``, named after what varies."""
     import time
 
-    given = next((w.removeprefix("run_dir=") for w in combinations[0] if w.startswith("run_dir=")), "")
-    root = given or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")
+    from .configuration import parse
+
+    given = next((o.value() for o in parse(combinations[0]) if o.key_or_group == "run_dir"), "")
+    root = str(given).replace("'", "\\'") or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")
     varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
     jobs = []
     for words in combinations:
-        name = ",".join(words[i] for i in varying).replace("/", "-") or "0"
+        name = ",".join(words[i] for i in varying).replace("/", "-").replace("'", "") or "0"
+        if len(name) > 200:  # a file system takes no longer ones
+            name = f"{name[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir='{root}/{name}'"])
     return jobs
 

@@ -21,6 +21,7 @@ from ..algorithms import ALGORITHMS, resolve
 from ..envs import ENVIRONMENTS, Environment, configure, make, schema
 from ..errors import ConfigError, lookup, nearest
 from ..learning.config import Algo, Config, Network, validate
+from .rundir import path_of
 
 GROUPS = ("algo", "network", "env", "logger", "experiment")
 
@@ -67,7 +68,7 @@ def conf_dir() -> Path:
 
 def load_plugin(path: str) -> None:
     """Import a user's Python file, so that what it registers is known."""
-    file = Path(path).expanduser()
+    file = path_of(path)
     if not file.is_file():
         raise ConfigError(f"plugin '{path}' does not exist")
     spec = importlib.util.spec_from_file_location(f"hamljax_plugin_{file.stem}", file)
@@ -176,7 +177,8 @@ def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
         kind = _as_list(kind)
         Holder = dataclasses.make_dataclass("Holder", [("value", kind)])
         try:
-            checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(Holder), {"value": value}))["value"]
+            held = OmegaConf.merge(OmegaConf.structured(Holder), {"value": value})
+            checked = OmegaConf.to_container(held, resolve=True)["value"]
         except OmegaConfBaseException:
             expected = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, str(kind))
             raise ConfigError(f"{prefix}{name} must be {expected}, not '{value}'") from None
@@ -238,7 +240,7 @@ def job_of(values: dict) -> Job:
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     values.pop("experiment", None)
     logger = values.pop("logger")
-    lookup("logger", logger["kind"], dict.fromkeys(choices("logger")))
+    lookup("logger", str(logger["kind"]), dict.fromkeys(choices("logger")))
     algo = Algo(**_typed("algo.", values.pop("algo"), _kinds(Algo)))
     network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
     env_values = values.pop("env")
@@ -260,6 +262,7 @@ def job_of(values: dict) -> Job:
         "logger": logger,
         **flat,
         **{key: value for key, value in dataclasses.asdict(run).items() if key not in ONCE},
+        "plugin": str(path_of(run.plugin).resolve()) if run.plugin else "",
     }
     return Job(config, run, logger, resolved)
 
@@ -291,9 +294,9 @@ def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Env
 
     Raises ConfigError.
     """
-    values = dataclasses.asdict(env) if name is None else {"name": name}
-    kinds = _kinds(schema(values.pop("name") if name is None else name))
     name = name or env.name
+    kinds = _kinds(schema(name))
+    values = dataclasses.asdict(env) if name == env.name else {}
     for override in parse(list(words)):
         key = override.key_or_group.removeprefix("env.")
         if key not in kinds or key == "name":

@@ -1,5 +1,6 @@
 """``hamljax evaluate``: how well a trained team plays, with intervals."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -112,7 +113,7 @@ def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
     played = {
         "run": str(request.run),
         "env": name,
-        "settings": list(request.settings),
+        "settings": dataclasses.asdict(settings),
         "checkpoint": request.checkpoint,
         "update": np.asarray(team.players.num_updates).tolist(),
         "actions": how,

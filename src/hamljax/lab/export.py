@@ -57,7 +57,7 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
     """All that somebody needs to run the arrays without this library."""
     resolved, players = team.job.resolved, team.env.team
     network = resolved["network"]
-    shared = len(jax.tree.leaves(team.players.params)[0][0]) == 1 and players.num_agents > 1
+    shared = team.learner.algorithm.policies.layout.one_policy
     forward = [
         "x = the agent's observation, padded with zeros to obs_size",
         "if there is observation/mean: x = clip((x - mean) / sqrt(max(variance, 1e-4)), -10, 10)",

@@ -6,7 +6,6 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from ..errors import ConfigError
 from .digests import damage, kept
 from .provenance import PACKAGES
 from .rundir import read_config
@@ -15,11 +14,11 @@ from .rundir import read_config
 def lines(run: Path) -> list[tuple[str, str]]:
     """(heading, text) of everything there is to say. Raises ConfigError where there is no run."""
     config = read_config(run)
-    record = _record(run)
+    record, damaged = _record(run)
     per_update = config["num_envs"] * config["num_steps"]
     total = int(config["total_timesteps"]) // per_update
     done = max(record.get("update", [0]))
-    there = kept(run)
+    there = {update: damage(run, update) for update in kept(run)}
     state = _state(run, done, total)
     first, last = config["seed"], config["seed"] + config["num_seeds"] - 1
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
@@ -27,28 +26,29 @@ def lines(run: Path) -> list[tuple[str, str]]:
         ("run", str(run)),
         ("what", f"{config['algo']['name']} on {config['env']['name']}, {config['network']['name']}, {seeds}"),
         ("how far", f"{done * per_update:,} of {total * per_update:,} steps ({done} of {total} updates), {state}"),
+        *([("record", damaged)] if damaged else []),
         *_how_well(run, record),
         *_made_with(run),
-        ("checkpoints", ", ".join(f"{u} ({damage(run, u) or 'whole'})" for u in there) or "none yet"),
-        ("to go on", _next(run, done, total, there)),
+        ("checkpoints", ", ".join(f"{update} ({wrong or 'whole'})" for update, wrong in there.items()) or "none yet"),
+        ("to go on", _next(run, total, there)),
         ("files", ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))),
     ]
     return found
 
 
-def _record(run: Path) -> dict[str, list]:
-    """Columns of the metrics; pandas would take too long to load."""
+def _record(run: Path) -> tuple[dict[str, list], str]:
+    """Columns of the metrics, and what is wrong with them; pandas would take too long to load."""
     import pyarrow.parquet
 
     file = run / "metrics.parquet"
     if not file.is_file():
-        return {}
+        return {}, ""
     try:
         table = pyarrow.parquet.read_table(file, page_checksum_verification=True)
     except Exception as error:  # a damaged file can break its reader in any way
-        raise ConfigError(f"cannot read '{file}': {' '.join(str(error).split())}") from None
+        return {}, f"{file.name} is damaged: {' '.join(str(error).split())[:80]}"
     wanted = [c for c in table.column_names if c in ("update", "seed", "step") or c.startswith(("eval", "train/skip"))]
-    return table.select(wanted).to_pydict()
+    return table.select(wanted).to_pydict(), ""
 
 
 def in_use(run: Path) -> bool:
@@ -101,9 +101,10 @@ def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
 
 def _json(file: Path) -> dict:
     try:
-        return json.loads(file.read_text())
+        found = json.loads(file.read_text())
     except (OSError, ValueError):
-        return {}
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 def _made_with(run: Path) -> list[tuple[str, str]]:
@@ -111,14 +112,17 @@ def _made_with(run: Path) -> list[tuple[str, str]]:
     if not made:
         return [("made with", "unknown: no versions.json")]
     began = time.strftime("%Y-%m-%d %H:%M", time.localtime((run / "config.yaml").stat().st_mtime))
-    source = made.get("source") or {}
-    commit = f", commit {source['commit'][:10]}{'' if source['clean'] else ' with changes'}" if source else ""
+    source = made.get("source")
+    commit = ""
+    if isinstance(source, dict) and {"commit", "clean"} <= source.keys():
+        commit = f", commit {str(source['commit'])[:10]}{'' if source['clean'] else ' with changes'}"
     names = ("hamljax", "jax", "python")
     rows = [
         ("made with", ", ".join(f"{name} {made.get(name)}" for name in names) + f" on {made.get('device')}{commit}"),
         ("command", f"{made.get('command')}  ({began})"),
     ]
-    other = [f"{name} {made[name]} then, {now} now" for name in PACKAGES if (now := _version(name)) != made.get(name)]
+    now = {name: _version(name) for name in PACKAGES}
+    other = [f"{name} {made.get(name)} then, {now[name]} now" for name in PACKAGES if now[name] != made.get(name)]
     return rows + ([("other versions", "; ".join(other))] if other else [])
 
 
@@ -129,10 +133,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _next(run: Path, done: int, total: int, there: list[int]) -> str:
+def _next(run: Path, total: int, there: dict[int, str]) -> str:
     if in_use(run):
         return "a process is training in it now"
-    whole = [u for u in there if not damage(run, u)]
+    whole = [update for update, wrong in there.items() if not wrong]
     if there and not whole:
         return "not possible: every checkpoint is damaged"
     if whole and whole[-1] >= total and (run / "summary.json").is_file():

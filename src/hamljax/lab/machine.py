@@ -6,11 +6,13 @@ from pathlib import Path
 import jax
 
 
-def prepare(num_seeds: int = 1) -> None:
+def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
     """Keep compiled programs between starts, and make cores devices, as many as ``num_seeds`` can be spread over.
 
     No more than that: devices divide the machine's threads among themselves, and a lone run had better have them all.
-    The user's JAX_COMPILATION_CACHE_DIR (empty: no cache) and JAX_NUM_CPU_DEVICES come first.
+    ``devices`` is their number where it is known already: a run goes on with as many as it began with, because another
+    division of the seeds rounds differently. The user's JAX_COMPILATION_CACHE_DIR (empty: no cache) and
+    JAX_NUM_CPU_DEVICES come first.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
@@ -20,6 +22,7 @@ def prepare(num_seeds: int = 1) -> None:
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         cores = len(os.sched_getaffinity(0))
         try:
-            jax.config.update("jax_num_cpu_devices", max(d for d in range(1, cores + 1) if num_seeds % d == 0))
+            wanted = devices or max(d for d in range(1, cores + 1) if num_seeds % d == 0)
+            jax.config.update("jax_num_cpu_devices", wanted)
         except RuntimeError:  # a notebook or test has used JAX already: its devices stay as they are
             pass

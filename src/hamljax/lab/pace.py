@@ -1,7 +1,9 @@
-"""How many updates the compiled loop makes before the host looks up, and how it is asked to stop."""
+"""How many updates the compiled loop makes before the host looks up, and what may stop it."""
 
 import contextlib
 import signal
+
+import numpy as np
 
 from ..errors import Stopped
 
@@ -19,6 +21,23 @@ class Pace:
 
     def took(self, updates: int, seconds: float) -> None:
         self.length = max(1, min(int(SECONDS * updates / max(seconds, 1e-9)), 2 * self.length, self.largest))
+
+
+class Streak:
+    """Counts updates in a row that were not taken, per seed. ``broken``: None, or the first seed that had ``patience`` of
+    them (None: that never happens) and the number of the first of these updates."""
+
+    def __init__(self, num_seeds: int, patience: int | None):
+        self.length, self.patience = np.zeros(num_seeds, int), patience
+        self.broken: tuple[int, int] | None = None
+
+    def watch(self, done: int, skipped: np.ndarray) -> None:
+        """skipped (seeds, updates): 1 or 0, of the updates after number ``done``."""
+        for number, column in enumerate(skipped.T, start=done + 1):
+            self.length = np.where(column > 0, self.length + 1, 0)
+            worst = int(self.length.argmax())
+            if self.patience and self.length[worst] >= self.patience and not self.broken:
+                self.broken = worst, number - int(self.length[worst]) + 1
 
 
 class Signals:

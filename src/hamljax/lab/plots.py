@@ -16,7 +16,7 @@ PANELS = {
 }
 
 
-APART = (*AROUND, "seed", "num_seeds", "plugin")  # settings that may differ within a curve
+APART = (*AROUND, "seed", "num_seeds")  # settings that may differ within a curve
 
 
 def labels(configs: list[dict]) -> list[str]:

@@ -33,7 +33,7 @@ def versions(resolved: dict) -> dict:
     """Everything that ``versions.json`` says of one start of a run."""
     import jax
 
-    plugin = Path(resolved["plugin"]).expanduser()
+    plugin = Path(resolved["plugin"])
     text = json.dumps(resolved, sort_keys=True, default=str)
     return {
         "python": platform.python_version(),
@@ -61,3 +61,14 @@ def changes(before: dict, now: dict) -> list[str]:
         for name in COMPARED
         if before.get(name) != now.get(name)
     ]
+
+
+def devices_of(runs: list[Path]) -> int | None:
+    """How many devices runs were begun with, if those of ``runs`` that say so agree."""
+    found = set()
+    for run in runs:
+        try:
+            found.add(int(json.loads((run / "versions.json").read_text())["devices"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found.pop() if len(found) == 1 else None

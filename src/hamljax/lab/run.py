@@ -6,19 +6,20 @@ import time
 import jax
 import numpy as np
 
-from ..errors import Stopped
+from ..errors import ConfigError, Stopped
 from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
 from . import checkpoints, record
 from .checkpoints import Checkpoint
 from .configuration import Job
 from .loggers import make_logger
-from .pace import Pace, listening
+from .pace import Pace, Streak, listening
 from .plots import draw_runs
 from .programs import Programs, progress_shapes
 from .progress import Reporter, clock
 from .rundir import RunDir, writing
 
+LARGEST_BLOCK = 1024
 SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
 
 
@@ -33,17 +34,30 @@ def train(job: Job, longer: bool = False) -> RunDir:
         if run.begun and is_finished(run, job):
             print(f"'{run.path}' is finished; to train longer: hamljax resume {run.path} total_timesteps=...")
             return run
-        run.sign()
         with contextlib.ExitStack() as stack:
             logger = make_logger(job.logger, run.path, job.resolved)
             stack.callback(logger.close)
             reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
             stack.callback(reporter.close)
             training = Training(job, learner, run, logger, reporter)
-            training.begin()
-            training.go_on()
-            training.finish()
+            with enough_memory():
+                training.begin()
+                training.go_on()
+                training.finish()
     return run
+
+
+@contextlib.contextmanager
+def enough_memory():
+    """What does not fit into the device's memory is one line."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ConfigError(
+            f"not enough memory: {' '.join(str(error).split())[:160]}; fewer num_envs or num_seeds"
+        ) from None
 
 
 def steps_per_update(job: Job) -> int:
@@ -68,8 +82,8 @@ def plan(job: Job) -> tuple[list[int], set[int], set[int]]:
 
 
 def largest_block(job: Job) -> int:
-    """The most updates between two looks of the host."""
-    return int(max(np.diff([0, *plan(job)[0]])))
+    """The most updates between two looks of the host; its metrics have room for so many."""
+    return min(int(max(np.diff([0, *plan(job)[0]]))), LARGEST_BLOCK)
 
 
 class Training:
@@ -81,7 +95,8 @@ class Training:
         self.ends, self.evals, self.saves = plan(job)
         self.per_update = steps_per_update(job)
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
-        self.done, self.shown, self.saved_at = 0, {}, time.perf_counter()
+        self.done, self.shown, self.saved_at = 0, {}, 0.0
+        self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
     def timed(self, what: str):
@@ -103,8 +118,10 @@ class Training:
         memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
         total = config.num_updates * self.per_update
         say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
+        self.run.sign()
         if found:
             self.progress, self.done = programs.place(found.tree), found.update
+            self.streak.length = np.asarray(found.tree.state.skipped)
             self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
             self.run.start_with(found.record)
             say(f"going on from step {self.done * self.per_update:,}")
@@ -126,31 +143,33 @@ class Training:
 
     def go_on(self) -> None:
         """Train to the end, looking up every few seconds and whenever the plan says so."""
-        pace = Pace(largest_block(self.job))
+        pace, self.saved_at = Pace(largest_block(self.job)), time.perf_counter()
         with listening() as signals:
-            for end in (end for end in self.ends if end > self.done):
-                self._block(end, pace, signals)
-                if self._gave_up():
-                    self._report_non_finite()
-                late = time.perf_counter() - self.saved_at > SAVE_SECONDS
-                if self.done in self.saves or signals.caught or late:
+            while self.done < self.ends[-1]:
+                self._block(next(end for end in self.ends if end > self.done), pace, signals)
+                if self.streak.broken:
+                    self._report_non_finite(*self.streak.broken)
+                if self.done in self.saves or signals.caught or self._is_late():
                     self._save()
-                if signals.caught and self.done < self.ends[-1]:
+                if signals.caught:
                     step = self.done * self.per_update
                     raise signals.stop(f"stopped at step {step:,} and saved; to go on: hamljax resume {self.run.path}")
 
     def _block(self, end: int, pace: Pace, signals) -> None:
-        """Updates up to number ``end``, or to a signal or a non-finite stop; then record them."""
+        """Updates up to number ``end``, or until something has to be done about the run; then record them."""
         parts, began, first = [], self.seconds["training"], self.done
-        while self.done < end and not signals.caught and not self._gave_up():
+        while self.done < end:
             count, before = pace.next(end - self.done), self.seconds["training"]
             with self.timed("training"):
                 state, metrics = self.programs.advance(self.progress.state, np.int32(count))
                 self.progress = self.progress._replace(state=state)
                 parts.append({name: np.asarray(x)[:, :count] for name, x in metrics.items()})
+            self.streak.watch(self.done, parts[-1]["train/skipped"])
             pace.took(count, self.seconds["training"] - before)
             self.done += count
             self.reporter.tick(self.done * self.per_update, self.shown)
+            if signals.caught or self.streak.broken or self._is_late():
+                break
         steps = (self.done - first) * self.per_update * len(self.seeds)
         self._record(parts, steps / max(self.seconds["training"] - began, 1e-9))
 
@@ -173,6 +192,9 @@ class Training:
         if self.done:
             self.reporter.update(step, self.shown)
 
+    def _is_late(self) -> bool:
+        return time.perf_counter() - self.saved_at > SAVE_SECONDS
+
     def _save(self) -> None:
         with self.timed("saving"), writing(self.run.path):
             about = {"seconds": self.seconds}
@@ -181,24 +203,28 @@ class Training:
 
     # NON-FINITE NUMBERS
 
-    def _gave_up(self) -> bool:
-        patience = {"stop": self.job.run.nan_patience, "raise": 1, "skip": np.inf}[self.job.run.on_nan]
-        return int(np.max(np.asarray(self.progress.state.skipped))) >= patience
-
-    def _report_non_finite(self) -> None:
-        """Keep the rollout that comes next, which the same policies collect, and say what happened."""
-        skipped = np.asarray(self.progress.state.skipped)
-        number = int(skipped.argmax())
-        state = jax.tree.map(lambda x: x[number], self.progress.state)
-        _, traj = jax.jit(self.learner.algorithm.collect)(state)
+    def _report_non_finite(self, seed: int, first: int) -> None:
+        """Make the run again up to its bad rollout, the one of update number ``first``, keep that, and say so."""
+        self.reporter.say("an update was not finite: looking for its rollout from the last checkpoint on")
+        before = [u for u in checkpoints.kept(self.run.path) if u < first and not checkpoints.damage(self.run.path, u)]
+        if before:
+            found = checkpoints.restore(self.run.path, self.programs.shapes, before[-1])
+            state, done = self.programs.place(found.tree).state, found.update
+        else:
+            state, done = self.programs.begin(self.seeds).state, 0
+        while done < first - 1:
+            count = min(first - 1 - done, largest_block(self.job))
+            state, _ = self.programs.advance(state, np.int32(count))
+            done += count
+        _, traj = jax.jit(self.learner.algorithm.collect)(jax.tree.map(lambda x: x[seed], state))
         file = self.run.path / "non_finite_batch.npz"
         with writing(self.run.path):
             arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(traj)}
             np.savez(file, **arrays)
         message = (
-            f"{skipped[number]} update(s) in a row were not finite (seed {self.seeds[number]}, step "
-            f"{self.done * self.per_update:,}) and were not taken; the rollout after them is in {file}; checkpoints are as "
-            f"they were. Try a smaller learning rate, or on_nan=skip"
+            f"{self.streak.patience} update(s) in a row were not finite (seed {self.seeds[seed]}, from step "
+            f"{first * self.per_update:,}) and were not taken; the first one's rollout is in {file}, and checkpoints are "
+            f"as they were. Try a smaller learning rate, or on_nan=skip"
         )
         if self.job.run.on_nan == "raise":
             raise FloatingPointError(message)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
     import pandas as pd
 
 # Settings that leave the numbers of a run as they are, so that it may go on with other ones.
-AROUND = "log_every checkpoint_every absolute_metric on_nan nan_patience run_dir logger".split()
+AROUND = "log_every checkpoint_every absolute_metric on_nan nan_patience run_dir plugin logger".split()
+
+
+WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -39,12 +42,15 @@ def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
 
 
 def differences(there: dict, here: dict) -> list[str]:
-    """In what two configurations differ that matters to the numbers, such as ``gamma (0.99 there, 0.9 here)``."""
+    """In what two configurations differ that matters to the numbers, such as ``gamma (0.99 there, 0.9 here)``.
+
+    A setting that is not in ``there`` is younger than that run, and had its default.
+    """
     there, here = flatten(there, AROUND), flatten(here, AROUND)
     return [
         f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
         for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
+        if there.get(key) != here.get(key) and (key in there or key.startswith("algo.drift_params."))
     ]
 
 
@@ -62,17 +68,28 @@ def writing(path: Path):
 @contextlib.contextmanager
 def locked(path: Path):
     """Hold a run directory for this process alone; the system lets go of it however the process ends."""
-    with (path / ".lock").open("a+") as file:
+    with contextlib.ExitStack() as stack:
+        with writing(path):
+            file = stack.enter_context((path / ".lock").open("a+"))
+            if not _lock(file):
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise ConfigError(f"another process ({owner}) is training in '{path}'; wait for it, or stop it")
+            file.truncate(0)
+            file.write(f"pid {os.getpid()}")
+            file.flush()
+        yield
+
+
+def _lock(file) -> bool:
+    """Take the lock, or give up after a second: ``hamljax info`` holds it for a moment to see whether it is free."""
+    for _ in range(20):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
         except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise ConfigError(f"another process ({owner}) is training in '{path}'; wait for it, or stop it") from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()}")
-        file.flush()
-        yield
+            time.sleep(0.05)
+    return False
 
 
 class RunDir:
@@ -97,27 +114,33 @@ class RunDir:
         """
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{resolved['algo']['name']}_{resolved['env']['name']}"
         given = resolved["run_dir"]
-        path = Path(given).expanduser() if given else Path("runs") / name.replace("/", "-")
+        path = path_of(given) if given else Path("runs") / name.replace("/", "-")
         resolved = resolved | {"run_dir": str(path)}
         holds_this_run(path, resolved, resume, longer)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         with locked(path):
-            yield cls(path, resolved, begun=holds_this_run(path, resolved, resume, longer))
+            run = cls(path, resolved, begun=holds_this_run(path, resolved, resume, longer))
+            run._compare()
+            yield run
 
-    def sign(self) -> None:
-        """Write down what is known before training, and note what of it is not as it was when the run began."""
-        now, file = versions(self.resolved), self.path / "versions.json"
+    def _compare(self) -> None:
+        """Note what is not as it was when the run began."""
+        self.versions, file = versions(self.resolved), self.path / "versions.json"
         if self.begun and file.is_file():
             try:
                 first = json.loads(file.read_text())
-                self.notes = changes(first, now)
-                now = first | {"continued": [*first.get("continued", []), now]}
-            except (ValueError, AttributeError):
+                self.notes = changes(first, self.versions)
+                self.versions = first | {"continued": [*first.get("continued", []), self.versions]}
+            except (ValueError, AttributeError, KeyError, TypeError):
                 self.notes = ["versions.json was damaged, and is written anew"]
+
+    def sign(self) -> None:
+        """Write down what is known before training. What a longer run replaces goes."""
         with writing(self.path):
             write_text(self.path / "config.yaml", yaml.safe_dump(self.resolved, sort_keys=False))
-            write_text(file, json.dumps(now, indent=2))
+            write_text(self.path / "versions.json", json.dumps(self.versions, indent=2))
+            (self.path / "summary.json").unlink(missing_ok=True)
 
     def start_with(self, record: pd.DataFrame | None) -> None:
         """Begin with the rows of ``record``: the file keeps no others, whatever a killed process wrote after them."""
@@ -150,7 +173,8 @@ def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False
     """Whether ``path`` holds a run of this configuration already. Raises ConfigError where it may not be used."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"run_dir={path} is a file; choose another")
-    there = {p.name for p in path.iterdir()} - {".lock"} if path.is_dir() else set()
+    # Names with a dot are our own, of files that a killed process did not finish.
+    there = {p.name for p in path.iterdir() if not p.name.startswith(".")} if path.is_dir() else set()
     if "config.yaml" not in there:
         if there:
             raise ConfigError(f"run_dir={path} already holds something that is not a run; choose another")
@@ -178,14 +202,34 @@ def read_config(path: Path) -> dict:
         raise ConfigError(f"'{path}' is not a run directory (no config.yaml in it)")
     try:
         values = yaml.safe_load(file.read_text())
-        return values | {"total_timesteps": values["total_timesteps"], "algo": dict(values["algo"])}
+        for group in ("algo", "network", "env", "logger"):
+            values[group]["kind" if group == "logger" else "name"]
+        return values | {name: int(values[name]) for name in WHOLE}
     except Exception as error:  # a damaged file can break its reader in any way
         raise ConfigError(f"cannot read '{file}': {' '.join(str(error).split())}") from None
 
 
+def path_of(text: str) -> Path:
+    """``text`` as a path, of something that is there or may be made. Raises ConfigError where it cannot be one."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+        return path
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"'{text[:60]}' cannot be a path: {getattr(error, 'strerror', None) or error}") from None
+
+
+def is_there(text: str) -> bool:
+    """Whether ``text`` names something that exists."""
+    try:
+        return path_of(text).exists()
+    except ConfigError:
+        return False
+
+
 def existing(given: str) -> Path:
     """``given`` as a path. Raises ConfigError, with the nearest name beside it, where there is nothing."""
-    path = Path(given).expanduser()
+    path = path_of(given)
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(f"'{given}' does not exist" + (nearest(path.name, siblings) if len(siblings) < 20 else ""))
@@ -194,7 +238,7 @@ def existing(given: str) -> Path:
 
 def output_file(setting: str, text: str, suffixes: tuple[str, ...]) -> Path:
     """``text`` as a file to write, of one of ``suffixes`` and in a folder that is there. Raises ConfigError otherwise."""
-    path = Path(text).expanduser()
+    path = path_of(text)
     if path.suffix not in suffixes:
         raise ConfigError(f"{setting}={text} must end in {' or '.join(suffixes)}{nearest(path.suffix, suffixes)}")
     if not path.parent.is_dir():

@@ -201,6 +201,10 @@ def validate(config: Config) -> None:
             f"total_timesteps={int(config.total_timesteps)} is less than one rollout of num_envs * num_steps = "
             f"{config.num_envs} * {config.num_steps} = {rollout}; the smallest valid value is {rollout}"
         )
+    if config.num_updates >= 2**31:
+        raise ConfigError(
+            f"total_timesteps={int(config.total_timesteps)} is too large; below {2**31 * rollout} it can be done"
+        )
     if config.num_evals == 1:
         raise ConfigError("num_evals=1 cannot hold both the start and the end of training; use 0 or at least 2")
     if config.num_steps % config.chunk_length:

@@ -8,7 +8,7 @@ from .partitions import SKELETONS
 SWIMMERS = {"swimmer_2x1": (2, 1), "swimmer_10x2": (10, 2), "swimmer_5x4": (5, 4)}
 
 
-def swimmer(
+def any_swimmer(
     num_agents: int = 10,
     joints_per_agent: int = 2,
     partition: tuple[tuple[str, ...], ...] = (),
@@ -36,9 +36,9 @@ for _robot, _skeleton in SKELETONS.items():
 for _name, (_agents, _each) in SWIMMERS.items():
     register_environment(
         f"mamujoco/{_name}",
-        swimmer,
+        any_swimmer,
         summary=f"swimmer: {_agents * _each} joints, {_agents} agents",
         num_agents=_agents,
         joints_per_agent=_each,
     )
-register_environment("mamujoco/swimmer_nxm", swimmer)
+register_environment("mamujoco/swimmer_nxm", any_swimmer)
