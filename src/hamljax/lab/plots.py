@@ -64,6 +64,7 @@ def _without_what_all_share(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, 
 def draw_runs(paths: list[Path], out: Path) -> None:
     """A panel per metric, a line per label: mean over seeds, band from the lowest to the highest seed."""
     from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     groups, title = _without_what_all_share(gather(paths))
     panels = [c for c in PANELS if any(c in m and m[c].notna().any() for m in groups.values())]
@@ -84,6 +85,8 @@ def draw_runs(paths: list[Path], out: Path) -> None:
                 table.index, table.min(axis=1), table.max(axis=1), color=line.get_color(), alpha=0.2, lw=0
             )
         axis.set(xlabel="environment steps", title=PANELS[column])
+        axis.xaxis.set_major_locator(MaxNLocator(6))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.grid(alpha=0.3)
         if column == "eval/won":
             axis.set_ylim(-0.02, 1.02)
