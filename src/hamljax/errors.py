@@ -19,6 +19,11 @@ class Stopped(Exception):
         self.code = code
 
 
+def one_line(error: Exception) -> str:
+    """The message of ``error`` without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'happo'?``, or the list of choices when nothing is near."""
     choices = sorted(choices)

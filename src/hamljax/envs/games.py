@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, nearest, one_line
 from .protocol import Environment, Observation, Step, Team
 from .registry import register_environment
 
@@ -191,7 +191,7 @@ def matrix(payoff: str = "") -> MatrixGame:
     try:
         table = READERS[path.suffix](path)
     except Exception as error:  # a damaged file can break its reader in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise ConfigError(f"payoff file '{payoff}' is not a readable {path.suffix} file: {reason}") from error
     try:
         return MatrixGame(table)

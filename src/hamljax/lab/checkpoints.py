@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError
+from ..errors import ConfigError, one_line
 from .digests import DIGESTS, damage, digests, folder_of, kept
 
 KEEP = 3  # the newest checkpoints of a run
@@ -77,7 +77,7 @@ def save(run: Path, checkpoint: Checkpoint) -> None:
         os.replace(unfinished, final)
     except Exception as error:  # orbax has exceptions of its own for a full disk
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise error if isinstance(error, OSError) else OSError(_one_line(error)) from None
+        raise error if isinstance(error, OSError) else OSError(one_line(error)) from None
     for old in kept(run)[:-KEEP]:
         _forget(folder_of(run) / str(old))
 
@@ -129,7 +129,7 @@ def _read(run: Path, update: int, template) -> Checkpoint:
             leaves = checkpointer.restore((folder / "arrays").absolute(), args=args.StandardRestore(zeros))
         record, about = pd.read_parquet(folder / "record.parquet"), json.loads((folder / "about.json").read_text())
     except Exception as error:  # its files are as they were written, so this version wants others
-        raise ConfigError(f"checkpoint {update} of '{run}' is of another version: {_one_line(error)[:120]}") from None
+        raise ConfigError(f"checkpoint {update} of '{run}' is of another version: {one_line(error)[:120]}") from None
 
     def find(path, x):
         if not x.size:
@@ -138,7 +138,3 @@ def _read(run: Path, update: int, template) -> Checkpoint:
         return jax.random.wrap_key_data(leaf) if _is_key(x) else leaf
 
     return Checkpoint(update, jax.tree.map_with_path(find, template), record, about)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

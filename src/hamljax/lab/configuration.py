@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..algorithms import ALGORITHMS, resolve
 from ..envs import ENVIRONMENTS, Environment, configure, make, schema
-from ..errors import ConfigError, lookup, nearest
+from ..errors import ConfigError, lookup, nearest, one_line
 from ..learning.config import Algo, Config, Network, validate
 from .rundir import path_of
 
@@ -43,6 +43,7 @@ class RunSettings:
     dry_run: bool = False
 
 
+LOGGER_SETTINGS = ("logger.kind", "logger.project", "logger.mode")
 RUN_CHOICES = {"on_nan": ("stop", "skip", "raise"), "resume": ("auto", "never", "must")}
 ONCE = ("resume", "dry_run")  # said of one start, not of a run
 
@@ -81,7 +82,7 @@ def load_plugin(path: str) -> None:
     except Exception as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         where = f" in line {lines[-1]}" if lines else ""
-        raise ConfigError(f"plugin '{path}' failed{where}: {type(error).__name__}: {_one_line(error)}") from error
+        raise ConfigError(f"plugin '{path}' failed{where}: {type(error).__name__}: {one_line(error)}") from error
 
 
 def choices(group: str) -> list[str]:
@@ -115,7 +116,7 @@ def parse(words: list[str]) -> list:
         try:
             parsed += OverridesParser.create().parse_overrides([word])
         except HydraException as error:
-            raise ConfigError(f"cannot read '{word}': {_one_line(error)}") from None
+            raise ConfigError(f"cannot read '{word}': {one_line(error)}") from None
     return parsed
 
 
@@ -134,7 +135,7 @@ def expand(words: list[str]) -> list[list[str]]:
 def _settings(env_name: str) -> set[str]:
     """Every dotted key that may be overridden when ``env_name`` is chosen."""
     own = {f.name for f in dataclasses.fields(Config)} - {"algo", "network", "env"}
-    keys = own | set(_kinds(RunSettings)) | {"logger.kind", "logger.project", "logger.mode"}
+    keys = own | set(_kinds(RunSettings)) | set(LOGGER_SETTINGS)
     for prefix, kind in (("algo", Algo), ("network", Network), ("env", schema(env_name))):
         keys |= {f"{prefix}.{f.name}" for f in dataclasses.fields(kind)}
     return keys
@@ -208,7 +209,7 @@ def _compose(overrides):
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return compose("config", [o.input_line for o in overrides])
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # it has all three for wrong words
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(one_line(error)) from None
 
 
 def make_job(words: list[str]) -> Job:
@@ -228,7 +229,7 @@ def make_job(words: list[str]) -> Job:
     try:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(one_line(error)) from None
     for override in overrides:
         if override.input_line.startswith("+algo.drift_params."):
             values["algo"].setdefault("drift_params", {})[override.key_or_group.split(".")[-1]] = override.value()
@@ -283,10 +284,6 @@ def _validate_run(run: RunSettings) -> None:
             raise ConfigError(f"{name} must be at least {least}, not {getattr(run, name)}")
     if run.seed + run.num_seeds > 2**31:
         raise ConfigError(f"seed={run.seed} is too large; the largest seed is {2**31 - 1}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Environment]:

@@ -6,6 +6,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from ..errors import one_line
 from .digests import damage, kept
 from .provenance import PACKAGES
 from .rundir import read_config
@@ -19,18 +20,22 @@ def lines(run: Path) -> list[tuple[str, str]]:
     total = int(config["total_timesteps"]) // per_update
     done = max(record.get("update", [0]))
     there = {update: damage(run, update) for update in kept(run)}
-    state = _state(run, done, total)
+    used = in_use(run)
+    state = _state(run, used, done, total)
     first, last = config["seed"], config["seed"] + config["num_seeds"] - 1
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     found = [
         ("run", str(run)),
         ("what", f"{config['algo']['name']} on {config['env']['name']}, {config['network']['name']}, {seeds}"),
-        ("how far", f"{done * per_update:,} of {total * per_update:,} steps ({done} of {total} updates), {state}"),
+        (
+            "how far",
+            f"{done * per_update:,} of {total * per_update:,} steps ({done} of {total} updates), {state}",
+        ),
         *([("record", damaged)] if damaged else []),
         *_how_well(run, record),
         *_made_with(run),
         ("checkpoints", ", ".join(f"{update} ({wrong or 'whole'})" for update, wrong in there.items()) or "none yet"),
-        ("to go on", _next(run, total, there)),
+        ("to go on", _next(run, used, total, there)),
         ("files", ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))),
     ]
     return found
@@ -46,7 +51,7 @@ def _record(run: Path) -> tuple[dict[str, list], str]:
     try:
         table = pyarrow.parquet.read_table(file, page_checksum_verification=True)
     except Exception as error:  # a damaged file can break its reader in any way
-        return {}, f"{file.name} is damaged: {' '.join(str(error).split())[:80]}"
+        return {}, f"{file.name} is damaged: {one_line(error)[:80]}"
     wanted = [c for c in table.column_names if c in ("update", "seed", "step") or c.startswith(("eval", "train/skip"))]
     return table.select(wanted).to_pydict(), ""
 
@@ -63,8 +68,8 @@ def in_use(run: Path) -> bool:
         return False
 
 
-def _state(run: Path, done: int, total: int) -> str:
-    if in_use(run):
+def _state(run: Path, used: bool, done: int, total: int) -> str:
+    if used:
         return "training now"
     if (run / "summary.json").is_file() and done >= total:
         return "finished"
@@ -133,8 +138,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _next(run: Path, total: int, there: dict[int, str]) -> str:
-    if in_use(run):
+def _next(run: Path, used: bool, total: int, there: dict[int, str]) -> str:
+    if used:
         return "a process is training in it now"
     whole = [update for update, wrong in there.items() if not wrong]
     if there and not whole:

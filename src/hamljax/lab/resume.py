@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import ConfigError, nearest
-from .configuration import Job, job_of, load_plugin, parse
+from .configuration import LOGGER_SETTINGS, Job, job_of, load_plugin, parse
 from .rundir import AROUND, existing, is_there, read_config
 
 MAY_CHANGE = ("total_timesteps", *(key for key in AROUND if key != "run_dir"))
@@ -20,7 +20,7 @@ def read(arguments: list[str]) -> list[Job]:
         key = override.key_or_group
         if override.is_sweep_override() or override.is_delete() or override.is_add():
             raise ConfigError(f"'{override.input_line}': resume takes key=value, with one value")
-        if key not in (*MAY_CHANGE, "logger.kind", "logger.mode", "logger.project"):
+        if key not in (*MAY_CHANGE, *LOGGER_SETTINGS):
             raise ConfigError(f"resume cannot change '{key}', that would be another run{nearest(key, MAY_CHANGE)}")
         changes[key] = override.value()
     runs = [run for path in paths for run in _runs(path)]
@@ -28,16 +28,14 @@ def read(arguments: list[str]) -> list[Job]:
 
 
 def _runs(path: Path) -> list[Path]:
-    """The run at ``path``, or those below it; what is inside a run (a logger's files) is none."""
-    if (path / "config.yaml").is_file():
-        return [path]
-    found = sorted(run for child in path.iterdir() if child.is_dir() for run in _below(child)) if path.is_dir() else []
+    found = sorted(_below(path)) if path.is_dir() else []
     if not found:
         raise ConfigError(f"'{path}' holds no run (no config.yaml at or below it)")
     return found
 
 
 def _below(folder: Path) -> list[Path]:
+    """The run at ``folder``, or those below it; what is inside a run (a logger's files) is none."""
     if (folder / "config.yaml").is_file():
         return [folder]
     return [run for child in folder.iterdir() if child.is_dir() for run in _below(child)]

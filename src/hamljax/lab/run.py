@@ -6,7 +6,7 @@ import time
 import jax
 import numpy as np
 
-from ..errors import ConfigError, Stopped
+from ..errors import ConfigError, Stopped, one_line
 from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
 from . import checkpoints, record
@@ -55,9 +55,7 @@ def enough_memory():
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise ConfigError(
-            f"not enough memory: {' '.join(str(error).split())[:160]}; fewer num_envs or num_seeds"
-        ) from None
+        raise ConfigError(f"not enough memory: {one_line(error)[:160]}; fewer num_envs or num_seeds") from None
 
 
 def steps_per_update(job: Job) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, nearest, one_line
 from .provenance import changes, versions
 
 if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
@@ -20,8 +20,6 @@ if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
 
 # Settings that leave the numbers of a run as they are, so that it may go on with other ones.
 AROUND = "log_every checkpoint_every absolute_metric on_nan nan_patience run_dir plugin logger".split()
-
-
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
@@ -206,7 +204,7 @@ def read_config(path: Path) -> dict:
             values[group]["kind" if group == "logger" else "name"]
         return values | {name: int(values[name]) for name in WHOLE}
     except Exception as error:  # a damaged file can break its reader in any way
-        raise ConfigError(f"cannot read '{file}': {' '.join(str(error).split())}") from None
+        raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
 
 
 def path_of(text: str) -> Path:
@@ -266,4 +264,4 @@ def read_run(path: Path) -> tuple[dict, pd.DataFrame]:
     try:
         return config, pd.read_parquet(path / "metrics.parquet", page_checksum_verification=True)
     except Exception as error:  # a damaged file can break its reader in any way
-        raise ConfigError(f"cannot read the run in '{path}': {' '.join(str(error).split())}") from None
+        raise ConfigError(f"cannot read the run in '{path}': {one_line(error)}") from None

@@ -13,7 +13,7 @@ from ..learning.config import Config
 from ..learning.on_policy import Players
 from ..learning.policies import Policies
 from ..learning.train import Learner, make_learner
-from . import checkpoints
+from . import arguments, checkpoints
 from .configuration import Job, job_of, load_plugin
 from .programs import Progress, progress_shapes
 from .rundir import read_config
@@ -44,9 +44,7 @@ class Policy:
         decision; None: an episode begins. key: None acts greedily, a key samples.
         """
         avail = jnp.asarray(self.team.action_mask if avail_actions is None else avail_actions, bool)
-        obs = jnp.asarray(observation, jnp.float32)
-        if self.players.obs_norm is not None:
-            obs = self.players.obs_norm.normalise(obs)
+        obs = self.players.see(jnp.asarray(observation, jnp.float32))
         seen = Observation(obs[None], jnp.zeros((1, 0)), avail[None], jnp.ones((1, self.team.num_agents), bool))
         carry = self.initial_carry() if carry is None else carry
         greedy, key = key is None, jax.random.key(0) if key is None else key
@@ -98,9 +96,7 @@ def load(run: str | Path, checkpoint: str | int = "last") -> Trained:
         load_plugin(values["plugin"])
     job = job_of(values)
     learner = make_learner(job.config)
-    word = str(checkpoint)
-    if word not in ("last", "best") and not word.isdecimal():
-        raise ConfigError(f"checkpoint must be last, best or a number of updates, not '{checkpoint}'")
+    word = arguments.checkpoint("checkpoint", str(checkpoint))
     shapes = progress_shapes(learner, job.run.num_seeds)
     found = checkpoints.restore(path, shapes, int(word) if word.isdecimal() else None)
     progress = found.tree

@@ -36,7 +36,8 @@ def over_seeds(function, num_seeds: int, shared: int = 0):
     Every device works on its own seeds and never waits for another. The last ``shared`` arguments are the same for all
     seeds.
     """
-    mesh, by_seed = seed_sharding(num_seeds).mesh, seed_sharding(num_seeds).spec
+    sharding = seed_sharding(num_seeds)
+    mesh, by_seed = sharding.mesh, sharding.spec
 
     def spread(*arguments):
         own = len(arguments) - shared

@@ -17,8 +17,7 @@ def play(policies, env, players: Players, key, step_keys, env_state, observation
     ``key`` chooses actions, ``step_keys`` (E,) move the environments; start (E,), carry (P, B, H).
     Returns the new environment states and carry, the actions as they were played (E, N[, A]) and what the step gave.
     """
-    if players.obs_norm is not None:
-        observation = observation._replace(obs=players.obs_norm.normalise(observation.obs))
+    observation = observation._replace(obs=players.see(observation.obs))
     carry, action, *_ = policies.act(players.params, carry, key, observation, start, greedy=greedy)
     action = env.team.clip(action)
     env_state, out = jax.vmap(env.step)(step_keys, env_state, action)

@@ -28,6 +28,10 @@ class Players(NamedTuple):
     eval_key: jax.Array
     num_updates: jax.Array  # () int32: after how many updates
 
+    def see(self, obs):
+        """Observations (..., N, O) as the actors see them."""
+        return obs if self.obs_norm is None else self.obs_norm.normalise(obs)
+
 
 class RunnerState(NamedTuple):
     """All that training carries from one update to the next; saving it saves the run."""
