@@ -11,7 +11,7 @@ import pytest
 import hamljax
 from hamljax.envs import make
 from hamljax.envs.protocol import Team
-from hamljax.learning.on_policy import see
+from hamljax.learning.state import see
 from hamljax.learning.train import make_learner
 
 EXTRA = 3

@@ -10,7 +10,7 @@ import rlax
 from hamljax.envs.protocol import Observation, Team
 from hamljax.learning.distributions import Categorical, Gaussian
 from hamljax.learning.normalisation import ObsNorm, ValueNorm, normalise_advantages
-from hamljax.learning.returns import calculate_gae, value_loss
+from hamljax.learning.on_policy.returns import calculate_gae, value_loss
 
 
 def test_gae_by_hand_with_a_truncation_and_a_termination():

@@ -19,7 +19,7 @@ from hamljax.lab.digests import kept
 from hamljax.lab.evaluation import interval, play_episodes
 from hamljax.lab.info import lines
 from hamljax.learning.evaluate import Best
-from hamljax.learning.on_policy import Players
+from hamljax.learning.state import Players
 
 SMALL = ["num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4", "num_evals=4"]
 TRACKING = ["env=game/tracking", "algo=mappo_s", "network=gru", "network.layer_norm=true", "network.input_norm=true"]

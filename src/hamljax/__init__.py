@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "ALGORITHMS": "algorithms",
     "Algorithm": "algorithms",
+    "OffPolicyAlgorithm": "algorithms",
     "register_algorithm": "algorithms",
     "register_drift": "haml",
     "register_neighbourhood": "haml",
@@ -20,6 +21,7 @@ _PUBLIC = {
     "configure": "envs",
     "make_env": ("envs", "make"),
     "Algo": "learning.config",
+    "OffPolicyAlgo": "learning.config",
     "Network": "learning.config",
     "Config": "learning.config",
     "make_learner": "learning.train",

@@ -1,4 +1,4 @@
-"""The table: an algorithm is a row, coordination x drift x neighbourhood.
+"""The table: an algorithm is a row. On-policy: coordination x drift x neighbourhood; off-policy: coordination x actor x critics.
 
 A baseline differs from its heterogeneous-agent twin by one word, and that word is the paper.
 """
@@ -11,7 +11,7 @@ from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """One row. Each field names an entry of ``haml``'s tables; ``summary`` is for people."""
+    """A row that learns from rollouts. Each field names an entry of ``haml``'s tables; ``summary`` is for people."""
 
     coordination: str
     drift: str
@@ -19,7 +19,25 @@ class Algorithm:
     summary: str = ""
 
 
-ALGORITHMS: dict[str, Algorithm] = {
+@dataclasses.dataclass(frozen=True)
+class OffPolicyAlgorithm:
+    """A row that learns from a replay.
+
+    coordination: as in ``haml``. actor: ``deterministic`` (continuous actions only) or ``stochastic`` (with a temperature
+    of its own; continuous or discrete). critics: how many; the lowest value counts. target_noise: standard deviation of
+    the noise on target actions. policy_delay: steps of the critics for one of the policies.
+    """
+
+    coordination: str
+    actor: str
+    critics: int
+    target_noise: float
+    policy_delay: int
+    summary: str = ""
+
+
+ALGORITHMS: dict[str, Algorithm | OffPolicyAlgorithm] = {
+    # on-policy            coordination    drift   neighbourhood
     "happo": Algorithm("sequential", "clip", "everywhere", "Heterogeneous-Agent PPO"),
     "haa2c": Algorithm("sequential", "none", "everywhere", "Heterogeneous-Agent A2C"),
     "hatrpo": Algorithm("sequential", "none", "kl_ball", "Heterogeneous-Agent TRPO"),
@@ -29,20 +47,51 @@ ALGORITHMS: dict[str, Algorithm] = {
     "mappo_s": Algorithm("shared", "clip", "everywhere", "Multi-Agent PPO, shared parameters"),
     "maa2c_s": Algorithm("shared", "none", "everywhere", "Multi-Agent A2C, shared parameters"),
     "matrpo_s": Algorithm("shared", "none", "kl_ball", "Multi-Agent TRPO, shared parameters"),
+    # off-policy                   coordination    actor      critics, target noise, policy delay
+    "haddpg": OffPolicyAlgorithm("sequential", "deterministic", 1, 0.0, 1, "Heterogeneous-Agent DDPG"),
+    "hatd3": OffPolicyAlgorithm("sequential", "deterministic", 2, 0.2, 2, "Heterogeneous-Agent TD3"),
+    "hasac": OffPolicyAlgorithm("sequential", "stochastic", 2, 0.0, 1, "Heterogeneous-Agent SAC"),
+    "maddpg": OffPolicyAlgorithm("simultaneous", "deterministic", 1, 0.0, 1, "Multi-Agent DDPG, own parameters"),
+    "matd3": OffPolicyAlgorithm("simultaneous", "deterministic", 2, 0.2, 2, "Multi-Agent TD3, own parameters"),
+    "masac": OffPolicyAlgorithm("simultaneous", "stochastic", 2, 0.0, 1, "Multi-Agent SAC, own parameters"),
+    "maddpg_s": OffPolicyAlgorithm("shared", "deterministic", 1, 0.0, 1, "Multi-Agent DDPG, shared parameters"),
+    "matd3_s": OffPolicyAlgorithm("shared", "deterministic", 2, 0.2, 2, "Multi-Agent TD3, shared parameters"),
+    "masac_s": OffPolicyAlgorithm("shared", "stochastic", 2, 0.0, 1, "Multi-Agent SAC, shared parameters"),
 }
+ACTORS = ("deterministic", "stochastic")
 
 
-def register_algorithm(name: str, row: Algorithm) -> None:
+def register_algorithm(name: str, row: Algorithm | OffPolicyAlgorithm) -> None:
     """Add a row, so that ``algo=name`` and ``hamljax.config(name, ...)`` know it."""
     ALGORITHMS[name] = row
 
 
-def resolve(algo) -> Algorithm:
-    """The row that ``algo`` (a ``learning.config.Algo``) names, with its overrides; every entry is checked."""
+def is_off_policy(name: str) -> bool:
+    """Whether the row ``name`` learns from a replay. Raises ConfigError where there is no such row."""
+    return isinstance(lookup("algorithm", name, ALGORITHMS), OffPolicyAlgorithm)
+
+
+def resolve(algo) -> Algorithm | OffPolicyAlgorithm:
+    """The row that ``algo`` (of ``learning.config``) names, with its overrides; every entry is checked."""
     row = lookup("algorithm", algo.name, ALGORITHMS)
-    changes = {f: getattr(algo, f) for f in ("coordination", "drift", "neighbourhood") if getattr(algo, f)}
-    row = dataclasses.replace(row, **changes)
+    fields = [f for f in dataclasses.fields(row) if hasattr(algo, f.name)]
+    row = dataclasses.replace(row, **{f.name: v for f in fields if _said(f.type, v := getattr(algo, f.name))})
     lookup("coordination", row.coordination, COORDINATIONS)
+    if isinstance(row, OffPolicyAlgorithm):
+        lookup("actor", row.actor, dict.fromkeys(ACTORS))
+    else:
+        _check_kernel(algo, row)
+    return row
+
+
+def _said(kind: type, value) -> bool:
+    """Whether a setting overrides its row: an empty word, a zero count and a negative number do not."""
+    if kind is float:
+        return not isinstance(value, int | float) or value >= 0  # what is traced is taken on trust
+    return bool(value)
+
+
+def _check_kernel(algo, row: Algorithm) -> None:
     lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
     drift = lookup("drift", row.drift, DRIFTS)
     for parameter in drift.required:
@@ -53,7 +102,6 @@ def resolve(algo) -> Algorithm:
             raise ConfigError(
                 f"drift '{row.drift}' has no parameter '{parameter}'{nearest(parameter, drift.parameters)}"
             )
-    return row
 
 
 def hyper_parameters(algo) -> dict:

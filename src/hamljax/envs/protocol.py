@@ -55,6 +55,10 @@ class Team:
         """Continuous actions within their bounds; discrete ones as they are."""
         return action if self.discrete else jnp.clip(action, self.action_low, self.action_high)
 
+    def from_unit(self, action) -> jax.Array:
+        """Continuous actions in [-1, 1] scaled to their bounds."""
+        return (self.action_low + self.action_high) / 2 + (self.action_high - self.action_low) / 2 * action
+
     def pad(self, observations) -> jax.Array:
         """A list of N vectors of the team's observation sizes -> (N, O), zero-padded."""
         return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])

@@ -1,7 +1,8 @@
 """A run on disk as it stood after some update: arrays, the record up to there, and a digest of every file.
 
-``RUN/checkpoints/<update>/`` holds ``arrays/`` (written by orbax), ``record.parquet``, ``about.json`` and
-``digests.json``, the SHA-256 of all the others. It is written under another name and renamed when it is whole, so what
+``RUN/checkpoints/<update>/`` holds ``arrays/`` (written by orbax), off-policy also ``replay/`` (likewise, and apart
+because it is large and only a run that goes on needs it), ``record.parquet``, ``about.json`` and ``digests.json``, the
+SHA-256 of all the others. It is written under another name and renamed when it is whole, so what
 has its final name is complete unless it was damaged later, and that the digests tell.
 """
 
@@ -25,12 +26,16 @@ KEEP = 3  # the newest checkpoints of a run
 
 
 class Checkpoint(NamedTuple):
-    """``tree`` after ``update`` updates, the rows of the record up to there, and plain data about the run so far."""
+    """``tree`` after ``update`` updates, the rows of the record up to there, and plain data about the run so far.
+
+    replay: what is kept beside the tree; None: nothing.
+    """
 
     update: int
     tree: Any
     record: pd.DataFrame
     about: dict[str, Any]
+    replay: Any = None
 
 
 def _checkpointer():
@@ -65,11 +70,14 @@ def save(run: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(left_behind, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
-        leaves = {name: np.asarray(x) for name, x in _plain(checkpoint.tree).items()}
-        _make_sure_of_room(unfinished / "room", sum(x.nbytes for x in leaves.values()))
+        parts = {"arrays": checkpoint.tree, "replay": checkpoint.replay}
+        parts = {name: _plain(tree) for name, tree in parts.items() if tree is not None}
+        _make_sure_of_room(unfinished / "room", sum(x.nbytes for part in parts.values() for x in part.values()))
         checkpointer, args = _checkpointer()
         with checkpointer:
-            checkpointer.save((unfinished / "arrays").absolute(), args=args.StandardSave(leaves))
+            for name, part in parts.items():
+                leaves = {place: np.asarray(x) for place, x in part.items()}
+                checkpointer.save((unfinished / name).absolute(), args=args.StandardSave(leaves))
         checkpoint.record.to_parquet(unfinished / "record.parquet", index=False)
         (unfinished / "about.json").write_text(json.dumps(checkpoint.about))
         (unfinished / DIGESTS).write_text(json.dumps(digests(unfinished), indent=1))
@@ -97,11 +105,14 @@ def _forget(checkpoint: Path) -> None:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def restore(run: Path, template, update: int | None = None, say: Callable[[str], None] = print) -> Checkpoint:
+def restore(
+    run: Path, template, update: int | None = None, say: Callable[[str], None] = print, replay: Any = None
+) -> Checkpoint:
     """The newest undamaged checkpoint of ``run`` (or that of ``update``), its tree shaped as ``template``.
 
-    ``say`` is told of each damaged one that was passed over. ``template``: arrays or their shapes. Raises ConfigError
-    where there is none, or only damaged ones, or one of another version.
+    ``replay``: the shapes of the replay, if that is wanted too; a checkpoint without one gives None. ``say`` is told of
+    each damaged one that was passed over. ``template``: arrays or their shapes. Raises ConfigError where there is none,
+    or only damaged ones, or one of another version.
     """
     there = kept(run)
     if not there:
@@ -114,22 +125,28 @@ def restore(run: Path, template, update: int | None = None, say: Callable[[str],
             say(f"{complaint}; using that of update {candidate}")
         wrong = damage(run, candidate)
         if not wrong:
-            return _read(run, candidate, template)
+            return _read(run, candidate, template, replay)
         complaint = f"checkpoint {candidate} of '{run}' is damaged: {wrong}"
     raise ConfigError(complaint + ("" if update is not None else "; no other is left"))
 
 
-def _read(run: Path, update: int, template) -> Checkpoint:
+def _read(run: Path, update: int, template, replay) -> Checkpoint:
     folder = folder_of(run) / str(update)
-    wanted = jax.eval_shape(_plain, template)
-    checkpointer, args = _checkpointer()
     try:
-        zeros = {name: np.zeros(x.shape, x.dtype) for name, x in wanted.items()}
-        with checkpointer:
-            leaves = checkpointer.restore((folder / "arrays").absolute(), args=args.StandardRestore(zeros))
+        tree = _read_arrays(folder / "arrays", template)
+        if replay is not None:
+            replay = _read_arrays(folder / "replay", replay) if (folder / "replay").is_dir() else None
         record, about = pd.read_parquet(folder / "record.parquet"), json.loads((folder / "about.json").read_text())
     except Exception as error:  # its files are as they were written, so this version wants others
         raise ConfigError(f"checkpoint {update} of '{run}' is of another version: {one_line(error)[:120]}") from None
+    return Checkpoint(update, tree, record, about, replay)
+
+
+def _read_arrays(folder: Path, template):
+    checkpointer, args = _checkpointer()
+    zeros = {name: np.zeros(x.shape, x.dtype) for name, x in jax.eval_shape(_plain, template).items()}
+    with checkpointer:
+        leaves = checkpointer.restore(folder.absolute(), args=args.StandardRestore(zeros))
 
     def find(path, x):
         if not x.size:
@@ -137,4 +154,4 @@ def _read(run: Path, update: int, template) -> Checkpoint:
         leaf = jnp.asarray(leaves[jax.tree_util.keystr(path)])
         return jax.random.wrap_key_data(leaf) if _is_key(x) else leaf
 
-    return Checkpoint(update, jax.tree.map_with_path(find, template), record, about)
+    return jax.tree.map_with_path(find, template)

@@ -17,10 +17,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..algorithms import ALGORITHMS, resolve
+from ..algorithms import ALGORITHMS, is_off_policy, resolve
 from ..envs import ENVIRONMENTS, Environment, configure, make, schema
 from ..errors import ConfigError, lookup, nearest, one_line
-from ..learning.config import Algo, Config, Network, validate
+from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
 from .rundir import path_of
 
 GROUPS = ("algo", "network", "env", "logger", "experiment")
@@ -34,6 +34,7 @@ class RunSettings:
     num_seeds: int = 1
     log_every: int = 0
     checkpoint_every: int = 0
+    checkpoint_replay: bool = True
     absolute_metric: bool = True
     on_nan: str = "stop"
     nan_patience: int = 10
@@ -86,20 +87,23 @@ def load_plugin(path: str) -> None:
 
 
 def choices(group: str) -> list[str]:
-    """Valid values of a group."""
-    names = {p.relative_to(conf_dir() / group).with_suffix("").as_posix() for p in (conf_dir() / group).rglob("*.yaml")}
+    """Valid values of a group; a file whose name begins with ``_`` is a part of others."""
+    files = [p for p in (conf_dir() / group).rglob("*.yaml") if not p.name.startswith("_")]
+    names = {p.relative_to(conf_dir() / group).with_suffix("").as_posix() for p in files}
     return sorted(names | {"algo": set(ALGORITHMS), "env": set(ENVIRONMENTS)}.get(group, set()))
 
 
 def _register_groups() -> None:
     """The defaults of the dataclasses, below every YAML file; rows and environments without a file are groups too."""
     store = ConfigStore.instance()
-    node = {"algo": dataclasses.asdict(Algo()), "network": dataclasses.asdict(Network())}
-    node["network"]["hidden_sizes"] = list(Network().hidden_sizes)
-    store.store(name="dataclass_defaults", node=node, package="_global_")
+    network = dataclasses.asdict(Network()) | {"hidden_sizes": list(Network().hidden_sizes)}
+    store.store(name="dataclass_defaults", node={"network": network}, package="_global_")
+    for name, kind in (("_on_policy_defaults", Algo), ("_off_policy_defaults", OffPolicyAlgo)):
+        store.store(group="algo", name=name, node=dataclasses.asdict(kind()))
     for name in ALGORITHMS:
         if not (conf_dir() / "algo" / f"{name}.yaml").is_file():
-            store.store(group="algo", name=name, node={"name": name})
+            base = "_off_policy" if is_off_policy(name) else "_on_policy_defaults"
+            store.store(group="algo", name=name, node={"defaults": [base, "_self_"], "name": name})
     for name in ENVIRONMENTS:
         folder, _, leaf = f"env/{name}".rpartition("/")
         fields = {f.name: f.default for f in dataclasses.fields(schema(name))}
@@ -132,11 +136,11 @@ def expand(words: list[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*axes)]
 
 
-def _settings(env_name: str) -> set[str]:
-    """Every dotted key that may be overridden when ``env_name`` is chosen."""
+def _settings(algo_name: str, env_name: str) -> set[str]:
+    """Every dotted key that may be overridden when these are chosen."""
     own = {f.name for f in dataclasses.fields(Config)} - {"algo", "network", "env"}
     keys = own | set(_kinds(RunSettings)) | set(LOGGER_SETTINGS)
-    for prefix, kind in (("algo", Algo), ("network", Network), ("env", schema(env_name))):
+    for prefix, kind in (("algo", algo_kind(algo_name)), ("network", Network), ("env", schema(env_name))):
         keys |= {f"{prefix}.{f.name}" for f in dataclasses.fields(kind)}
     return keys
 
@@ -157,11 +161,12 @@ def _check_groups(overrides) -> None:
             )
 
 
-def _check_keys(overrides, env_name: str) -> None:
+def _check_keys(overrides, chosen) -> None:
     """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
+    known = _settings(chosen.algo.name, chosen.env.name)
     for override in overrides:
         key = override.key_or_group
-        if key not in GROUPS and not key.startswith("algo.drift_params") and key not in (known := _settings(env_name)):
+        if key not in GROUPS and not key.startswith("algo.drift_params") and key not in known:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
 
@@ -223,9 +228,9 @@ def make_job(words: list[str]) -> Job:
     try:
         composed = _compose([o for o in overrides if not o.input_line.startswith("+algo.drift")])
     except ConfigError:  # Hydra knows no nearest setting
-        _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]).env.name)
+        _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]))
         raise
-    _check_keys(overrides, composed.env.name)
+    _check_keys(overrides, composed)
     try:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
@@ -242,7 +247,9 @@ def job_of(values: dict) -> Job:
     values.pop("experiment", None)
     logger = values.pop("logger")
     lookup("logger", str(logger["kind"]), dict.fromkeys(choices("logger")))
-    algo = Algo(**_typed("algo.", values.pop("algo"), _kinds(Algo)))
+    algo_values = values.pop("algo")
+    kind = algo_kind(str(algo_values.get("name")))
+    algo = kind(**_typed("algo.", algo_values, _kinds(kind)))
     network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
     env_values = values.pop("env")
     name = env_values.pop("name")
@@ -254,10 +261,9 @@ def job_of(values: dict) -> Job:
     config = Config(algo, network, env, **flat)
     validate(config)
     _validate_run(run)
-    row = resolve(algo)
+    row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
     resolved = {
-        "algo": dataclasses.asdict(algo)
-        | {"coordination": row.coordination, "drift": row.drift, "neighbourhood": row.neighbourhood},
+        "algo": dataclasses.asdict(algo) | row,
         "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
         "env": _plain(dataclasses.asdict(env)),
         "logger": logger,
@@ -318,7 +324,7 @@ def config(
     base = make_job(words).config
     if not isinstance(env, str):
         base = dataclasses.replace(base, env=env)
-    whole = {f.name for kind in (Config, Algo, Network) for f in dataclasses.fields(kind) if f.type is int}
+    whole = {f.name for kind in (Config, type(base.algo), Network) for f in dataclasses.fields(kind) if f.type is int}
     for key, value in overrides.items():
         if key in whole and isinstance(value, float) and value.is_integer():
             overrides[key] = int(value)

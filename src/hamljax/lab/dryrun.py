@@ -6,7 +6,7 @@ import jax
 
 from ..learning.train import make_learner
 from .configuration import Job
-from .programs import Programs
+from .programs import Programs, apart
 from .run import largest_block, steps_per_update
 
 
@@ -27,6 +27,11 @@ def rows(job: Job) -> list[tuple[str, str]]:
     programs = Programs(learner, seeds, largest_block(job), bool(config.num_evals))
     state = programs.shapes.state
     rollout = jax.eval_shape(learner.algorithm.collect, jax.eval_shape(learner.init, jax.random.key(0)))[1]
+    _, held = apart(programs.shapes)
+    replay = []
+    if held is not None:
+        text = f"{_mib(_count(held)[1])} for all seeds, {held.steps.reward.shape[1]:,} steps of {config.num_envs} environments"
+        replay = [("replay", f"{text}; checkpoint_replay=false leaves it out of checkpoints")]
     kind = "actions" if team.discrete else "dimensions"
     return [
         ("what", f"{config.algo.name} on {config.env.name}, {config.network.name}, {seeds} seed(s)"),
@@ -38,6 +43,7 @@ def rows(job: Job) -> list[tuple[str, str]]:
         ("training", f"{config.num_updates} updates of {steps_per_update(job):,} steps, per seed"),
         ("actors", f"{_count(state.agents.params)[0] // seeds:,} parameters per seed"),
         ("critic", f"{_count(state.critic.params)[0] // seeds:,} parameters per seed"),
+        *replay,
         ("a checkpoint", f"{_mib(_count(programs.shapes)[1])} for all seeds"),
         ("a rollout", f"{_mib(_count(rollout)[1])} per seed"),
         ("memory", f"about {_mib(programs.bytes)} on each of {programs.sharding.mesh.size} device(s), by the compiler"),

@@ -68,7 +68,8 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
         "z = sigmoid(b + e); x = h = (1 - z) * tanh(c + r * (f + bias)) + z * h, with h zero when an episode begins; if "
         "layer_norm: x = layer norm of x (the last LayerNorm_i), h as it is",
         "logits = x @ head/kernel + head/bias",
-        "discrete: the action is the legal one with the largest logit; continuous: logits clipped to the bounds",
+        "discrete: the action is the legal one with the largest logit; continuous: logits (off-policy: tanh(logits), scaled "
+        "from [-1, 1]) clipped to the bounds",
     ]
     return {
         "environment": resolved["env"],

@@ -1,5 +1,7 @@
 """Tables for people."""
 
+import dataclasses
+
 from rich.console import Console
 from rich.table import Table
 
@@ -21,13 +23,15 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
 
 def print_everything() -> None:
     """Algorithms, drifts, environments, networks and presets."""
-    from ..algorithms import ALGORITHMS
+    from ..algorithms import ALGORITHMS, Algorithm, OffPolicyAlgorithm
     from ..envs import ENVIRONMENTS, make
     from ..haml import DRIFTS
     from .configuration import choices
 
-    rows = [(n, r.coordination, r.drift, r.neighbourhood, r.summary) for n, r in ALGORITHMS.items()]
-    print_table(("algo", "coordination", "drift", "neighbourhood", ""), rows, "Algorithms")
+    for kind, title in ((Algorithm, "On-policy algorithms"), (OffPolicyAlgorithm, "Off-policy algorithms")):
+        columns = [f.name for f in dataclasses.fields(kind)]
+        rows = [(n, *(str(getattr(r, c)) for c in columns)) for n, r in ALGORITHMS.items() if isinstance(r, kind)]
+        print_table(("algo", *(c.replace("_", " ") for c in columns[:-1]), ""), rows, title)
     rows = [(n, ", ".join(d.parameters), d.summary) for n, d in DRIFTS.items()]
     print_table(("algo.drift", "parameters", ""), rows, "Drifts")
     rows = []

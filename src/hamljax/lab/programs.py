@@ -9,15 +9,25 @@ import jax.numpy as jnp
 
 from ..learning.batching import over_seeds, seed_sharding
 from ..learning.evaluate import Best
-from ..learning.on_policy import RunnerState
 from ..learning.train import Learner
 
 
 class Progress(NamedTuple):
     """All of a run that changes, stacked over its seeds; a checkpoint of it is a checkpoint of the run."""
 
-    state: RunnerState
+    state: Any  # the runner state of either loop
     best: Best
+
+
+def apart(progress: Progress) -> tuple[Progress, Any]:
+    """A run's progress without its replay, and the replay; None where there is none."""
+    replay = getattr(progress.state, "replay", None)
+    return (progress if replay is None else with_replay(progress, None)), replay
+
+
+def with_replay(progress: Progress, replay) -> Progress:
+    """The inverse of ``apart``."""
+    return progress._replace(state=progress.state._replace(replay=replay))
 
 
 def progress_shapes(learner: Learner, num_seeds: int) -> Progress:

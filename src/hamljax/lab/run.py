@@ -4,6 +4,7 @@ import contextlib
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..errors import ConfigError, Stopped, one_line
@@ -15,7 +16,7 @@ from .configuration import Job
 from .loggers import make_logger
 from .pace import Pace, Streak, listening
 from .plots import draw_runs
-from .programs import Programs, progress_shapes
+from .programs import Programs, apart, progress_shapes, with_replay
 from .progress import Reporter, clock
 from .rundir import RunDir, writing
 
@@ -118,7 +119,7 @@ class Training:
         say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
         self.run.sign()
         if found:
-            self.progress, self.done = programs.place(found.tree), found.update
+            self.progress, self.done = programs.place(self._whole(found)), found.update
             self.streak.length = np.asarray(found.tree.state.skipped)
             self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
             self.run.start_with(found.record)
@@ -134,8 +135,21 @@ class Training:
         if not checkpoints.kept(self.run.path):
             self.reporter.say("no checkpoint yet: beginning anew")
             return None
-        shapes = progress_shapes(self.learner, len(self.seeds))
-        return checkpoints.restore(self.run.path, shapes, say=self.reporter.say)
+        shapes, replay = apart(progress_shapes(self.learner, len(self.seeds)))
+        return checkpoints.restore(self.run.path, shapes, say=self.reporter.say, replay=replay)
+
+    def _whole(self, found: Checkpoint):
+        """The progress in a checkpoint; a replay that it lacks is empty, and fills up before learning goes on."""
+        _, shapes = apart(self.programs.shapes)
+        if shapes is None:
+            return found.tree
+        if found.replay is not None:
+            return with_replay(found.tree, found.replay)
+        self.reporter.say(
+            "note: the checkpoint holds no replay (checkpoint_replay=false): the policies play until there are "
+            "algo.learning_starts steps again, and only then learn on; this is not the run that was never stopped"
+        )
+        return with_replay(found.tree, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
 
     # GO ON
 
@@ -195,33 +209,35 @@ class Training:
 
     def _save(self) -> None:
         with self.timed("saving"), writing(self.run.path):
-            about = {"seconds": self.seconds}
-            checkpoints.save(self.run.path, Checkpoint(self.done, self.progress, self.run.metrics(), about))
+            about, (tree, replay) = {"seconds": self.seconds}, apart(self.progress)
+            replay = replay if self.job.run.checkpoint_replay else None
+            checkpoints.save(self.run.path, Checkpoint(self.done, tree, self.run.metrics(), about, replay))
         self.saved_at = time.perf_counter()
 
     # NON-FINITE NUMBERS
 
     def _report_non_finite(self, seed: int, first: int) -> None:
-        """Make the run again up to its bad rollout, the one of update number ``first``, keep that, and say so."""
-        self.reporter.say("an update was not finite: looking for its rollout from the last checkpoint on")
+        """Make the run again up to its first bad update, number ``first``, keep what that learnt from, and say so."""
+        self.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
         before = [u for u in checkpoints.kept(self.run.path) if u < first and not checkpoints.damage(self.run.path, u)]
         if before:
-            found = checkpoints.restore(self.run.path, self.programs.shapes, before[-1])
-            state, done = self.programs.place(found.tree).state, found.update
+            shapes, replay = apart(self.programs.shapes)
+            found = checkpoints.restore(self.run.path, shapes, before[-1], replay=replay)
+            state, done = self.programs.place(self._whole(found)).state, found.update
         else:
             state, done = self.programs.begin(self.seeds).state, 0
         while done < first - 1:
             count = min(first - 1 - done, largest_block(self.job))
             state, _ = self.programs.advance(state, np.int32(count))
             done += count
-        _, traj = jax.jit(self.learner.algorithm.collect)(jax.tree.map(lambda x: x[seed], state))
+        batch = jax.jit(self.learner.algorithm.evidence)(jax.tree.map(lambda x: x[seed], state))
         file = self.run.path / "non_finite_batch.npz"
         with writing(self.run.path):
-            arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(traj)}
+            arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(batch)}
             np.savez(file, **arrays)
         message = (
             f"{self.streak.patience} update(s) in a row were not finite (seed {self.seeds[seed]}, from step "
-            f"{first * self.per_update:,}) and were not taken; the first one's rollout is in {file}, and checkpoints are "
+            f"{first * self.per_update:,}) and were not taken; what the first one learnt from is in {file}, and checkpoints are "
             f"as they were. Try a smaller learning rate, or on_nan=skip"
         )
         if self.job.run.on_nan == "raise":

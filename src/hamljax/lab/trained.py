@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from ..envs.protocol import Environment, Observation
 from ..errors import ConfigError
 from ..learning.config import Config
-from ..learning.on_policy import Players
 from ..learning.policies import Policies
+from ..learning.state import Players
 from ..learning.train import Learner, make_learner
 from . import arguments, checkpoints
 from .configuration import Job, job_of, load_plugin
-from .programs import Progress, progress_shapes
+from .programs import Progress, apart, progress_shapes
 from .rundir import read_config
 
 
@@ -49,11 +49,14 @@ class Policy:
         carry = self.initial_carry() if carry is None else carry
         greedy, key = key is None, jax.random.key(0) if key is None else key
         carry, action, *_ = self._policies.act(self.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
-        return self.team.clip(action)[0], carry
+        return self._policies.as_played(action)[0], carry
 
 
 class Trained(NamedTuple):
-    """What a run has come to. ``progress`` is all of it; ``players`` are the chosen teams, stacked over the seeds."""
+    """What a run has come to.
+
+    ``progress`` is all of it but a replay; ``players`` are the chosen teams, stacked over the seeds.
+    """
 
     job: Job
     learner: Learner
@@ -97,7 +100,7 @@ def load(run: str | Path, checkpoint: str | int = "last") -> Trained:
     job = job_of(values)
     learner = make_learner(job.config)
     word = arguments.checkpoint("checkpoint", str(checkpoint))
-    shapes = progress_shapes(learner, job.run.num_seeds)
+    shapes, _ = apart(progress_shapes(learner, job.run.num_seeds))
     found = checkpoints.restore(path, shapes, int(word) if word.isdecimal() else None)
     progress = found.tree
     if word == "best" and not jnp.isfinite(progress.best.score).all():

@@ -46,3 +46,19 @@ def over_seeds(function, num_seeds: int, shared: int = 0):
         return jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False)(*arguments)
 
     return spread
+
+
+@jax.custom_batching.custom_vmap
+def same_for_all(x):
+    """``x``, a scalar of which the caller knows that every run of a batch has the same.
+
+    Under ``vmap`` it stays one scalar, so that a branch on it remains a branch (not a choice between two results) and a
+    slice at it remains a slice (not a scatter, which would copy what it writes to).
+    """
+    return x
+
+
+@same_for_all.def_vmap
+def _(axis_size, in_batched, x):
+    del axis_size
+    return same_for_all(x[0] if in_batched[0] else x), False

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from ..algorithms import is_off_policy
 from ..errors import ConfigError, nearest
 
 
@@ -45,20 +46,30 @@ class _Replaceable:
 
 
 @config_dataclass
-class Algo(_Replaceable):
-    """One row of the table (``hamljax.algorithms``) and its hyper-parameters.
+class AnyAlgo(_Replaceable):
+    """What every row of the table (``hamljax.algorithms``) can be told.
 
-    ``coordination``, ``drift`` and ``neighbourhood`` are empty unless they override the row that ``name`` picks.
+    ``coordination`` is empty unless it overrides the row that ``name`` picks.
     """
 
     name: str = "happo"
     coordination: str = ""
+    fixed_order: bool = False
+    actor_lr: float = 5e-4
+    critic_lr: float = 5e-4
+    anneal_lr: bool = False
+    adam_eps: float = 1e-5
+    max_grad_norm: float = 10.0
+
+
+@config_dataclass
+class Algo(AnyAlgo):
+    """An on-policy row and its hyper-parameters. ``drift`` and ``neighbourhood`` are empty unless they override it."""
+
     drift: str = ""
     neighbourhood: str = ""
-    fixed_order: bool = False
 
     # Actor: epochs x minibatches of Adam (neighbourhood "everywhere").
-    actor_lr: float = 5e-4
     update_epochs: int = 5
     num_minibatches: int = 1
     ent_coef: float = 0.01
@@ -78,7 +89,6 @@ class Algo(_Replaceable):
 
     # Critic.
     critic: str = "ep"
-    critic_lr: float = 5e-4
     critic_epochs: int = 5
     critic_minibatches: int = 1
     critic_loss: str = "huber"
@@ -87,11 +97,43 @@ class Algo(_Replaceable):
     clip_value: bool = True
     value_norm: bool = True
 
-    # Both.
-    anneal_lr: bool = False
-    adam_eps: float = 1e-5
-    max_grad_norm: float = 10.0
     normalise_advantages: bool = True
+
+
+@config_dataclass
+class OffPolicyAlgo(AnyAlgo):
+    """An off-policy row and its hyper-parameters.
+
+    ``critics`` 0, ``target_noise`` below 0 and ``policy_delay`` 0 mean what the row says.
+    """
+
+    name: str = "haddpg"
+    critic_lr: float = 1e-3
+    # Replay: the last buffer_size steps of all environments together.
+    buffer_size: int = 200_000
+    batch_size: int = 256
+    learning_starts: int = 5_000  # steps; until then actions are uniformly random and nothing is learnt
+    gradient_steps: int = 16  # in one update, after num_steps of every environment
+    n_step: int = 5
+    # Targets move by tau, every target_every gradient steps (0: whenever the policies move).
+    tau: float = 0.005
+    target_every: int = 0
+    critics: int = 0
+    # Policies.
+    others: str = "buffer"  # whose actions stand for the agents that have not been updated yet: buffer | policy
+    policy_delay: int = 0
+    exploration_noise: float = 0.1  # deterministic: of actions in [-1, 1]
+    target_noise: float = -1.0
+    target_noise_clip: float = 0.5
+    # Temperature of stochastic policies: where it starts, and whether it follows the target entropy.
+    alpha: float = 0.2
+    auto_alpha: bool = True
+    alpha_lr: float = 5e-4
+
+
+def algo_kind(name: str) -> type[AnyAlgo]:
+    """The settings of the row ``name``. Raises ConfigError where there is no such row."""
+    return OffPolicyAlgo if is_off_policy(name) else Algo
 
 
 @config_dataclass
@@ -114,7 +156,7 @@ class Network(_Replaceable):
 class Config(_Replaceable):
     """A whole training run, apart from its seed."""
 
-    algo: Algo
+    algo: AnyAlgo
     network: Network
     env: Any  # made by hamljax.envs.configure(name, **parameters)
     num_envs: int = 64
@@ -140,31 +182,47 @@ class Config(_Replaceable):
         return self.network.data_chunk_length or self.num_steps
 
 
+# What holds for every configuration, and what for one kind of row. Ranges: (lowest, highest, lowest allowed, highest allowed).
+ABOVE_0, FROM_0 = (0, math.inf, False, False), (0, math.inf, True, False)
 CHOICES = {
-    "algo.critic": ("ep", "fp"),
-    "algo.critic_loss": ("huber", "squared"),
-    "network.activation": ("relu", "tanh"),
-    "truncation": ("bootstrap", "drop", "terminal"),
-    "obs_norm": ("auto", "always", "never"),
-}
-POSITIVE_INTEGERS = (
-    "num_envs num_steps total_timesteps num_eval_episodes algo.update_epochs algo.num_minibatches algo.critic_epochs "
-    "algo.critic_minibatches algo.cg_iters algo.backtrack_iters"
-).split()
-NON_NEGATIVE_INTEGERS = "num_evals network.gru_size network.data_chunk_length".split()
-# name: (lowest, highest, lowest allowed, highest allowed)
-RANGES = {
-    "gamma": (0, 1, True, True),
-    "gae_lambda": (0, 1, True, True),
-    "algo.backtrack_coef": (0, 1, False, False),
-    "algo.accept_ratio": (0, 1, True, False),
-    "algo.clip_eps": (0, math.inf, False, False),
-    **{
-        f"algo.{name}": (0, math.inf, False, False)
-        for name in "actor_lr critic_lr max_grad_norm huber_delta value_clip max_kl adam_eps dpo_alpha dpo_beta".split()
+    Config: {
+        "network.activation": ("relu", "tanh"),
+        "truncation": ("bootstrap", "drop", "terminal"),
+        "obs_norm": ("auto", "always", "never"),
     },
-    **{f"algo.{name}": (0, math.inf, True, False) for name in "ent_coef kl_coef cg_damping".split()},
-    **{f"network.{name}": (0, math.inf, False, False) for name in "policy_gain std_x_coef std_y_coef".split()},
+    Algo: {"algo.critic": ("ep", "fp"), "algo.critic_loss": ("huber", "squared")},
+    OffPolicyAlgo: {"algo.others": ("buffer", "policy"), "truncation": ("bootstrap", "terminal")},
+}
+POSITIVE_INTEGERS = {
+    Config: "num_envs num_steps total_timesteps num_eval_episodes",
+    Algo: "algo.update_epochs algo.num_minibatches algo.critic_epochs algo.critic_minibatches algo.cg_iters "
+    "algo.backtrack_iters",
+    OffPolicyAlgo: "algo.buffer_size algo.batch_size algo.gradient_steps algo.n_step",
+}
+NON_NEGATIVE_INTEGERS = {
+    Config: "num_evals network.gru_size network.data_chunk_length",
+    Algo: "",
+    OffPolicyAlgo: "algo.learning_starts algo.target_every algo.critics algo.policy_delay",
+}
+RANGES = {
+    Config: {
+        "gamma": (0, 1, True, True),
+        "gae_lambda": (0, 1, True, True),
+        **{f"algo.{name}": ABOVE_0 for name in "actor_lr critic_lr max_grad_norm adam_eps".split()},
+        **{f"network.{name}": ABOVE_0 for name in "policy_gain std_x_coef std_y_coef".split()},
+    },
+    Algo: {
+        "algo.backtrack_coef": (0, 1, False, False),
+        "algo.accept_ratio": (0, 1, True, False),
+        **{f"algo.{name}": ABOVE_0 for name in "clip_eps huber_delta value_clip max_kl dpo_alpha dpo_beta".split()},
+        **{f"algo.{name}": FROM_0 for name in "ent_coef kl_coef cg_damping".split()},
+    },
+    OffPolicyAlgo: {
+        "algo.tau": (0, 1, False, True),
+        **{f"algo.{name}": FROM_0 for name in "exploration_noise target_noise_clip".split()},
+        **{f"algo.{name}": ABOVE_0 for name in "alpha alpha_lr".split()},
+        "algo.target_noise": (-1, math.inf, True, False),
+    },
 }
 
 
@@ -176,23 +234,9 @@ def _get(config, dotted):
 
 def validate(config: Config) -> None:
     """Raise ConfigError for values that cannot train; traced floats are taken on trust."""
-    for name, choices in CHOICES.items():
-        if _get(config, name) not in choices:
-            raise ConfigError(f"unknown {name} '{_get(config, name)}'{nearest(_get(config, name), choices)}")
-    for name in POSITIVE_INTEGERS:
-        if int(_get(config, name)) < 1:
-            raise ConfigError(f"{name} must be at least 1, not {_get(config, name)}")
-    for name in NON_NEGATIVE_INTEGERS:
-        if _get(config, name) < 0:
-            raise ConfigError(f"{name} must not be negative, not {_get(config, name)}")
-    for name, (low, high, low_in, high_in) in RANGES.items():
-        value = _get(config, name)
-        if not isinstance(value, int | float):
-            continue
-        inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)
-        if not inside:
-            interval = f"{'[' if low_in else '('}{low}, {high}{']' if high_in else ')'}"
-            raise ConfigError(f"{name} must be in {interval}, not {value}")
+    kind = type(config.algo)
+    for part in (Config, kind):
+        _validate_values(config, part)
     if not config.network.hidden_sizes or min(config.network.hidden_sizes) < 1:
         raise ConfigError(f"network.hidden_sizes must be positive widths, not {list(config.network.hidden_sizes)}")
     rollout = config.num_envs * config.num_steps
@@ -207,6 +251,30 @@ def validate(config: Config) -> None:
         )
     if config.num_evals == 1:
         raise ConfigError("num_evals=1 cannot hold both the start and the end of training; use 0 or at least 2")
+    {Algo: _validate_rollout, OffPolicyAlgo: _validate_replay}[kind](config, rollout)
+
+
+def _validate_values(config: Config, part: type) -> None:
+    for name, choices in CHOICES[part].items():
+        if _get(config, name) not in choices:
+            raise ConfigError(f"unknown {name} '{_get(config, name)}'{nearest(_get(config, name), choices)}")
+    for name in POSITIVE_INTEGERS[part].split():
+        if int(_get(config, name)) < 1:
+            raise ConfigError(f"{name} must be at least 1, not {_get(config, name)}")
+    for name in NON_NEGATIVE_INTEGERS[part].split():
+        if _get(config, name) < 0:
+            raise ConfigError(f"{name} must not be negative, not {_get(config, name)}")
+    for name, (low, high, low_in, high_in) in RANGES[part].items():
+        value = _get(config, name)
+        if not isinstance(value, int | float):
+            continue
+        inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)
+        if not inside:
+            interval = f"{'[' if low_in else '('}{low}, {high}{']' if high_in else ')'}"
+            raise ConfigError(f"{name} must be in {interval}, not {value}")
+
+
+def _validate_rollout(config: Config, rollout: int) -> None:
     if config.num_steps % config.chunk_length:
         raise ConfigError(
             f"network.data_chunk_length={config.chunk_length} does not divide num_steps={config.num_steps}"
@@ -220,6 +288,23 @@ def validate(config: Config) -> None:
                 f"{name}={parts} does not divide the {samples} samples of a rollout"
                 f"; nearest divisor: {_nearest_divisor(samples, parts)}"
             )
+
+
+def _validate_replay(config: Config, rollout: int) -> None:
+    algo = config.algo
+    least = max(algo.batch_size, algo.n_step * config.num_envs, rollout)
+    if config.network.gru_size:
+        raise ConfigError(f"{algo.name} has no memory: its replay holds single steps; use network=mlp")
+    if algo.buffer_size < least:
+        raise ConfigError(
+            f"algo.buffer_size={algo.buffer_size} is too small: it must hold a batch of {algo.batch_size}, a rollout of "
+            f"{rollout} steps and {algo.n_step} steps of all {config.num_envs} environments, at least {least}"
+        )
+    if algo.learning_starts >= int(config.total_timesteps):
+        raise ConfigError(
+            f"algo.learning_starts={algo.learning_starts} leaves nothing of total_timesteps="
+            f"{int(config.total_timesteps)} to learn in; choose less, or train longer"
+        )
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:

@@ -1,19 +1,30 @@
 """Action distributions, as plain arrays outside and distrax inside.
 
 ``logits`` is what a policy head returns: unnormalised log-probabilities (discrete) or ``(mean, log_std)`` stacked on the
-last-but-one axis (continuous). ``avail`` (..., A) bool marks legal actions (discrete) or existing dimensions
-(continuous); what it excludes is never sampled and enters no log-probability, entropy or divergence.
+last-but-one axis (continuous; the mean alone where ``head`` says so). ``avail`` (..., A) bool marks legal actions
+(discrete) or existing dimensions (continuous); what it excludes is never sampled and enters no log-probability, entropy
+or divergence.
+
+Off-policy, ``propose`` samples so that gradients reach the logits: it returns an action as a critic sees it, (..., A) in
+[-1, 1] or one-hot, and its log-probability. ``unit`` says that actions lie in [-1, 1] and are yet to be scaled to an
+environment's bounds.
 """
 
-from typing import NamedTuple
+import dataclasses
+from typing import ClassVar, NamedTuple
 
 import distrax
 import jax
 import jax.numpy as jnp
 
+from ..algorithms import Algorithm
+from ..errors import ConfigError
+
 
 class Categorical:
     """Masked categorical distribution over A actions; samples are int32 of shape ``(...)``."""
+
+    head, unit = "logits", False
 
     @staticmethod
     def _make(logits, avail):
@@ -41,12 +52,39 @@ class Categorical:
         """KL(logits || other_logits), (...): sum over legal actions of p log(p / q)."""
         return cls._make(logits, avail).kl_divergence(cls._make(other_logits, avail))
 
+    @classmethod
+    def propose(cls, key, logits, avail):
+        """A one-hot sample by Gumbel's trick, its gradient that of the softmax at temperature 1 (Jang et al., 2017).
+
+        The log-probability is its mean over all actions: exact, where a sample's own would be one draw of it.
+        """
+        log_probs = cls._make(logits, avail).logits
+        soft = jax.nn.softmax(log_probs + jax.random.gumbel(key, log_probs.shape))
+        hard = jax.nn.one_hot(jnp.argmax(soft, axis=-1), soft.shape[-1])
+        return hard + (soft - jax.lax.stop_gradient(soft)), -cls.entropy(logits, avail)
+
+    @staticmethod
+    def encode(action, avail):
+        """Actions as a critic sees them: one-hot (..., A)."""
+        return jax.nn.one_hot(action, avail.shape[-1])
+
+    @staticmethod
+    def uniform(key, avail):
+        return jax.random.categorical(key, jnp.where(avail, 0.0, -1e9))
+
+    @staticmethod
+    def target_entropy(avail):
+        """0.98 of the largest entropy there is, over the legal actions (Christodoulou, 2019)."""
+        return 0.98 * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1), 1))
+
 
 class Gaussian:
     """Diagonal Gaussian over the existing of A dimensions; samples are float32 (..., A), zero where a dimension is padding.
 
     ``logits`` (..., 2, A): mean and logarithm of the standard deviation.
     """
+
+    head, unit = "gaussian", False
 
     @staticmethod
     def _make(logits):
@@ -77,6 +115,92 @@ class Gaussian:
         return cls._sum(cls._make(logits).kl_divergence(cls._make(other_logits)), avail)
 
 
+class Unit:
+    """What distributions over actions in [-1, 1]^A have in common; padding dimensions are zero."""
+
+    unit: ClassVar[bool] = True
+
+    @staticmethod
+    def encode(action, avail):
+        """Actions as a critic sees them: as they are."""
+        return jnp.where(avail, action, 0.0)
+
+    @staticmethod
+    def uniform(key, avail):
+        return jnp.where(avail, jax.random.uniform(key, avail.shape, minval=-1.0), 0.0)
+
+    @staticmethod
+    def target_entropy(avail):
+        """Minus the number of dimensions (Haarnoja et al., 2018)."""
+        return -jnp.sum(avail, axis=-1).astype(jnp.float32)
+
+
+class SquashedGaussian(Unit):
+    """The tangent of a diagonal Gaussian, hyperbolic; ``logits`` (..., 2, A): mean and log standard deviation before it."""
+
+    head: ClassVar[str] = "squashed"
+    LOG_STD: ClassVar[tuple[float, float]] = (-20.0, 2.0)
+    EDGE: ClassVar[float] = 1 - 1e-6  # the arc tangent of 1 is infinite
+
+    @classmethod
+    def _make(cls, logits):
+        return distrax.Normal(logits[..., 0, :], jnp.exp(jnp.clip(logits[..., 1, :], *cls.LOG_STD)))
+
+    @classmethod
+    def _log_prob(cls, logits, avail, before):
+        """Of the action tanh(``before``): log N(before) - log(1 - tanh(before)^2), written so that nothing overflows."""
+        log_slope = 2 * (jnp.log(2.0) - before - jax.nn.softplus(-2 * before))
+        return Gaussian._sum(cls._make(logits).log_prob(before) - log_slope, avail)
+
+    @classmethod
+    def propose(cls, key, logits, avail):
+        before = cls._make(logits).sample(seed=key)
+        return jnp.where(avail, jnp.tanh(before), 0.0), cls._log_prob(logits, avail, before)
+
+    @classmethod
+    def sample(cls, key, logits, avail):
+        return cls.propose(key, logits, avail)[0]
+
+    @classmethod
+    def mode(cls, logits, avail):
+        return jnp.where(avail, jnp.tanh(logits[..., 0, :]), 0.0)
+
+    @classmethod
+    def log_prob(cls, logits, avail, action):
+        """Finite also at -1 and 1, which tanh rounds to."""
+        return cls._log_prob(logits, avail, jnp.arctanh(jnp.clip(action, -cls.EDGE, cls.EDGE)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Deterministic(Unit):
+    """One action, tanh(logits); a sample adds Gaussian noise of standard deviation ``noise`` to explore, within bounds."""
+
+    noise: float
+    head: ClassVar[str] = "mean"
+
+    @staticmethod
+    def mode(logits, avail):
+        return jnp.where(avail, jnp.tanh(logits), 0.0)
+
+    def sample(self, key, logits, avail):
+        return perturb(key, self.mode(logits, avail), avail, self.noise)
+
+    @staticmethod
+    def log_prob(logits, avail, action):
+        """Zero: there is no density."""
+        return jnp.zeros(action.shape[:-1])
+
+    @classmethod
+    def propose(cls, key, logits, avail):
+        return cls.mode(logits, avail), jnp.zeros(logits.shape[:-1])
+
+
+def perturb(key, action, avail, noise, limit=jnp.inf):
+    """``action`` with Gaussian noise of at most ``limit`` on its real dimensions, within [-1, 1]."""
+    noise = jnp.clip(noise * jax.random.normal(key, action.shape), -limit, limit)
+    return jnp.where(avail, jnp.clip(action + noise, -1.0, 1.0), 0.0)
+
+
 class Evaluation(NamedTuple):
     """A policy's view of stored actions: all of the batch's shape, ``logits`` with the head's trailing axes."""
 
@@ -85,6 +209,12 @@ class Evaluation(NamedTuple):
     logits: jax.Array
 
 
-def distribution(discrete: bool):
-    """The distribution class of a team's action space."""
-    return Categorical if discrete else Gaussian
+def distribution(algo, row, discrete: bool):
+    """The action distribution of a row (``algorithms.resolve(algo)``) on a discrete or continuous action space."""
+    if isinstance(row, Algorithm):
+        return Categorical if discrete else Gaussian
+    if row.actor == "stochastic":
+        return Categorical if discrete else SquashedGaussian
+    if discrete:
+        raise ConfigError(f"{algo.name} needs continuous actions, and here they are discrete; try algo=hasac")
+    return Deterministic(algo.exploration_noise)

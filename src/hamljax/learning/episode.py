@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .evaluate import play
-from .on_policy import Players
 from .policies import Policies
+from .state import Players
 
 WATCHED = np.uint32(2**32 - 1)  # folded into the run's evaluation key; evaluations fold in update counters instead
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .on_policy import Players
 from .policies import Policies
+from .state import Players
 
 ABSOLUTE_ROUNDS = 10  # the absolute metric: the best team over ten times as many episodes (Gorsane et al., 2022)
 
@@ -19,7 +19,7 @@ def play(policies, env, players: Players, key, step_keys, env_state, observation
     """
     observation = observation._replace(obs=players.see(observation.obs))
     carry, action, *_ = policies.act(players.params, carry, key, observation, start, greedy=greedy)
-    action = env.team.clip(action)
+    action = policies.as_played(action)
     env_state, out = jax.vmap(env.step)(step_keys, env_state, action)
     return env_state, carry, action, out
 

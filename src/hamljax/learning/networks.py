@@ -135,26 +135,36 @@ class Body(nn.Module):
 
 
 class Actor(nn.Module):
-    """Policy: logits (L, B, A), or mean and log std (L, B, 2, A) with a state-independent standard deviation."""
+    """Policy head on a body, (L, B, ...), as its distribution wants it.
+
+    ``logits`` (A): of discrete actions. ``mean`` (A). ``gaussian`` (2, A): mean, and a log standard deviation that is the
+    same in all states. ``squashed`` (2, A): mean and log standard deviation, both of the state.
+    """
 
     config: Network
     action_size: int
-    discrete: bool
+    head: str
 
     @nn.compact
     def __call__(self, carry, x, start, mask):
         config = self.config
         carry, carries, x = Body(config)(carry, x, start, mask)
-        head = nn.Dense(self.action_size, kernel_init=orthogonal(config.policy_gain), name="head")(x)
-        if self.discrete:
+
+        def dense(name):
+            return nn.Dense(self.action_size, kernel_init=orthogonal(config.policy_gain), name=name)(x)
+
+        head = dense("head")
+        if self.head in ("logits", "mean"):
             return carry, carries, head
+        if self.head == "squashed":
+            return carry, carries, jnp.stack([head, dense("log_std_head")], axis=-2)
         raw = self.param("log_std", lambda _, shape: jnp.full(shape, config.std_x_coef), (self.action_size,))
         log_std = jnp.log(config.std_y_coef * nn.sigmoid(raw / config.std_x_coef))
         return carry, carries, jnp.stack([head, jnp.broadcast_to(log_std, head.shape)], axis=-2)
 
 
 class Critic(nn.Module):
-    """State value (L, B), in ValueNorm's units when that is on."""
+    """Value (L, B) of its inputs: of a state, in ValueNorm's units when that is on, or of a state and a joint action."""
 
     config: Network
 

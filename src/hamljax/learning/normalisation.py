@@ -115,3 +115,8 @@ class ObsNorm(NamedTuple):
         return observation._replace(
             obs=self.obs.normalise(observation.obs), world_state=self.world_state.normalise(observation.world_state)
         )
+
+
+def normalises(config, env) -> bool:
+    """Whether a run of ``config`` on ``env`` keeps running statistics of its observations."""
+    return config.obs_norm == "always" or (config.obs_norm == "auto" and env.needs_obs_norm)

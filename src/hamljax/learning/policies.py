@@ -1,78 +1,44 @@
-"""The policies of a team: they act, and a sweep over them improves one after another.
+"""The policies of a team, as they act. How they improve is the business of ``on_policy`` and ``off_policy``.
 
-Nothing here asks for an algorithm's name: the row of the table has become a sweep, a drift and a solver.
-Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``layout``).
+Shapes: E environments, N agents, P policies of B samples per step (see ``layout``).
 """
-
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from .. import haml
-from ..algorithms import hyper_parameters, resolve
+from ..algorithms import resolve
 from ..envs.protocol import Observation, Team
-from ..haml.neighbourhoods import Agent
-from ..haml.objective import masked_mean
 from .config import Config
-from .distributions import Evaluation, distribution
+from .distributions import distribution
 from .layout import Layout
 from .networks import Actor, initial_carry
-from .optimiser import adam
-from .trajectory import Trajectory, time_major, to_chunks
-
-
-class PolicyBatch(NamedTuple):
-    """What one policy learns from: samples of L consecutive steps, leaves (samples, L, ...)."""
-
-    obs: jax.Array
-    mask: Any  # which entries of obs are real; None: all, or nobody asks
-    start: jax.Array
-    avail: jax.Array
-    alive: jax.Array
-    action: jax.Array
-    log_prob: jax.Array
-    logits: jax.Array
-    m_advantage: jax.Array
-    carry: jax.Array  # (samples, H)
 
 
 class Policies:
-    """Networks, distribution and update of the policies that ``config`` describes; pure functions of ``agents``."""
+    """Networks and distribution of the policies that ``config`` describes; pure functions of their parameters."""
 
     def __init__(self, config: Config, team: Team):
-        algo, row = config.algo, resolve(config.algo)
-        self.config = config
-        self.coordination = haml.COORDINATIONS[row.coordination]
+        self.config, self.row = config, resolve(config.algo)
+        self.coordination = haml.COORDINATIONS[self.row.coordination]
         self.layout = Layout(team, config.num_envs, self.coordination.one_policy)
-        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], hyper_parameters(algo))
-        self.drift_needs_old = haml.DRIFTS[row.drift].needs_old
-        self.distribution = distribution(team.discrete)
-        self.actor = Actor(config.network, team.action_size, team.discrete)
-        neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
-        steps = algo.update_epochs * algo.num_minibatches
-        self.optimiser = adam(config, algo.actor_lr, steps) if neighbourhood.uses_optimiser else optax.identity()
-        self.solve = haml.bind_neighbourhood(neighbourhood, hyper_parameters(algo), self.optimiser)
-        self.ent_coef = algo.ent_coef if neighbourhood.uses_optimiser else 0.0
+        self.distribution = distribution(config.algo, self.row, team.discrete)
+        self.actor = Actor(config.network, team.action_size, self.distribution.head)
 
-    def _inputs(self, obs, axis: int):
+    def inputs(self, obs, axis: int):
         """Observations (..., E, N, O) -> policy inputs (P, ..., B, O') and which of their entries are real (None: all)."""
         inputs = self.layout.policy_input(obs)
         asked = self.config.network.input_norm and not self.layout.team.obs_mask.all()
         mask = self.layout.policy_mask(inputs.shape) if asked else None
         return self.layout.split(inputs, axis), None if mask is None else self.layout.split(mask, axis)
 
-    # ACT
-
-    def init(self, key, observation: Observation) -> tuple[Agent, jax.Array]:
-        """Fresh agents, stacked on the policy axis, and their empty memory (P, B, H)."""
+    def init_params(self, key, observation: Observation):
+        """Fresh parameters, stacked on the policy axis."""
         carry = self.initial_carry()
-        obs, mask = self._inputs(observation.obs, 1)
+        obs, mask = self.inputs(observation.obs, 1)
         mask = None if mask is None else mask[0, None, :1]
         sample = (carry[0, :1], obs[0, None, :1], jnp.ones((1, 1), bool), mask)
-        params = jax.vmap(lambda key: self.actor.init(key, *sample))(jax.random.split(key, self.layout.num_policies))
-        return Agent(params, jax.vmap(self.optimiser.init)(params)), carry
+        return jax.vmap(lambda key: self.actor.init(key, *sample))(jax.random.split(key, self.layout.num_policies))
 
     def initial_carry(self) -> jax.Array:
         """Empty memory (P, B, H); H = 0 without recurrence."""
@@ -82,10 +48,11 @@ class Policies:
     def act(self, params, carry, key, observation: Observation, start, greedy: bool = False):
         """One decision of the team. carry (P, B, H), observation (E, N, ...), start (E,).
 
-        Returns the new carry, actions (E, N[, A]), log-probabilities (E, N) and logits (E, N, ...).
+        Returns the new carry, actions (E, N[, A]), log-probabilities (E, N) and logits (E, N, ...). What an environment
+        is to be given is ``as_played`` of the actions.
         """
         split = self.layout.split
-        obs, mask = self._inputs(observation.obs, 1)
+        obs, mask = self.inputs(observation.obs, 1)
         start = split(jnp.broadcast_to(start[:, None], observation.alive.shape), 1)
         avail = split(observation.avail_actions, 1)
 
@@ -100,84 +67,7 @@ class Policies:
         carry, *decisions = jax.vmap(decide)(params, carry, keys, obs, mask, start, avail)
         return carry, *(self.layout.merge(x, 1) for x in decisions)
 
-    # LEARN
-
-    def evaluate_actions(self, params, batch: PolicyBatch) -> Evaluation:
-        """One policy's log-probabilities, entropies (samples, L) and logits of the stored actions."""
-        _, _, logits = self.actor.apply(
-            params, batch.carry, time_major(batch.obs), time_major(batch.start), time_major(batch.mask)
-        )
-        logits = time_major(logits)
-        return Evaluation(
-            self.distribution.log_prob(logits, batch.avail, batch.action),
-            self.distribution.entropy(logits, batch.avail),
-            logits,
-        )
-
-    def batches(self, traj: Trajectory, advantage) -> PolicyBatch:
-        """The rollout as every policy sees it, stacked: leaves (P, samples, L, ...)."""
-        steps, length = traj.transitions, self.config.chunk_length
-        observation = steps.observation
-
-        def prepare(x):
-            return jax.vmap(lambda x: to_chunks(x, length))(x)
-
-        def split(x):
-            return prepare(self.layout.split(x, 2))
-
-        obs, mask = self._inputs(observation.obs, 2)
-        memory = jnp.moveaxis(traj.carry, 1, 0)
-        return PolicyBatch(
-            obs=prepare(obs),
-            mask=None if mask is None else prepare(mask),
-            start=split(jnp.broadcast_to(steps.start[..., None], observation.alive.shape)),
-            avail=split(observation.avail_actions),
-            alive=split(observation.alive),
-            action=split(steps.action),
-            log_prob=split(steps.log_prob),
-            logits=split(steps.logits),
-            m_advantage=split(advantage),
-            carry=self._sample_carry(memory),
-        )
-
-    def _sample_carry(self, memory):
-        """(P, T / L, B, H) -> (P, samples, H); without recurrence H = 0 and only the number of samples matters."""
-        samples = self.config.num_steps // self.config.chunk_length * self.layout.batch_size
-        if not self.config.network.gru_size:
-            return jnp.zeros((memory.shape[0], samples, 0))
-        return memory.reshape(memory.shape[0], samples, memory.shape[-1])
-
-    def sweep(self, agents: Agent, traj: Trajectory, advantage, order_key, key):
-        """Visit the policies in a random order; each sees M A, with M the joint ratio of those before it."""
-        batches = self.batches(traj, advantage)
-        count = self.layout.num_policies
-        keys = jax.random.split(key, count)
-
-        def divergences(new_logits, batch):
-            return {
-                "kl": self.distribution.kl(batch.logits, new_logits, batch.avail),
-                "reverse_kl": self.distribution.kl(new_logits, batch.logits, batch.avail),
-            }
-
-        def objective(params, batch):
-            new = self.evaluate_actions(params, batch)
-            old = divergences(new.logits, batch) if self.drift_needs_old else None
-            gain = haml.mirror_objective(new.log_prob, batch.log_prob, batch.m_advantage, batch.alive, self.drift, old)
-            return gain + self.ent_coef * masked_mean(new.entropy, batch.alive)
-
-        def kl(params, batch):
-            new = self.evaluate_actions(params, batch)
-            return masked_mean(divergences(new.logits, batch)["kl"], batch.alive)
-
-        def improve(agent, log_m, i):
-            batch = jax.tree.map(lambda x: x[i], batches)
-            batch = batch._replace(m_advantage=jnp.exp(log_m) * batch.m_advantage)
-            agent, info = self.solve(objective, kl, agent, batch, keys[i])
-            new = self.evaluate_actions(agent.params, batch)
-            info["entropy"] = masked_mean(new.entropy, batch.alive)
-            info["kl"] = masked_mean(divergences(new.logits, batch)["kl"], batch.alive)
-            return agent, haml.compound(log_m, new.log_prob, batch.log_prob, batch.alive), info
-
-        order = jnp.arange(count) if self.config.algo.fixed_order else jax.random.permutation(order_key, count)
-        agents, info = self.coordination.sweep(improve, agents, jnp.zeros(batches.log_prob.shape[1:]), order)
-        return agents, jax.tree.map(jnp.mean, info)
+    def as_played(self, action):
+        """Actions (..., N[, A]) as an environment takes them: scaled to its bounds where they are not, and inside them."""
+        team = self.layout.team
+        return team.clip(team.from_unit(action) if self.distribution.unit else action)

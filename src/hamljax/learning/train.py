@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..envs import make
-from .config import Config, validate
+from .config import Config, OffPolicyAlgo, validate
 from .evaluate import make_evaluate
-from .on_policy import OnPolicy, Players, RunnerState
+from .off_policy.loop import OffPolicy
+from .on_policy.loop import OnPolicy
+from .state import Players
 
 
 class Learner:
@@ -19,7 +21,7 @@ class Learner:
         validate(config)
         self.config = config
         self.env = make(config.env) if env is None else env
-        self.algorithm = OnPolicy(config, self.env)
+        self.algorithm = (OffPolicy if isinstance(config.algo, OffPolicyAlgo) else OnPolicy)(config, self.env)
         self.init = self.algorithm.init
         self.update = self.algorithm.update
         self.evaluate_episodes = make_evaluate(config, self.env, config.num_eval_episodes)
@@ -33,7 +35,7 @@ class Learner:
             for name, x in self.evaluate_episodes(players, round, greedy).items()
         }
 
-    def empty_metrics(self, state: RunnerState, capacity: int) -> dict[str, jax.Array]:
+    def empty_metrics(self, state, capacity: int) -> dict[str, jax.Array]:
         """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
         return {name: jnp.full(capacity, jnp.nan, jnp.float32) for name in jax.eval_shape(self.update, state)[1]}
 
@@ -47,7 +49,7 @@ class Learner:
 
         return jax.lax.fori_loop(first, last, body, carry)
 
-    def run_updates(self, state: RunnerState, count, capacity: int):
+    def run_updates(self, state, count, capacity: int):
         """``count`` updates. Returns the state and metrics (capacity,), of which the first ``count`` hold."""
         return self.advance((state, self.empty_metrics(state, capacity)), 0, count)
 

@@ -3,34 +3,22 @@
 Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``layout``), K values per step.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ..envs.autoreset import VecEnv, VecState
-from ..envs.protocol import Environment, Observation
-from ..haml.neighbourhoods import Agent
-from .batching import one_at_a_time_on_cpu
-from .config import Config
+from ...envs.autoreset import VecEnv, VecState
+from ...envs.protocol import Environment, Observation
+from ...haml.neighbourhoods import Agent
+from ..batching import one_at_a_time_on_cpu
+from ..config import Config
+from ..normalisation import ObsNorm, ValueNorm, normalise_advantages, normalises
+from ..state import Players, Stage, episode_metrics, guard, play_on, players_of, see
 from .critics import Critics
-from .normalisation import Moments, ObsNorm, ValueNorm, normalise_advantages
-from .policies import Policies
 from .returns import calculate_gae
-from .trajectory import Trajectory, Transition, episode_metrics, to_chunks
-
-
-class Players(NamedTuple):
-    """What of a run plays: enough to act and to evaluate."""
-
-    params: Any  # stacked on the policy axis (P, ...)
-    obs_norm: Moments | None  # of what the agents see; None: observations reach the networks as they are
-    eval_key: jax.Array
-    num_updates: jax.Array  # () int32: after how many updates
-
-    def see(self, obs):
-        """Observations (..., N, O) as the actors see them."""
-        return obs if self.obs_norm is None else self.obs_norm.normalise(obs)
+from .sweep import MirrorSweep
+from .trajectory import Trajectory, Transition, to_chunks
 
 
 class RunnerState(NamedTuple):
@@ -52,31 +40,10 @@ class RunnerState(NamedTuple):
 
     @property
     def players(self) -> Players:
-        seen = None if self.obs_norm is None else self.obs_norm.obs
-        return Players(self.agents.params, seen, self.eval_key, self.num_updates)
+        return players_of(self)
 
 
 LEARNT = ("agents", "critic", "value_norm", "obs_norm")  # fields of a runner state that an update improves
-
-
-def see(state: RunnerState, observation: Observation) -> Observation:
-    """``observation`` as the networks of ``state`` see it: normalised, if this run does so."""
-    return observation if state.obs_norm is None else state.obs_norm.normalise(observation)
-
-
-def guard(before: RunnerState, after: RunnerState, info: dict) -> tuple[RunnerState, jax.Array]:
-    """``after``; or, where something learnt or a scalar of ``info`` is not finite, ``after`` with nothing learnt.
-
-    Returns also 1.0 if the update was not taken, else 0.0.
-    """
-    watched = ([getattr(after, name) for name in LEARNT], info)
-    numbers = [x for x in jax.tree.leaves(watched) if jnp.issubdtype(x.dtype, jnp.floating)]
-    finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
-    kept = {
-        name: jax.tree.map(lambda new, old: jnp.where(finite, new, old), getattr(after, name), getattr(before, name))
-        for name in LEARNT
-    }
-    return after._replace(**kept, skipped=jnp.where(finite, 0, before.skipped + 1)), 1.0 - finite
 
 
 class OnPolicy:
@@ -84,28 +51,22 @@ class OnPolicy:
 
     def __init__(self, config: Config, env: Environment):
         self.config, self.env, self.vec = config, env, VecEnv(env, config.num_envs)
-        self.policies = Policies(config, env.team)
+        self.policies = MirrorSweep(config, env.team)
         self.critics = Critics(config, self.policies.layout)
-        self.normalises = config.obs_norm == "always" or (config.obs_norm == "auto" and env.needs_obs_norm)
 
     def init(self, key) -> RunnerState:
         """The state of a run that has not begun."""
         env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
-        env_state, observation = self.vec.reset(env_key)
-        agents, actor_carry = self.policies.init(policy_key, observation)
-        critic, critic_carry = self.critics.init(critic_key, observation)
+        stage = Stage.open(self.vec, env_key, self.policies.initial_carry(), run_key)
+        critic, critic_carry = self.critics.init(critic_key, stage.observation)
         return RunnerState(
-            agents,
+            self.policies.init(policy_key, stage.observation),
             critic,
             ValueNorm.create(self.config.algo.value_norm),
-            ObsNorm.create(self.env.team) if self.normalises else None,
-            env_state,
-            observation,
-            jnp.ones(self.config.num_envs, bool),
-            actor_carry,
-            critic_carry,
-            run_key,
-            eval_key,
+            ObsNorm.create(self.env.team) if normalises(self.config, self.env) else None,
+            **stage._asdict(),
+            critic_carry=critic_carry,
+            eval_key=eval_key,
             num_updates=jnp.zeros((), jnp.int32),
             skipped=jnp.zeros((), jnp.int32),
         )
@@ -115,40 +76,33 @@ class OnPolicy:
         config = self.config
         chunk = config.chunk_length if config.network.gru_size else config.num_steps
 
-        def step(carry, _):
-            env_state, observation, start, actor_carry, key = carry
-            key, act_key = jax.random.split(key)
-            actor_carry, action, log_prob, logits = self.policies.act(
-                state.agents.params, actor_carry, act_key, see(state, observation), start
-            )
-            env_state, out = self.vec.step(env_state, action)
-            transition = Transition(
-                observation,
-                start,
+        def act(stage, key):
+            seen = see(state, stage.observation)
+            carry, action, *decision = self.policies.act(state.agents.params, stage.actor_carry, key, seen, stage.start)
+            return carry, action, decision
+
+        def keep(stage, action, decision, out):
+            return Transition(
+                stage.observation,
+                stage.start,
                 action,
-                log_prob,
-                logits,
+                *decision,
                 out.reward,
                 out.terminated,
                 out.truncated,
                 self.critics.inputs(see(state, out.final)),
                 out.metrics,
             )
-            done = out.terminated | out.truncated
-            return (env_state, out.observation, done, actor_carry, key), transition
 
-        def chunk_of_steps(carry, _):
-            memory = carry[3]
-            carry, transitions = jax.lax.scan(step, carry, None, length=chunk)
-            return carry, (transitions, memory)
+        def chunk_of_steps(stage, _):
+            after, transitions = play_on(self.vec, act, keep, stage, chunk)
+            return after, (transitions, stage.actor_carry)
 
-        carry = (state.env_state, state.observation, state.start, state.actor_carry, state.key)
-        carry, (transitions, memory) = jax.lax.scan(chunk_of_steps, carry, None, length=config.num_steps // chunk)
-        transitions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions)
-        env_state, observation, start, actor_carry, key = carry
-        state = state._replace(
-            env_state=env_state, observation=observation, start=start, actor_carry=actor_carry, key=key
+        stage, (transitions, memory) = jax.lax.scan(
+            chunk_of_steps, Stage.of(state), None, length=config.num_steps // chunk
         )
+        transitions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions)
+        state = state._replace(**stage._asdict())
         return state, Trajectory(transitions, memory)
 
     def learn(self, state: RunnerState, traj: Trajectory) -> tuple[RunnerState, dict[str, jax.Array]]:
@@ -161,7 +115,7 @@ class OnPolicy:
             return OnPolicy(config, self.env)._learn(state, traj)
 
         learnt, info = one_at_a_time_on_cpu(learn)(self.config, state, traj)
-        state, skipped = guard(state, learnt, info)
+        state, skipped = guard(state, learnt, info, LEARNT)
         metrics = {**episode_metrics(traj.transitions), **info, "skipped": skipped}
         return state, {f"train/{name}": value for name, value in metrics.items()}
 
@@ -195,6 +149,10 @@ class OnPolicy:
     def update(self, state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:
         """One iteration: ``collect`` and ``learn``."""
         return self.learn(*self.collect(state))
+
+    def evidence(self, state: RunnerState) -> Trajectory:
+        """What the next update would learn from."""
+        return self.collect(state)[1]
 
     def _advantages(self, value_norm: ValueNorm, traj: Trajectory, values):
         """Advantages (T, E, N), normalised over alive samples, and value targets (T, E, K)."""

@@ -6,9 +6,8 @@ Shapes: T steps, E environments, N agents, K values per step, P policies of B sa
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from ..envs.protocol import Observation
+from ...envs.protocol import Observation
 
 
 class Transition(NamedTuple):
@@ -46,11 +45,3 @@ def merge_leading(x):
 
 def time_major(x):
     return None if x is None else x.swapaxes(0, 1)
-
-
-def episode_metrics(steps: Transition) -> dict[str, jax.Array]:
-    """Means over the episodes that ended in a rollout (NaN when none did) and their number, ``episodes``."""
-    done = steps.terminated | steps.truncated
-    count = jnp.sum(done)
-    means = {name: jnp.sum(jnp.where(done, x, 0)) / count for name, x in steps.metrics.items()}
-    return {**means, "episodes": count}

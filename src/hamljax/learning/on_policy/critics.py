@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..envs.protocol import Observation
-from ..haml.neighbourhoods import Agent, minibatches
-from .config import Config
-from .layout import Layout
-from .networks import Critic, initial_carry
-from .normalisation import ValueNorm
-from .optimiser import adam
+from ...envs.protocol import Observation
+from ...haml.neighbourhoods import Agent, minibatches
+from ..config import Config
+from ..layout import Layout
+from ..networks import Critic, initial_carry
+from ..normalisation import ValueNorm
+from ..optimiser import adam
 from .returns import value_loss
 from .trajectory import Trajectory, merge_leading, time_major, to_chunks
 

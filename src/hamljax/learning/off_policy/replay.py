@@ -1,0 +1,101 @@
+"""The last steps of all environments, in a ring, and n-step samples of them.
+
+Shapes: C steps are kept of each of E environments; a sample is a batch of B.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...envs.protocol import Observation
+from ..batching import same_for_all
+
+
+class Transition(NamedTuple):
+    """One step of E environments; leaves (E, ...), stacked on a leading time axis in a rollout and in a replay."""
+
+    observation: Observation  # as the environment gave it, not normalised
+    action: jax.Array  # (E, N) or (E, N, A), as the policies gave it
+    reward: jax.Array  # (E,)
+    terminated: jax.Array  # (E,)
+    truncated: jax.Array  # (E,)
+    final: Observation  # the true next observation, before any reset
+
+
+class Sample(NamedTuple):
+    """B windows of up to n steps: where they begin, the discounted reward in them, and where they end.
+
+    discount (B,): gamma^k for a window of k steps; 0 where the task was over at its end, for there is nothing to come.
+    """
+
+    observation: Observation
+    action: jax.Array
+    reward: jax.Array
+    discount: jax.Array
+    final: Observation
+
+
+class Replay(NamedTuple):
+    """A ring: the step number i (for ever) is in place ``i % C``. steps: a ``Transition`` of leaves (C, E, ...)."""
+
+    steps: Any
+    added: jax.Array  # () int32: steps of each environment so far, the same for all runs of a batch
+
+    @property
+    def capacity(self) -> int:
+        return self.steps.reward.shape[0]
+
+    @property
+    def filled(self):
+        """() int32: how many steps of each environment it holds."""
+        return jnp.minimum(self.added, self.capacity)
+
+    @classmethod
+    def create(cls, step: Any, capacity: int) -> "Replay":
+        """Room for ``capacity`` steps shaped as ``step`` (arrays or shapes, (E, ...))."""
+        return cls(jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), step), jnp.zeros((), jnp.int32))
+
+    def add(self, steps: Any) -> "Replay":
+        """Put T further steps, leaves (T, E, ...), over the oldest. T must divide C, so that they stay in one piece."""
+        count = steps.reward.shape[0]
+        place = same_for_all(self.added) % self.capacity
+        written = jax.tree.map(
+            lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, place, 0), self.steps, steps
+        )
+        return Replay(written, self.added + count)
+
+    def sample(self, key, size: int, n_step: int, gamma, truncation: str = "bootstrap") -> Sample:
+        """``size`` windows of ``n_step`` steps, uniformly and with replacement, of those that lie wholly in the ring.
+
+        A window stops at the end of its episode. With k its length, it stands for the target
+        ``sum_{j<k} gamma^j r_j + discount Q(final)``. ``truncation``: whether a time limit bootstraps or is ``terminal``.
+        """
+        time_key, env_key = jax.random.split(key)
+        first = jax.random.randint(time_key, (size,), 0, self.filled - n_step + 1)
+        env = jax.random.randint(env_key, (size,), 0, self.steps.reward.shape[1])
+        return self.windows(first, env, n_step, gamma, truncation)
+
+    def windows(self, first, env, n_step: int, gamma, truncation: str = "bootstrap") -> Sample:
+        """The windows of environments ``env`` (B,) from their ``first`` step (B,) on, counted from the oldest kept."""
+        steps = self.steps
+        places = (self.added - self.filled + first[:, None] + jnp.arange(n_step)) % self.capacity
+        rows = (places, env[:, None])
+        reward, terminated, truncated = (x[rows] for x in (steps.reward, steps.terminated, steps.truncated))
+        # Whether the episode of step 0 still goes on when step j is taken; and the last step for which it does.
+        going_on = jnp.cumprod(~(terminated | truncated), axis=1)
+        going_on = jnp.concatenate([jnp.ones_like(going_on[:, :1]), going_on[:, :-1]], axis=1)
+        length = jnp.sum(going_on, axis=1)
+
+        def at_end(x):
+            return jnp.take_along_axis(x, length[:, None] - 1, axis=1)[:, 0]
+
+        over = at_end(terminated | truncated) if truncation == "terminal" else at_end(terminated)
+        begin, end = (places[:, 0], env), (at_end(places), env)
+        return Sample(
+            jax.tree.map(lambda x: x[begin], steps.observation),
+            steps.action[begin],
+            jnp.sum(going_on * gamma ** jnp.arange(n_step) * reward, axis=1),
+            jnp.where(over, 0.0, gamma**length),
+            jax.tree.map(lambda x: x[end], steps.final),
+        )

@@ -1,0 +1,133 @@
+"""How policies improve on samples of a replay: one after another, by the value of the joint action (Algorithm 3).
+
+What an agent learns of its predecessors is the joint action of the batch, in which theirs are already the new ones.
+Shapes: B samples, N agents, A action dimensions, P policies of B' = B or B * N samples (see ``layout``).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ... import haml
+from ...envs.protocol import Observation, Team
+from ...haml.neighbourhoods import Agent
+from ...haml.objective import masked_mean
+from ..config import Config
+from ..networks import initial_carry
+from ..optimiser import adam
+from ..policies import Policies
+
+
+class Learner(NamedTuple):
+    """What is learnt of one policy; stacked on the policy axis (P, ...)."""
+
+    params: Any
+    opt_state: Any
+    log_alpha: jax.Array  # (): its temperature; without effect for a deterministic policy
+    alpha_opt_state: Any
+
+
+class View(NamedTuple):
+    """What one policy sees of a batch, leaves (B', ...)."""
+
+    obs: jax.Array
+    mask: Any  # which entries of obs are real; None: all, or nobody asks
+    avail: jax.Array
+    alive: jax.Array
+    agent: jax.Array  # (B',) int: who of the team this is
+
+
+class ValueSweep(Policies):
+    """Policies that climb the value of the joint action; pure functions of their parameters."""
+
+    def __init__(self, config: Config, team: Team):
+        super().__init__(config, team)
+        algo = config.algo
+        steps = max(1, algo.gradient_steps // self.row.policy_delay)
+        self.optimiser = adam(config, algo.actor_lr, steps)
+        self.alpha_optimiser = optax.adam(algo.alpha_lr, eps=algo.adam_eps)
+        self.solve = haml.NEIGHBOURHOODS["everywhere"].make(self.optimiser, update_epochs=1, num_minibatches=1)
+        self.stochastic = self.row.actor == "stochastic"
+        # (P, N / P): which agents a policy plays.
+        self.members = np.arange(team.num_agents).reshape(self.layout.num_policies, -1)
+
+    def init(self, key, observation: Observation) -> Learner:
+        """Fresh learners, stacked on the policy axis."""
+        params = self.init_params(key, observation)
+        log_alpha = jnp.full(self.layout.num_policies, jnp.log(self.config.algo.alpha))
+        alpha_states = jax.vmap(self.alpha_optimiser.init)(log_alpha)
+        return Learner(params, jax.vmap(self.optimiser.init)(params), log_alpha, alpha_states)
+
+    def views(self, observation: Observation) -> View:
+        """A batch of observations (B, N, ...) as every policy sees it: leaves (P, B', ...)."""
+        obs, mask = self.inputs(observation.obs, 1)
+        agent = jnp.broadcast_to(jnp.arange(self.layout.team.num_agents), observation.alive.shape)
+        avail, alive, agent = (self.layout.split(x, 1) for x in (observation.avail_actions, observation.alive, agent))
+        return View(obs, mask, avail, alive, agent)
+
+    def logits(self, params, view: View):
+        """One policy's head on what it sees, (B', ...)."""
+        carry = initial_carry(self.config.network, view.obs.shape[0])
+        mask = None if view.mask is None else view.mask[None]
+        return self.actor.apply(params, carry, view.obs[None], jnp.zeros((1, len(view.obs)), bool), mask)[2][0]
+
+    def propose(self, params, view: View, key):
+        """One policy's actions as a critic sees them, (B', A), through which gradients pass, and log-probabilities."""
+        return self.distribution.propose(key, self.logits(params, view), view.avail)
+
+    def propose_all(self, params, observation: Observation, key):
+        """The team's joint action (B, N, A) and log-probabilities (B, N)."""
+        keys = jax.random.split(key, self.layout.num_policies)
+        proposals = jax.vmap(self.propose)(params, self.views(observation), keys)
+        return tuple(self.layout.merge(x, 1) for x in proposals)
+
+    def of_agents(self, per_policy):
+        """One number per policy (P,) -> per agent (N,)."""
+        return jnp.repeat(per_policy, self.members.shape[1])
+
+    def sweep(self, learners: Learner, value, observation: Observation, joint, order_key, key):
+        """Visit the policies in a random order; each climbs the value of its own new actions among the others'.
+
+        joint (B, N, A): the actions that the first to move takes for granted. ``value(joint, times)`` is to give the
+        values of joint actions (B * times, N, A), of which ``times`` in a row belong to one sample. Returns the learners
+        and their mean infos.
+        """
+        views = self.views(observation)
+        count, members = self.layout.num_policies, self.members.shape[1]
+        keys = jax.random.split(key, (count, 2))
+        agents = jnp.asarray(self.members)
+
+        def improve(learner, joint, i):
+            view = jax.tree.map(lambda x: x[i], views)
+            repeated = jnp.repeat(joint, members, axis=0)
+            own = view.agent[:, None, None] == jnp.arange(joint.shape[1])[:, None]
+
+            def objective(params, view):
+                action, log_prob = self.propose(params, view, keys[i, 0])
+                gain = value(jnp.where(own, action[:, None], repeated), members)
+                return masked_mean(gain - jnp.exp(learner.log_alpha) * log_prob, view.alive)
+
+            agent, info = self.solve(objective, None, Agent(learner.params, learner.opt_state), view, None)
+            action, log_prob = self.propose(agent.params, view, keys[i, 1])
+            action = jax.lax.stop_gradient(action).reshape(-1, members, action.shape[-1])
+            learner, more = self._temper(learner._replace(**agent._asdict()), log_prob, view)
+            return learner, joint.at[:, agents[i]].set(action), info | more
+
+        order = jnp.arange(count) if self.config.algo.fixed_order else jax.random.permutation(order_key, count)
+        learners, info = self.coordination.sweep(improve, learners, joint, order)
+        return learners, jax.tree.map(jnp.mean, info)
+
+    def _temper(self, learner: Learner, log_prob, view: View):
+        """Move a temperature so that the policy's entropy approaches its target (Haarnoja et al., 2018)."""
+        if not self.stochastic:
+            return learner, {}
+        info = {"alpha": jnp.exp(learner.log_alpha), "entropy": -masked_mean(log_prob, view.alive)}
+        if not self.config.algo.auto_alpha:
+            return learner, info
+        surplus = masked_mean(-log_prob - self.distribution.target_entropy(view.avail), view.alive)
+        updates, opt_state = self.alpha_optimiser.update(surplus, learner.alpha_opt_state, learner.log_alpha)
+        log_alpha = optax.apply_updates(learner.log_alpha, updates)
+        return learner._replace(log_alpha=log_alpha, alpha_opt_state=opt_state), info

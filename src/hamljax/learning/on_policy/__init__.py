@@ -1,0 +1,1 @@
+"""The on-policy half: rollouts, advantages, a sweep by the mirror objective, a critic of states."""

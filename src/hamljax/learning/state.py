@@ -1,0 +1,95 @@
+"""What the states of both loops have in common: who plays, how a run is guarded, how an observation is seen."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..envs.autoreset import VecEnv, VecState
+from ..envs.protocol import Observation
+from .normalisation import Moments
+
+
+class Players(NamedTuple):
+    """What of a run plays: enough to act and to evaluate."""
+
+    params: Any  # stacked on the policy axis (P, ...)
+    obs_norm: Moments | None  # of what the agents see; None: observations reach the networks as they are
+    eval_key: jax.Array
+    num_updates: jax.Array  # () int32: after how many updates
+
+    def see(self, obs):
+        """Observations (..., N, O) as the actors see them."""
+        return obs if self.obs_norm is None else self.obs_norm.normalise(obs)
+
+
+def players_of(state) -> Players:
+    """The team that the runner state of either loop has come to."""
+    seen = None if state.obs_norm is None else state.obs_norm.obs
+    return Players(state.agents.params, seen, state.eval_key, state.num_updates)
+
+
+def see(state, observation: Observation) -> Observation:
+    """``observation`` as the networks of a runner state see it: normalised, if this run does so."""
+    return observation if state.obs_norm is None else state.obs_norm.normalise(observation)
+
+
+def guard(before, after, info: dict, learnt: tuple[str, ...]):
+    """``after``; or, where something learnt or a scalar of ``info`` is not finite, ``after`` with nothing learnt.
+
+    ``learnt``: the fields of the runner state that an update improves. Returns also 1.0 if the update was not taken,
+    else 0.0.
+    """
+    watched = ([getattr(after, name) for name in learnt], info)
+    numbers = [x for x in jax.tree.leaves(watched) if jnp.issubdtype(x.dtype, jnp.floating)]
+    finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
+    kept = {
+        name: jax.tree.map(lambda new, old: jnp.where(finite, new, old), getattr(after, name), getattr(before, name))
+        for name in learnt
+    }
+    return after._replace(**kept, skipped=jnp.where(finite, 0, before.skipped + 1)), 1.0 - finite
+
+
+class Stage(NamedTuple):
+    """Where E environments and those who act in them are; a runner state has the same fields among others."""
+
+    env_state: VecState
+    observation: Observation  # (E, ...)
+    start: jax.Array  # (E,) bool: the next step begins an episode
+    actor_carry: jax.Array  # (P, B, H)
+    key: jax.Array
+
+    @classmethod
+    def of(cls, state) -> "Stage":
+        return cls(*(getattr(state, name) for name in cls._fields))
+
+    @classmethod
+    def open(cls, vec: VecEnv, env_key, actor_carry, key) -> "Stage":
+        """The start of every environment's first episode."""
+        env_state, observation = vec.reset(env_key)
+        return cls(env_state, observation, jnp.ones(vec.num_envs, bool), actor_carry, key)
+
+
+def play_on(vec: VecEnv, act, keep, stage: Stage, num_steps: int):
+    """``num_steps`` steps of all environments from ``stage`` on.
+
+    ``act(stage, key) -> carry, action, decision`` decides; ``keep(stage, action, decision, step)`` is what remains of a
+    step, and comes back stacked over time.
+    """
+
+    def step(stage, _):
+        key, act_key = jax.random.split(stage.key)
+        actor_carry, action, decision = act(stage, act_key)
+        env_state, out = vec.step(stage.env_state, action)
+        after = Stage(env_state, out.observation, out.terminated | out.truncated, actor_carry, key)
+        return after, keep(stage, action, decision, out)
+
+    return jax.lax.scan(step, stage, None, length=num_steps)
+
+
+def episode_metrics(steps) -> dict[str, jax.Array]:
+    """Means over the episodes that ended in a rollout (NaN when none did) and their number, ``episodes``."""
+    done = steps.terminated | steps.truncated
+    count = jnp.sum(done)
+    means = {name: jnp.sum(jnp.where(done, x, 0)) / count for name, x in steps.metrics.items()}
+    return {**means, "episodes": count}

@@ -1,0 +1,616 @@
+"""The off-policy half: replay, targets, the sweep by the value of the joint action, and that the rows learn."""
+
+import functools
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import hamljax
+from hamljax import haml
+from hamljax.envs.protocol import Environment, Observation, Step, Team
+from hamljax.errors import ConfigError
+from hamljax.learning.distributions import Categorical, Deterministic, SquashedGaussian
+from hamljax.learning.off_policy.replay import Replay, Sample, Transition
+from hamljax.learning.train import make_learner
+
+OFF_POLICY = [name for name, row in hamljax.ALGORITHMS.items() if isinstance(row, hamljax.OffPolicyAlgorithm)]
+SMALL = {
+    "num_envs": 4,
+    "num_steps": 8,
+    "total_timesteps": 640,
+    "learning_starts": 64,
+    "buffer_size": 512,
+    "batch_size": 16,
+    "gradient_steps": 4,
+    "hidden_sizes": (8, 8),
+}
+
+
+def loop(algo, env="game/tracking", **overrides):
+    return make_learner(hamljax.config(algo, env, **{**SMALL, **overrides})).algorithm
+
+
+def one(tree, i):
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+def same(before, after) -> bool:
+    """Whether two trees hold the same numbers, bit for bit."""
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (before, after)), strict=True))
+
+
+# REPLAY
+
+
+def steps_of(reward, terminated, truncated):
+    """A rollout (T, E) whose observations are the numbers 0, 1, 2 ... of its steps, and whose finals are those plus a half."""
+    time, envs = np.indices(np.shape(reward))
+    seen = jnp.asarray(time + 100.0 * envs)
+    return Transition(seen, seen, *map(jnp.asarray, (reward, terminated, truncated)), seen + 0.5)
+
+
+@pytest.mark.parametrize(
+    "ends, length, discount",
+    [
+        ({}, 3, 0.125),
+        ({1: "terminated"}, 2, 0.0),
+        ({1: "truncated"}, 2, 0.25),
+        ({2: "terminated"}, 3, 0.0),
+        ({0: "truncated"}, 1, 0.5),
+    ],
+)
+def test_n_step_windows_by_hand(ends, length, discount):
+    """Rewards 1, 2, 4 at gamma = 1/2 are 1, 1 + 1, 1 + 1 + 1; what comes after an end does not count."""
+    over = {kind: np.array([[ends.get(t) == kind] for t in range(4)]) for kind in ("terminated", "truncated")}
+    steps = steps_of(np.array([[1.0], [2.0], [4.0], [8.0]]), **over)
+    replay = Replay.create(one(steps, 0), 4).add(steps)
+    window = replay.windows(jnp.array([0]), jnp.array([0]), 3, 0.5)
+    assert window.reward == length
+    assert window.discount == discount
+    assert window.observation == 0 and window.final == length - 0.5
+    over_for_good = replay.windows(jnp.array([0]), jnp.array([0]), 3, 0.5, "terminal")
+    assert over_for_good.discount == (0.0 if ends else discount)
+
+
+class PlainReplay:
+    """The same in plain Python: a list of steps per environment, windows by walking."""
+
+    def __init__(self, envs, capacity):
+        self.lists, self.capacity = [[] for _ in range(envs)], capacity
+
+    def add(self, steps):
+        for t in range(len(steps.reward)):
+            for env, kept in enumerate(self.lists):
+                kept.append([np.asarray(x)[t, env] for x in steps])
+                del kept[: -self.capacity]
+
+    def window(self, first, env, n, gamma):
+        reward, factor = 0.0, 1.0
+        for step in self.lists[env][first : first + n]:
+            _, _, r, terminated, truncated, final = step
+            reward, factor = reward + factor * r, factor * gamma
+            if terminated or truncated:
+                break
+        return self.lists[env][first][0], reward, 0.0 if terminated else factor, final
+
+
+def test_the_replay_equals_a_plain_python_one_over_random_episodes():
+    """Not yet full, just full and wrapped around many times; every window that there is, at every time."""
+    rng, envs, capacity, count = np.random.default_rng(0), 3, 12, 4
+    plain = PlainReplay(envs, capacity)
+    add, windows = jax.jit(Replay.add), jax.jit(Replay.windows, static_argnums=3)
+    replay, checked, episodes = None, 0, 0
+    for round in range(300):
+        shape = (count, envs)
+        terminated, truncated = rng.random(shape) < 0.15, rng.random(shape) < 0.15
+        steps = steps_of(rng.normal(size=shape), terminated, truncated & ~terminated)
+        steps = steps._replace(observation=steps.observation + 1000 * round, final=steps.final + 1000 * round)
+        episodes += (terminated | truncated).sum()
+        plain.add(steps)
+        replay = add(replay or Replay.create(one(steps, 0), capacity), steps)
+        filled, n = int(replay.filled), 1 + round % 4
+        places = [(first, env) for first in range(filled - n + 1) for env in range(envs)]
+        places += places[:1] * (capacity * envs - len(places))  # one shape, one compilation
+        first, env = map(jnp.asarray, zip(*places, strict=True))
+        found = windows(replay, first, env, n, 0.9)
+        wanted = [plain.window(*place, n, 0.9) for place in places]
+        found = (found.observation, found.reward, found.discount, found.final)
+        for here, there in zip(found, zip(*wanted, strict=True), strict=True):
+            np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-6)
+        checked += len(places)
+    assert episodes > 1000 and checked > 9000
+
+
+def test_samples_are_windows_of_the_ring_uniformly():
+    """A ring of 6 steps that has wrapped around: every start of a whole window comes up equally often, and no other."""
+    steps = steps_of(np.zeros((4, 2)), np.zeros((4, 2), bool), np.zeros((4, 2), bool))
+    replay = Replay.create(one(steps, 0), 8).add(steps).add(steps._replace(observation=steps.observation + 4))
+    replay = replay.add(steps._replace(observation=steps.observation + 8))  # holds the steps 4 to 11
+    sample = replay.sample(jax.random.key(0), 10_000, 3, 0.9)
+    starts, counts = np.unique(np.asarray(sample.observation), return_counts=True)
+    np.testing.assert_array_equal(starts, [*range(4, 10), *range(104, 110)])
+    assert counts.min() > 0.8 * 10_000 / 12
+
+
+def test_truncation_keeps_the_final_state_in_training():
+    """Through the real loop: where an episode was cut off, its window ends in the true next state, not in a fresh one."""
+    algorithm = loop("haddpg", hamljax.configure("game/tracking", horizon=5))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    for _ in range(3):
+        state, _ = jax.jit(algorithm.update)(state)
+    steps = jax.tree.map(lambda x: x[: int(state.replay.filled)], state.replay.steps)
+    assert steps.truncated.sum() > 10
+    time_left = steps.final.world_state[..., -1]
+    np.testing.assert_allclose(time_left[steps.truncated], 0, atol=1e-6)
+    going_on = ~np.asarray(steps.truncated)[:-1]
+    np.testing.assert_array_equal(steps.final.obs[:-1][going_on], steps.observation.obs[1:][going_on])
+    cut = np.asarray(steps.truncated)[:-1]
+    assert not np.allclose(steps.final.obs[:-1][cut], steps.observation.obs[1:][cut])
+
+
+def test_no_step_copies_the_replay():
+    """Ten times the replay needs no more temporary memory, also with seeds side by side."""
+
+    def temporary(size):
+        made = hamljax.config("hatd3", "game/tracking", **{**SMALL, "buffer_size": size})
+        learner = make_learner(made)
+        states = jax.eval_shape(jax.vmap(learner.init), jax.random.split(jax.random.key(0), 2))
+        run = jax.jit(jax.vmap(lambda state: learner.run_updates(state, 3, 3)), donate_argnums=0)
+        found = run.lower(states).compile().memory_analysis()
+        replay = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states.replay))
+        assert found.alias_size_in_bytes >= replay
+        return found.temp_size_in_bytes, replay
+
+    (small, few), (large, many) = temporary(3200), temporary(32_000)
+    assert many > 9 * few
+    assert large - small < 0.02 * (many - few)
+
+
+# DISTRIBUTIONS
+
+
+def test_squashed_log_probabilities_equal_distrax():
+    logits = 0.4 * jax.random.normal(jax.random.key(0), (64, 2, 3))
+    action, log_prob = SquashedGaussian.propose(jax.random.key(1), logits, jnp.ones(3, bool))
+    reference = distrax.Transformed(distrax.Normal(logits[:, 0], jnp.exp(logits[:, 1])), distrax.Tanh())
+    np.testing.assert_allclose(log_prob, reference.log_prob(action).sum(-1), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        SquashedGaussian.log_prob(logits, jnp.ones(3, bool), action), log_prob, rtol=1e-2, atol=1e-2
+    )
+
+
+def test_actions_at_the_edge_have_finite_log_probabilities_and_gradients():
+    logits, everything = jnp.stack([jnp.full(3, 30.0), jnp.zeros(3)]), jnp.ones(3, bool)
+    assert jnp.isfinite(SquashedGaussian.log_prob(logits, everything, jnp.array([1.0, -1.0, 0.5])))
+
+    def cost(logits):
+        return SquashedGaussian.propose(jax.random.key(0), logits, everything)[1]
+
+    assert jnp.isfinite(cost(logits)) and jnp.isfinite(jax.grad(cost)(logits)).all()
+
+
+@pytest.mark.parametrize("kind", [Categorical, SquashedGaussian, Deterministic(noise=0.5)])
+def test_what_does_not_exist_is_never_proposed(kind):
+    avail = jnp.array([[True, False, True, True], [False, True, False, False]])
+    shape = {"logits": (2, 4), "mean": (2, 4), "squashed": (2, 2, 4)}[kind.head]
+    logits = 5 * jax.random.normal(jax.random.key(0), (1000, *shape))
+    action, log_prob = kind.propose(jax.random.key(1), logits, jnp.broadcast_to(avail, (1000, 2, 4)))
+    sampled = kind.sample(jax.random.key(2), logits, avail)
+    assert not action[:, ~avail].any()
+    assert not kind.encode(sampled, jnp.broadcast_to(avail, (1000, 2, 4)))[:, ~avail].any()
+    assert not kind.encode(kind.uniform(jax.random.key(3), avail), avail)[~avail].any()
+    if kind is Categorical:
+        np.testing.assert_array_equal(jnp.sort(action, -1)[..., -1], 1)  # one-hot, though its gradient is soft
+        np.testing.assert_allclose(log_prob[:, 1], 0, atol=1e-6)  # a single legal action
+
+
+def test_target_entropies():
+    avail = jnp.array([[True, True, True, False], [True, False, False, False]])
+    np.testing.assert_allclose(Categorical.target_entropy(avail), [0.98 * np.log(3), 0], rtol=1e-6)
+    np.testing.assert_array_equal(SquashedGaussian.target_entropy(avail), [-3, -1])
+
+
+# ONE GRADIENT STEP, AGAINST PLAIN NUMPY
+
+
+class Pair(Environment):
+    """Two agents (or one) with two-dimensional actions in [-2, 2]; only its sizes matter here."""
+
+    def __init__(self, agents: int, discrete: bool = False):
+        self.team = Team((3,) * agents, (2,) * agents, 4, discrete, -2.0, 2.0)
+        self.max_episode_length = 5
+
+    def reset(self, key):
+        return jnp.zeros((), jnp.int32), self._observe(key)
+
+    def step(self, key, state, action):
+        state = state + 1
+        return state, Step(self._observe(key), jnp.sum(action), state > 9, state >= 5, {})
+
+    def _observe(self, key):
+        n = self.team.num_agents
+        obs = jax.random.normal(key, (n, 3))
+        return Observation(obs, jnp.sum(obs) * jnp.arange(4.0), jnp.ones((n, 2), bool), jnp.ones(n, bool))
+
+
+def pair_loop(algo, agents, **overrides):
+    made = hamljax.config(algo, "game/tracking", **{**SMALL, "hidden_sizes": (5,), **overrides})
+    return make_learner(made, Pair(agents)).algorithm
+
+
+def a_sample(algorithm, seed=0, size=16):
+    """Made-up windows, and learnt parameters away from their targets."""
+    state = algorithm.init(jax.random.key(seed))
+    rng, n = np.random.default_rng(seed), algorithm.env.team.num_agents
+
+    def observation():
+        return Observation(
+            jnp.asarray(rng.normal(size=(size, n, 3)), jnp.float32),
+            jnp.asarray(rng.normal(size=(size, 4)), jnp.float32),
+            jnp.ones((size, n, 2), bool),
+            jnp.ones((size, n), bool),
+        )
+
+    state = state._replace(
+        agents=state.agents._replace(params=jax.tree.map(lambda x: x + 0.02, state.agents.params))
+    )
+    learnt = {name: getattr(state, name) for name in ("agents", "critic", "targets", "num_gradient_steps")}
+    action = jnp.asarray(rng.uniform(-1, 1, (size, n, 2)), jnp.float32)
+    reward, discount = (jnp.asarray(rng.uniform(0, 1, size), jnp.float32) for _ in range(2))
+    return learnt, Sample(observation(), action, reward, discount, observation())
+
+
+class Net:
+    """Linear, relu, linear in float64, forwards and backwards by hand. ``params`` as flax has them, one network's."""
+
+    def __init__(self, params):
+        params = params["params"]
+        body, heads = params["Body_0"]["Dense_0"], [params[k] for k in ("head", "log_std_head") if k in params]
+        self.weights = [np.asarray(x, np.float64) for x in (body["kernel"], body["bias"])]
+        self.weights += [np.asarray(x, np.float64) for head in heads for x in (head["kernel"], head["bias"])]
+
+    def __call__(self, x):
+        self.x = x
+        self.hidden = np.maximum(x @ self.weights[0] + self.weights[1], 0)
+        return [self.hidden @ k + b for k, b in zip(self.weights[2::2], self.weights[3::2], strict=True)]
+
+    def back(self, *gradients):
+        """Gradients of the weights and of the input, from those of the outputs."""
+        of_hidden = sum(g @ k.T for g, k in zip(gradients, self.weights[2::2], strict=True)) * (self.hidden > 0)
+        found = [self.x.T @ of_hidden, of_hidden.sum(0)]
+        for g in gradients:
+            found += [self.hidden.T @ g, g.sum(0)]
+        return found, of_hidden @ self.weights[0].T
+
+
+SMOOTH = (
+    1e-2  # Adam's epsilon: with less, its first step is hardly more than the sign of a gradient, and rounding decides
+)
+
+
+def adam(weights, gradients, lr, eps=SMOOTH, largest=10.0):
+    """The first step of Adam behind a clip of the global norm."""
+    norm = np.sqrt(sum((g**2).sum() for g in gradients))
+    gradients = [g * min(1, largest / norm) for g in gradients]
+    return [w - lr * g / (np.abs(g) + eps) for w, g in zip(weights, gradients, strict=True)]
+
+
+class ByHand:
+    """One gradient step of any off-policy row with own parameters, in numpy. ``noise(place, shape)`` is what was drawn."""
+
+    def __init__(self, algorithm, learnt, sample, noise):
+        self.row, self.algo, self.noise = algorithm.row, algorithm.config.algo, noise
+        self.stochastic = self.row.actor == "stochastic"
+        agents, critic, targets = learnt["agents"], learnt["critic"], learnt["targets"]
+        self.n, self.count = algorithm.env.team.num_agents, self.row.critics
+        self.actors = [Net(one(agents.params, i)) for i in range(self.n)]
+        acting = agents.params if targets.actors is None else targets.actors
+        self.target_actors = [Net(one(acting, i)) for i in range(self.n)]
+        self.critics = [Net(one(critic.params, i)) for i in range(self.count)]
+        self.target_critics = [Net(one(targets.critic, i)) for i in range(self.count)]
+        self.alpha = np.exp(np.asarray(agents.log_alpha, np.float64))
+        self.sample = jax.tree.map(lambda x: np.asarray(x, np.float64), sample)
+
+    def act(self, net, obs, noise):
+        """Action, log-probability, and what is needed to go back."""
+        if not self.stochastic:
+            action = np.tanh(net(obs)[0])
+            return action, np.zeros(len(obs)), None
+        mean, log_std = net(obs)
+        before = mean + np.exp(log_std) * noise
+        action = np.tanh(before)
+        log_prob = -0.5 * noise**2 - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - action**2)
+        return action, log_prob.sum(-1), np.exp(log_std) * noise
+
+    def target(self):
+        final, n = self.sample.final, self.n
+        acted = [self.act(self.target_actors[i], final.obs[:, i], self.noise("next", i)) for i in range(n)]
+        joint = np.stack([a for a, *_ in acted], 1)
+        if self.row.target_noise:
+            limit = self.algo.target_noise_clip
+            noise = np.clip(self.row.target_noise * self.noise("smooth", None), -limit, limit)
+            joint = np.clip(joint + noise, -1, 1)
+        inputs = np.concatenate([final.world_state, joint.reshape(len(joint), -1)], -1)
+        value = np.min([critic(inputs)[0][:, 0] for critic in self.target_critics], axis=0)
+        value -= sum(self.alpha[i] * acted[i][1] for i in range(n)) if self.stochastic else 0
+        return self.sample.reward + self.sample.discount * value
+
+    def fit_critics(self):
+        target, state = self.target(), self.sample.observation.world_state
+        inputs = np.concatenate([state, self.sample.action.reshape(len(state), -1)], -1)
+        gradients = []
+        for critic in self.critics:
+            error = critic(inputs)[0][:, 0] - target
+            gradients += critic.back(2 * error[:, None] / len(error))[0]
+        flat = adam([w for c in self.critics for w in c.weights], gradients, self.algo.critic_lr)
+        size = len(self.critics[0].weights)
+        for i, critic in enumerate(self.critics):
+            critic.weights = flat[i * size : (i + 1) * size]
+
+    def move_actor(self, i, joint):
+        """Climb the value of ``joint`` with agent i's own new action in it; returns its actions afterwards."""
+        obs, state = self.sample.observation.obs[:, i], self.sample.observation.world_state
+        action, log_prob, spread = self.act(self.actors[i], obs, self.noise("own", i))
+        joint = joint.copy()
+        joint[:, i] = action
+        inputs = np.concatenate([state, joint.reshape(len(joint), -1)], -1)
+        judges = self.critics if self.stochastic else self.critics[:1]
+        values = np.array([critic(inputs)[0][:, 0] for critic in judges])
+        by_input = np.zeros_like(inputs)
+        for k, critic in enumerate(judges):
+            critic(inputs)
+            lowest = (values.argmin(0) == k)[:, None] / len(inputs)
+            by_input += critic.back(lowest)[1]
+        width = state.shape[1]
+        by_action = by_input[:, width + 2 * i : width + 2 * i + 2] * (1 - action**2)
+        if not self.stochastic:
+            gradients = [by_action]
+        else:
+            scale = self.alpha[i] / len(inputs)
+            # log pi = ... - log_std - log(1 - tanh(before)^2): its slope in `before` is 2 tanh(before).
+            by_before = by_action - scale * 2 * action
+            gradients = [by_before, by_before * spread + scale]
+        self.actors[i](obs)
+        found, _ = self.actors[i].back(*gradients)
+        self.actors[i].weights = adam(self.actors[i].weights, [-g for g in found], self.algo.actor_lr)
+        return self.act(self.actors[i], obs, self.noise("after", i))[0]
+
+    def step(self, order):
+        self.fit_critics()
+        joint = self.sample.action.copy()
+        for i in order:
+            new = self.move_actor(i, joint)
+            if self.row.coordination == "sequential":
+                joint[:, i] = new
+
+
+def drawn(algorithm, learnt, sample, key):
+    """The noise that one gradient step draws, as ``ByHand`` asks for it, and the order of its sweep."""
+    target_key, _, order_key, policy_key = jax.random.split(key, 4)
+    next_key, smooth_key = jax.random.split(target_key)
+    n, shape = algorithm.env.team.num_agents, sample.action.shape
+    keys = jax.random.split(policy_key, (n, 2))
+
+    def normal(key):
+        ones = jnp.ones((shape[0], 2))
+        return np.asarray(distrax.Normal(0 * ones, ones).sample(seed=key), np.float64)
+
+    def noise(place, i):
+        if place == "smooth":
+            return np.asarray(jax.random.normal(smooth_key, shape), np.float64)
+        return normal({"next": jax.random.split(next_key, n), "own": keys[:, 0], "after": keys[:, 1]}[place][i])
+
+    return noise, np.asarray(jax.random.permutation(order_key, n))
+
+
+def close(net, params, what):
+    for mine, theirs in zip(net.weights, Net(params).weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-5, err_msg=what)
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+@pytest.mark.parametrize("kind", ["ddpg", "td3", "sac"])
+@pytest.mark.parametrize("team", ["ha", "ma"])
+def test_a_gradient_step_equals_plain_numpy(team, kind, agents):
+    """Critics, policies in their order, temperature and targets.
+
+    One agent alone is DDPG, TD3 and SAC themselves, and then both rows equal the same numbers.
+    """
+    algorithm = pair_loop(team + kind, agents, actor_lr=1e-2, critic_lr=1e-2, policy_delay=1, tau=0.25, adam_eps=SMOOTH)
+    learnt, sample = a_sample(algorithm)
+    key = jax.random.key(5)
+    noise, order = drawn(algorithm, learnt, sample, key)
+    hand = ByHand(algorithm, learnt, sample, noise)
+    before = [critic.weights for critic in hand.critics]
+    hand.step(order)
+    after, _ = jax.jit(algorithm.step)(learnt, sample, key)
+    for i, critic in enumerate(hand.critics):
+        close(critic, one(after["critic"].params, i), f"critic {i}")
+        mixed = [0.75 * old + 0.25 * new for old, new in zip(before[i], critic.weights, strict=True)]
+        for mine, theirs in zip(mixed, Net(one(after["targets"].critic, i)).weights, strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=2e-5)
+    for i, actor in enumerate(hand.actors):
+        close(actor, one(after["agents"].params, i), f"actor {i}")
+    if kind == "sac":
+        for i, actor in enumerate(hand.actors):
+            log_prob = hand.act(actor, hand.sample.observation.obs[:, i], noise("after", i))[1]
+            surplus = -log_prob.mean() - -2
+            moved = np.log(0.2) - 5e-4 * surplus / (abs(surplus) + SMOOTH)
+            np.testing.assert_allclose(after["agents"].log_alpha[i], moved, atol=2e-6)
+
+
+# THE SWEEP
+
+
+@pytest.mark.parametrize("others", ["buffer", "policy"])
+@pytest.mark.parametrize("algo", ["haddpg", "maddpg"])
+def test_each_agent_improves_against_exactly_the_actions_it_should(algo, others):
+    """On Q = -(sum of all actions - 1)^2: new actions of those before it, its own, and the old ones of the rest."""
+    algorithm = loop(algo, others=others, actor_lr=1e-2, fixed_order=True)
+    policies = algorithm.policies
+    state, rollout = jax.jit(algorithm.collect)(jax.jit(algorithm.init)(jax.random.key(0)))
+    observation = jax.tree.map(lambda x: x[0], rollout.transitions.observation)
+    buffer = rollout.transitions.action[0]
+    joint = (
+        buffer if others == "buffer" else policies.propose_all(state.agents.params, observation, jax.random.key(0))[0]
+    )
+
+    def value(joint, times):
+        return -((jnp.sum(joint, axis=(1, 2)) - 1) ** 2)
+
+    swept, _ = policies.sweep(state.agents, value, observation, joint, jax.random.key(1), jax.random.key(2))
+    known, views = np.array(joint), policies.views(observation)
+    for i in range(3):
+        view, learner = one(views, i), one(state.agents, i)
+
+        def gain(params, known=known, view=view, i=i):
+            own = policies.propose(params, view, None)[0]
+            return jnp.mean(value(jnp.asarray(known).at[:, i].set(own), 1))
+
+        gradient = jax.grad(lambda params: -gain(params))(learner.params)
+        updates, _ = policies.optimiser.update(gradient, learner.opt_state, learner.params)
+        wanted = optax.apply_updates(learner.params, updates)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), wanted, one(swept.params, i))
+        if algo == "haddpg":
+            known = known.copy()
+            known[:, i] = policies.propose(wanted, view, None)[0]
+
+
+def test_sequential_ascent_settles_where_simultaneous_ascent_diverges():
+    """Q(a) = -(a_1 + ... + a_6 - 1)^2 / 2: a step of 1/2 is stable for one agent and 3/2 too long for six at once.
+
+    The continuous sibling of Proposition 2: everybody improves by itself, and all together overshoot, ever further.
+    """
+
+    def update(action, joint, i):
+        action = action - 0.5 * (jnp.sum(joint) - 1)  # the gradient of Q in the own action
+        return action, joint.at[i].set(action), jnp.sum(joint)
+
+    def play(sweep):
+        actions = jnp.zeros(6)
+        for _ in range(20):
+            actions, _ = sweep(update, actions, actions, jnp.arange(6))
+        return abs(float(jnp.sum(actions)) - 1)
+
+    assert play(haml.sequential) < 1e-6
+    assert play(haml.simultaneous) > 1e4
+
+
+# INVARIANCES
+
+
+@pytest.mark.parametrize(
+    "algo, env", [("hatd3", "game/tracking"), ("hasac", "game/climbing"), ("masac_s", "game/tracking")]
+)
+def test_seeds_side_by_side_equal_single_runs_and_share_no_replay(algo, env):
+    few = {"total_timesteps": 160, "adam_eps": SMOOTH, "num_evals": 0}  # so that roundings do not grow
+    train = hamljax.make_train(hamljax.config(algo, env, **{**SMALL, **few}))
+    keys = jax.random.split(jax.random.key(3), 2)
+    together = jax.jit(jax.vmap(train))(keys)
+    alone = jax.jit(jax.vmap(train))(keys[1:])
+    of_second = one(together["runner_state"], slice(1, 2))
+    for name in ("agents", "critic", "targets", "replay", "observation"):
+        here, there = getattr(of_second, name), getattr(alone["runner_state"], name)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4), here, there)
+    rewards = together["runner_state"].replay.steps.reward
+    assert not np.allclose(rewards[0], rewards[1])
+
+
+def test_warm_up_is_random_and_learns_nothing():
+    algorithm = loop("haddpg", learning_starts=60)  # two updates of 32 steps
+    state = begin = jax.jit(algorithm.init)(jax.random.key(0))
+    changed, spread = [], []
+    for _ in range(3):
+        before = state.agents.params
+        state, metrics = jax.jit(algorithm.update)(state)
+        changed.append(not same(before, state.agents.params))
+        last = int(state.replay.added)
+        spread.append(float(jnp.std(state.replay.steps.action[last - 8 : last, :, 2])))
+        assert np.isnan(metrics["train/critic_loss"]) == (not changed[-1])
+    assert changed == [False, True, True]
+    assert min(spread[:2]) > 0.5 > 3 * spread[2]  # uniform: 0.58; then tanh of a small number and noise of 0.1
+    assert int(state.num_gradient_steps) == 8 and int(begin.num_gradient_steps) == 0
+
+
+def test_policies_and_targets_wait_for_the_critics():
+    algorithm = loop("hatd3")
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    state, rollout = jax.jit(algorithm.collect)(state)
+    learnt = {name: getattr(state, name) for name in ("agents", "critic", "targets", "num_gradient_steps")}
+    replay = state.replay.add(rollout.transitions)
+    step, moved = jax.jit(algorithm.step), []
+    for n in range(4):
+        after, _ = step(learnt, replay.sample(jax.random.key(n), 16, 2, 0.9), jax.random.key(n))
+        moved.append(
+            [
+                not same(learnt["critic"].params, after["critic"].params),
+                not same(learnt["agents"].params, after["agents"].params),
+                not same(learnt["targets"], after["targets"]),
+            ]
+        )
+        learnt = after
+    assert moved == [[True, False, False], [True, True, True]] * 2
+
+
+def test_a_non_finite_batch_is_not_learnt_from():
+    algorithm = loop("hasac", "game/climbing", learning_starts=1)
+    state, rollout = jax.jit(algorithm.collect)(jax.jit(algorithm.init)(jax.random.key(0)))
+    bad = rollout._replace(transitions=rollout.transitions._replace(reward=rollout.transitions.reward * jnp.nan))
+    after, metrics = jax.jit(algorithm.learn)(state, bad)
+    assert metrics["train/skipped"] == 1 and after.skipped == 1
+    assert same(state.agents, after.agents) and same(state.critic, after.critic)
+
+
+# LEARNING
+
+
+def score(algo, env="game/tracking", **overrides):
+    """Greedy return after 16384 steps."""
+    settings = {
+        "total_timesteps": 16_384,
+        "learning_starts": 1024,
+        "num_evals": 2,
+        "actor_lr": 1e-3,
+        "critic_lr": 3e-3,
+        "n_step": 1,
+        "gamma": 0.5,
+    }
+    train = hamljax.make_train(hamljax.config(algo, env, **{**settings, **overrides}))
+    return float(jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 1))["metrics"]["eval/return"][0, -1])
+
+
+@pytest.mark.parametrize("algo", OFF_POLICY)
+def test_every_row_learns(algo):
+    assert score(algo) > 15.0
+
+
+@pytest.mark.parametrize("algo", ["hasac", "masac_s"])
+def test_discrete_rows_learn_to_climb(algo):
+    assert score(algo, "game/climbing", gamma=0.9) >= 5.0
+
+
+# BAD INPUT
+
+
+@pytest.mark.parametrize(
+    "settings, line",
+    [
+        ({"algo": "haddpg", "env": "game/climbing"}, "haddpg needs continuous actions"),
+        ({"algo": "haddpg", "buffer_size": 30}, "algo.buffer_size=30 is too small"),
+        ({"algo": "haddpg", "learning_starts": 640}, "algo.learning_starts=640 leaves nothing"),
+        ({"algo": "hasac", "network": "gru"}, "network=mlp"),
+        ({"algo": "hasac", "truncation": "drop"}, "unknown truncation 'drop'"),
+        ({"algo": "hasac", "others": "bufer"}, "did you mean 'buffer'"),
+        ({"algo": "hasac", "clip_eps": 0.1}, "unknown setting 'clip_eps'"),
+        ({"algo": "happo", "tau": 0.1}, "unknown setting 'tau'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(settings, line):
+    settings = {**(SMALL if settings["algo"] != "happo" else {}), "env": "game/tracking", **settings}
+    with pytest.raises(ConfigError, match=line) as caught:
+        make_learner(hamljax.config(**settings))
+    assert "\n" not in str(caught.value)
