@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hamljax.algorithms import is_off_policy
 from hamljax.errors import ConfigError
 from hamljax.lab import checkpoints, info
 from hamljax.lab.cli import main
 from hamljax.lab.digests import damage, folder_of, kept
-from hamljax.lab.programs import progress_shapes
+from hamljax.lab.programs import apart, progress_shapes
 from hamljax.lab.provenance import devices_of
 from hamljax.lab.rundir import locked
 from hamljax.lab.trained import load
@@ -62,7 +63,10 @@ def numbers(run: Path):
     """Everything of a run that must not depend on how it was interrupted."""
     record = pd.read_parquet(run / "metrics.parquet").drop(columns="perf/steps_per_second")
     summary = json.loads((run / "summary.json").read_text())
-    return record, load(run).progress, {key: summary[key] for key in ("final", "absolute")}
+    team = load(run)
+    shapes, replay = apart(progress_shapes(team.learner, len(team.seeds)))
+    found = checkpoints.restore(run, shapes, replay=replay)
+    return record, (found.tree, found.replay), {key: summary[key] for key in ("final", "absolute")}
 
 
 def assert_same(run: Path, other: Path):
@@ -83,16 +87,24 @@ def plain(tree):
 ENVIRONMENTS = {
     "game": ["env=game/climbing"],
     "smax": ["env=smax/2m_vs_1z", "env.max_steps=6"],
+    "tracking": ["env=game/tracking"],
     "mamujoco": ["env=mamujoco/reacher_2x1", "env.backend=spring", "env.max_steps=6"],
 }
 EVERYTHING = [
     (algo, network, env, seeds)
     for algo in ("happo", "hatrpo", "mappo_s")
     for network in ("mlp", "gru")
-    for env in ENVIRONMENTS
+    for env in ("game", "smax", "mamujoco")
+    for seeds in (1, 4)
+] + [
+    (algo, "mlp", env, seeds)
+    for algo, env in (("haddpg", "tracking"), ("hatd3", "mamujoco"), ("hasac", "smax"), ("masac_s", "game"))
     for seeds in (1, 4)
 ]
+# A replay that wraps around before the run is over.
+REPLAY = "buffer_size=64 batch_size=8 learning_starts=16 gradient_steps=2 n_step=2".split()
 SOME = [
+    ("hatd3", "mlp", "tracking", 4),
     ("happo", "gru", "game", 4),
     ("happo", "mlp", "mamujoco", 4),
 ]
@@ -103,6 +115,7 @@ def test_a_stopped_run_goes_on_bit_for_bit_in_a_new_process(algo, network, env, 
     words = ["train", *ENVIRONMENTS[env], f"algo={algo}", f"network={network}", f"num_seeds={seeds}", "num_envs=4"]
     words += ["num_steps=4", "total_timesteps=96", "num_evals=4", "num_eval_episodes=4", "checkpoint_every=3"]
     words += ["network.hidden_sizes=[8]", "network.gru_size=8"] if network == "gru" else ["network.hidden_sizes=[8]"]
+    words += [f"algo.{word}" for word in REPLAY] if is_off_policy(algo) else []
     assert hamljax(*words, f"run_dir={tmp_path / 'whole'}") == 0, hamljax.said
     half = tmp_path / "half"
     shutil.copytree(tmp_path / "whole", half)
@@ -112,6 +125,20 @@ def test_a_stopped_run_goes_on_bit_for_bit_in_a_new_process(algo, network, env, 
     assert hamljax("resume", str(half)) == 0, hamljax.said
     assert "going on from step 48" in hamljax.said
     assert_same(half, tmp_path / "whole")
+
+
+def test_a_checkpoint_without_its_replay_is_small_and_says_what_is_lost(hamljax, tmp_path):
+    words = ["train", *GAME, "algo=hasac", *(f"algo.{word}" for word in REPLAY), "total_timesteps=96", "num_evals=0"]
+    for kept_replay in ("true", "false"):
+        words_now = [*words, f"checkpoint_replay={kept_replay}", f"run_dir={tmp_path / kept_replay}"]
+        assert hamljax(*words_now) == 0, hamljax.said
+    newest = kept(tmp_path / "true")[-1]
+    assert (folder_of(tmp_path / "true") / str(newest) / "replay").is_dir()
+    assert not (folder_of(tmp_path / "false") / str(newest) / "replay").exists()
+    assert hamljax("resume", str(tmp_path / "false"), "total_timesteps=160") == 0, hamljax.said
+    assert "the checkpoint holds no replay" in hamljax.said
+    skipped = pd.read_parquet(tmp_path / "false" / "metrics.parquet").set_index("step")["train/critic_loss"].isna()
+    assert skipped[112] and not skipped[96] and not skipped[144]  # 16 steps, the first of which only fill it
 
 
 @pytest.fixture(scope="module")

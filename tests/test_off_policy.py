@@ -255,9 +255,7 @@ def a_sample(algorithm, seed=0, size=16):
             jnp.ones((size, n), bool),
         )
 
-    state = state._replace(
-        agents=state.agents._replace(params=jax.tree.map(lambda x: x + 0.02, state.agents.params))
-    )
+    state = state._replace(agents=state.agents._replace(params=jax.tree.map(lambda x: x + 0.02, state.agents.params)))
     learnt = {name: getattr(state, name) for name in ("agents", "critic", "targets", "num_gradient_steps")}
     action = jnp.asarray(rng.uniform(-1, 1, (size, n, 2)), jnp.float32)
     reward, discount = (jnp.asarray(rng.uniform(0, 1, size), jnp.float32) for _ in range(2))

@@ -75,31 +75,58 @@ SETTINGS = {
     "experiment/mamujoco": ([], ["1", "ant_4x2_ppo"]),
     "hydra.run.dir": ([], ["x"]),
     "+experiment": ([], ["nothing"]),
+    "algo.tau": ([], ["0.1"]),
+}  # fmt: skip
+OFF_POLICY = {
+    **{name: values for name, values in SETTINGS.items() if not name.startswith("algo.") or not values[0]},
+    "algo": (["hasac", "masac", "masac_s"], ["hasax", "SAC", "hasac,haddpg", *RUBBISH]),
+    "network": (["mlp"], ["gru", "cnn", *RUBBISH]),
+    "total_timesteps": (["1e6", "20000", "8192"], ["-5", "1", "5000", *RUBBISH]),
+    "truncation": (["bootstrap", "terminal"], ["drop", "1", *RUBBISH]),
+    "checkpoint_replay": (["true", "false"], ["2.5", *RUBBISH]),
+    "algo.coordination": (["sequential", "simultaneous", "shared", ""], ["parallel", *RUBBISH[1:]]),
+    "algo.actor_lr": RATE,
+    "algo.critic_lr": RATE,
+    "algo.alpha": (["0.1", "1"], ["0", "-1", "inf", *RUBBISH]),
+    "algo.tau": (["1", "0.005"], ["0", "1.1", "-1", *RUBBISH]),
+    "algo.target_every": (["0", "3"], ["-1", "0.5", *RUBBISH]),
+    "algo.policy_delay": (["0", "2"], ["-1", "0.5", *RUBBISH]),
+    "algo.critics": (["0", "1", "3"], ["-1", "0.5", *RUBBISH]),
+    "algo.gradient_steps": WHOLE,
+    "algo.n_step": WHOLE,
+    "algo.batch_size": (["8", "256"], ["0", "-1", "1e6", *RUBBISH]),
+    "algo.buffer_size": (["4096", "1e5"], ["0", "10", "-1", *RUBBISH]),
+    "algo.learning_starts": (["0", "1000"], ["-1", "1e7", *RUBBISH]),
+    "algo.others": (["buffer", "policy"], ["nobody", *RUBBISH]),
+    "algo.auto_alpha": (["true", "false"], ["2.5", *RUBBISH]),
+    "algo.clip_eps": ([], ["0.1"]),
 }  # fmt: skip
 
 
-def command_line(chance: random.Random) -> tuple[list[str], bool]:
+def command_line(chance: random.Random, settings: dict) -> tuple[list[str], bool]:
     """A random one, and whether it is valid."""
     valid = chance.random() < 0.5
-    names = [name for name, (right, _) in SETTINGS.items() if right]
-    wrong = None if valid else chance.choice(list(SETTINGS))
-    words = [f"{n}={chance.choice(SETTINGS[n][0])}" for n in chance.sample(names, chance.randint(1, 5)) if n != wrong]
+    names = [name for name, (right, _) in settings.items() if right]
+    wrong = None if valid else chance.choice(list(settings))
+    words = [f"{n}={chance.choice(settings[n][0])}" for n in chance.sample(names, chance.randint(1, 5)) if n != wrong]
     if wrong is not None:
-        words.append(f"{wrong}={chance.choice(SETTINGS[wrong][1])}")
+        words.append(f"{wrong}={chance.choice(settings[wrong][1])}")
     chance.shuffle(words)
     return words, valid
 
 
-@pytest.mark.parametrize("part", range(2))
-def test_no_command_line_ends_in_a_traceback_and_no_valid_one_is_refused(part, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("part, settings", enumerate((SETTINGS, OFF_POLICY)), ids=("on-policy", "off-policy"))
+def test_no_command_line_ends_in_a_traceback_and_no_valid_one_is_refused(part, settings, monkeypatch, tmp_path, capsys):
     """Everything but the training itself, through the real entry."""
     monkeypatch.setattr(host_loop, "train", lambda job, longer=False: make_learner(job.config))
     monkeypatch.chdir(tmp_path)
     chance, found = random.Random(part), {0: 0, 2: 0}
     for _ in range(COUNT // 2):
-        words, valid = command_line(chance)
+        words, valid = command_line(chance, settings)
         if not any(w.startswith("env=") for w in words):
             words.insert(0, "env=game/climbing")
+        if settings is OFF_POLICY and not any(w.startswith("algo=") for w in words):
+            words.insert(0, "algo=hasac")
         code = main(["train", *words])
         err = capsys.readouterr().err
         assert code == (0 if valid else 2), (words, err)

@@ -170,6 +170,18 @@ def _check_keys(overrides, chosen) -> None:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
 
+def _check_preset(overrides, algo: dict) -> None:
+    """A preset for the other kind of algorithm sets what the chosen one does not have."""
+    foreign = sorted(set(algo) - set(_kinds(algo_kind(str(algo.get("name"))))))
+    preset = next((o.value() for o in overrides if o.key_or_group == "experiment" and o.value()), None)
+    if foreign and preset:
+        kind = "off-policy" if is_off_policy(algo["name"]) else "on-policy"
+        raise ConfigError(
+            f"experiment={preset} is not for {algo['name']}, which is {kind} and has no algo.{foreign[0]}; "
+            f"leave one of the two out"
+        )
+
+
 def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
     """``values`` converted to the types of ``kinds`` by OmegaConf's rules, or a ConfigError that names the key."""
     out = {}
@@ -235,6 +247,7 @@ def make_job(words: list[str]) -> Job:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise ConfigError(one_line(error)) from None
+    _check_preset(overrides, values["algo"])
     for override in overrides:
         if override.input_line.startswith("+algo.drift_params."):
             values["algo"].setdefault("drift_params", {})[override.key_or_group.split(".")[-1]] = override.value()

@@ -1,19 +1,11 @@
 """``hamljax train dry_run=true``: what a run would be, without training it."""
 
-import math
-
 import jax
 
 from ..learning.train import make_learner
 from .configuration import Job
-from .programs import Programs, apart
+from .programs import Programs, apart, size_of
 from .run import largest_block, steps_per_update
-
-
-def _count(tree) -> tuple[int, int]:
-    """(numbers, bytes) of a tree of arrays or shapes."""
-    leaves = [x for x in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
-    return sum(math.prod(x.shape) for x in leaves), sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 
 def _mib(number: int) -> str:
@@ -30,7 +22,7 @@ def rows(job: Job) -> list[tuple[str, str]]:
     _, held = apart(programs.shapes)
     replay = []
     if held is not None:
-        text = f"{_mib(_count(held)[1])} for all seeds, {held.steps.reward.shape[1]:,} steps of {config.num_envs} environments"
+        text = f"{_mib(size_of(held)[1])} for all seeds, {held.steps.reward.shape[1]:,} steps of {config.num_envs} environments"
         replay = [("replay", f"{text}; checkpoint_replay=false leaves it out of checkpoints")]
     kind = "actions" if team.discrete else "dimensions"
     return [
@@ -41,11 +33,11 @@ def rows(job: Job) -> list[tuple[str, str]]:
         ),
         ("world state", f"{team.world_state_size} numbers"),
         ("training", f"{config.num_updates} updates of {steps_per_update(job):,} steps, per seed"),
-        ("actors", f"{_count(state.agents.params)[0] // seeds:,} parameters per seed"),
-        ("critic", f"{_count(state.critic.params)[0] // seeds:,} parameters per seed"),
+        ("actors", f"{size_of(state.agents.params)[0] // seeds:,} parameters per seed"),
+        ("critic", f"{size_of(state.critic.params)[0] // seeds:,} parameters per seed"),
         *replay,
-        ("a checkpoint", f"{_mib(_count(programs.shapes)[1])} for all seeds"),
-        ("a rollout", f"{_mib(_count(rollout)[1])} per seed"),
+        ("a checkpoint", f"{_mib(size_of(programs.shapes)[1])} for all seeds"),
+        ("a rollout", f"{_mib(size_of(rollout)[1])} per seed"),
         ("memory", f"about {_mib(programs.bytes)} on each of {programs.sharding.mesh.size} device(s), by the compiler"),
         ("compile time", f"{programs.seconds:.1f} s"),
     ]

@@ -26,3 +26,12 @@ def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
             jax.config.update("jax_num_cpu_devices", wanted)
         except RuntimeError:  # a notebook or test has used JAX already: its devices stay as they are
             pass
+
+
+def memory() -> int:
+    """Bytes that all devices together may hold."""
+    devices = jax.devices()
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    if all(limits):
+        return sum(limits)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,15 +1,18 @@
 """The functions of a learner, compiled over all seeds of a job and the devices that they are spread over."""
 
 import functools
+import math
 import time
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from ..errors import ConfigError
 from ..learning.batching import over_seeds, seed_sharding
 from ..learning.evaluate import Best
 from ..learning.train import Learner
+from .machine import memory
 
 
 class Progress(NamedTuple):
@@ -41,6 +44,26 @@ def _begin(learner: Learner, key) -> Progress:
     return Progress(state, Best.none_yet(state.players))
 
 
+def size_of(tree) -> tuple[int, int]:
+    """(numbers, bytes) of a tree of arrays or shapes."""
+    leaves = [x for x in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    return sum(math.prod(x.shape) for x in leaves), sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+
+
+def check_room(learner: Learner, shapes: Progress) -> None:
+    """Raise ConfigError where what a run carries along is more than this machine can hold."""
+    needed, there = size_of(shapes)[1], memory()
+    if needed <= there:
+        return
+    said = f"the state of this run takes {needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}"
+    _, replay = apart(shapes)
+    if replay is None:
+        raise ConfigError(f"{said}; fewer num_envs or num_seeds")
+    size, held = learner.config.algo.buffer_size, size_of(replay)[1]
+    fits = int(size * max(there / 2 - (needed - held), 0) / held)
+    raise ConfigError(f"{said}: algo.buffer_size={size} is too much of a replay, and {fits} would fit")
+
+
 class Programs:
     """``advance(state, count)``, ``evaluate(players, round)`` and ``choose(best, players, metrics)``, over all seeds.
 
@@ -53,6 +76,7 @@ class Programs:
         self.sharding = seed_sharding(num_seeds)
         self.shapes = progress_shapes(learner, num_seeds)
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), self.shapes)
+        check_room(learner, self.shapes)
         began = time.perf_counter()
         advance = over_seeds(functools.partial(learner.run_updates, capacity=capacity), num_seeds, shared=1)
         # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
