@@ -11,6 +11,7 @@ import pytest
 
 import hamljax
 from hamljax import haml
+from hamljax.algorithms import resolve
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
 from hamljax.learning.distributions import Categorical, Deterministic, SquashedGaussian
@@ -561,6 +562,17 @@ def test_a_non_finite_batch_is_not_learnt_from():
     after, metrics = jax.jit(algorithm.learn)(state, bad)
     assert metrics["train/skipped"] == 1 and after.skipped == 1
     assert same(state.agents, after.agents) and same(state.critic, after.critic)
+
+
+def test_a_row_has_its_numbers_in_a_compiled_program_too():
+    """There the floats of a configuration are traced, also those that say no more than "as the row has it"."""
+    algo = hamljax.config("hatd3", "game/tracking").algo
+    assert (
+        jax.jit(lambda algo: resolve(algo).target_noise)(algo)
+        == np.float32(0.2)
+        == np.float32(resolve(algo).target_noise)
+    )
+    assert jax.jit(lambda algo: resolve(algo).target_noise)(algo.replace(target_noise=0.0)) == 0
 
 
 # LEARNING

@@ -5,6 +5,8 @@ A baseline differs from its heterogeneous-agent twin by one word, and that word 
 
 import dataclasses
 
+import jax.numpy as jnp
+
 from .errors import ConfigError, lookup, nearest
 from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS
 
@@ -75,7 +77,9 @@ def resolve(algo) -> Algorithm | OffPolicyAlgorithm:
     """The row that ``algo`` (of ``learning.config``) names, with its overrides; every entry is checked."""
     row = lookup("algorithm", algo.name, ALGORITHMS)
     fields = [f for f in dataclasses.fields(row) if hasattr(algo, f.name)]
-    row = dataclasses.replace(row, **{f.name: v for f in fields if _said(f.type, v := getattr(algo, f.name))})
+    row = dataclasses.replace(
+        row, **{f.name: _either(f.type, getattr(algo, f.name), getattr(row, f.name)) for f in fields}
+    )
     lookup("coordination", row.coordination, COORDINATIONS)
     if isinstance(row, OffPolicyAlgorithm):
         lookup("actor", row.actor, dict.fromkeys(ACTORS))
@@ -84,11 +88,13 @@ def resolve(algo) -> Algorithm | OffPolicyAlgorithm:
     return row
 
 
-def _said(kind: type, value) -> bool:
-    """Whether a setting overrides its row: an empty word, a zero count and a negative number do not."""
-    if kind is float:
-        return not isinstance(value, int | float) or value >= 0  # what is traced is taken on trust
-    return bool(value)
+def _either(kind: type, said, of_row):
+    """What was said, or what the row has: an empty word, a zero count and a negative number say nothing."""
+    if kind is not float:
+        return said or of_row
+    if isinstance(said, int | float):
+        return said if said >= 0 else of_row
+    return jnp.where(said >= 0, said, of_row)  # traced
 
 
 def _check_kernel(algo, row: Algorithm) -> None:
