@@ -230,8 +230,9 @@ def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monke
     assert any((run / trace).iterdir())
 
 
-def test_bench_of_robots_prints_and_stores_its_table(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", ["mamujoco", "off_policy"])
+def test_benches_print_and_store_their_tables(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["bench", "mamujoco", "--quick"]) == 0
+    assert main(["bench", kind, "--quick"]) == 0
     assert "reacher_2x1" in capsys.readouterr().out
-    assert json.loads((tmp_path / "bench_mamujoco.json").read_text())["quick"] is True
+    assert json.loads((tmp_path / f"bench_{kind}.json").read_text())["quick"] is True

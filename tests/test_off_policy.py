@@ -519,6 +519,80 @@ def test_seeds_side_by_side_equal_single_runs_and_share_no_replay(algo, env):
     assert not np.allclose(rewards[0], rewards[1])
 
 
+EXTRA = 2
+
+
+def widened(x, real: int):
+    """Arrays whose last axis has the size ``real``, with padding behind it."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, EXTRA)]) if x.shape[-1] == real else x
+
+
+def test_widening_the_padding_changes_no_gradient_step():
+    """Actors, critic and targets of HADDPG, with normalised inputs: what is real moves as before, what is padding not at all."""
+
+    class WideTeam(Team):
+        obs_size = property(lambda self: max(self.obs_sizes) + EXTRA)
+        action_size = property(lambda self: max(self.action_sizes) + EXTRA)
+
+    def algorithm(env):
+        settings = {**SMALL, "input_norm": True, "actor_lr": 1e-2, "critic_lr": 1e-2, "adam_eps": SMOOTH}
+        return make_learner(hamljax.config("haddpg", "game/tracking", **settings), env).algorithm
+
+    env = hamljax.make_env("game/tracking")
+    narrow, team = algorithm(env), env.team
+    state = narrow.init(jax.random.key(0))
+    state, rollout = jax.jit(narrow.collect)(state)
+    sample = state.replay.add(rollout.transitions).sample(jax.random.key(1), 16, 2, 0.9)
+    env.team = WideTeam(team.obs_sizes, team.action_sizes, team.world_state_size, discrete=False)
+    wide = algorithm(env)
+    wide_state = wide.init(jax.random.key(9))
+    of_obs, of_action = (functools.partial(widened, real=size) for size in (team.obs_size, team.action_size))
+
+    def see(seen):
+        return seen._replace(obs=of_obs(seen.obs), avail_actions=of_action(seen.avail_actions))
+
+    wide_sample = sample._replace(
+        observation=see(sample.observation), final=see(sample.final), action=of_action(sample.action)
+    )
+    joint = np.arange(3)[:, None] * (team.action_size + EXTRA) + np.arange(team.action_size)
+    rows = {"actor": np.arange(team.obs_size), "critic": np.append(np.arange(7), 7 + joint.ravel())}
+
+    def places(which, small, large):
+        def find(path, x, y):
+            axes = [
+                np.arange(n) if n == m or "head" in str(path) else rows[which]
+                for n, m in zip(x.shape, y.shape, strict=True)
+            ]
+            return np.ix_(*axes)
+
+        return jax.tree.map_with_path(find, small, large)
+
+    actor = places("actor", state.agents.params, wide_state.agents.params)
+    critic = places("critic", state.critic.params, wide_state.critic.params)
+
+    def embed(small, large, where):
+        return jax.tree.map(lambda x, y, place: y.at[place].set(x), small, large, where)
+
+    actors = embed(state.agents.params, wide_state.agents.params, actor)
+    critics = embed(state.critic.params, wide_state.critic.params, critic)
+    wide_state = wide_state._replace(
+        agents=wide_state.agents._replace(params=actors),
+        critic=wide_state.critic._replace(params=critics),
+        targets=wide_state.targets._replace(actors=actors, critic=critics),
+    )
+    after, _ = jax.jit(narrow.step)(narrow.learnt(state), sample, jax.random.key(2))
+    wide_after, _ = jax.jit(wide.step)(wide.learnt(wide_state), wide_sample, jax.random.key(2))
+
+    def check(x, y, before, place):
+        np.testing.assert_allclose(x, y[place], atol=1e-5)
+        padding = jnp.ones(y.shape, bool).at[place].set(False)
+        np.testing.assert_array_equal(jnp.where(padding, y - before, 0), 0)
+
+    jax.tree.map(check, after["agents"].params, wide_after["agents"].params, actors, actor)
+    jax.tree.map(check, after["critic"].params, wide_after["critic"].params, critics, critic)
+    assert not same(after["agents"].params, state.agents.params)
+
+
 def test_warm_up_is_random_and_learns_nothing():
     algorithm = loop("haddpg", learning_starts=60)  # two updates of 32 steps
     state = begin = jax.jit(algorithm.init)(jax.random.key(0))

@@ -19,7 +19,7 @@ commands
   export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them
   plot RUN... [--out FILE]   curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
   list                       algorithms, drifts, environments, networks, presets
-  bench [mamujoco] [--quick] measure the speed of this machine, or of the robots on it
+  bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco: of the robots, off_policy: of the replay
 
 settings of train (all of them: conf/config.yaml and hamljax list)
   algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
@@ -184,13 +184,16 @@ def listing(arguments: list[str]) -> None:
 def bench(arguments: list[str]) -> None:
     from . import machine
 
-    unknown = [a for a in arguments if a not in ("--quick", "mamujoco")]
+    kinds = ("mamujoco", "off_policy")
+    unknown = [a for a in arguments if a not in ("--quick", *kinds)]
     if unknown:
-        raise ConfigError(f"bench takes no '{unknown[0]}'; only mamujoco and --quick")
+        raise ConfigError(f"bench takes no '{unknown[0]}'; only {', '.join(kinds)} and --quick")
     machine.prepare()
-    from . import bench, bench_mamujoco
+    from . import bench, bench_mamujoco, bench_off_policy
 
-    (bench_mamujoco if "mamujoco" in arguments else bench).run(quick="--quick" in arguments)
+    modules = {"mamujoco": bench_mamujoco, "off_policy": bench_off_policy}
+    for module in [modules[a] for a in arguments if a in modules] or [bench]:
+        module.run(quick="--quick" in arguments)
 
 
 COMMANDS = {

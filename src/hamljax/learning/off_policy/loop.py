@@ -143,11 +143,8 @@ class OffPolicy:
             )
             return after, (jax.tree.map(jnp.mean, of_critics), jax.tree.map(jnp.nanmean, of_policies))
 
-        learnt, enough = (
-            {name: getattr(state, name) for name in LEARNT},
-            same_for_all(state.replay.filled) >= self.enough,
-        )
-        after, (of_critics, of_policies) = jax.lax.cond(enough, improve, _no_numbers(improve), learnt)
+        enough = same_for_all(state.replay.filled) >= self.enough
+        after, (of_critics, of_policies) = jax.lax.cond(enough, improve, _no_numbers(improve), self.learnt(state))
         checked = jax.tree.map(lambda x: jnp.where(enough, x, 0.0), of_critics)
         state, skipped = guard(state, state._replace(**after), checked, LEARNT)
         metrics = {**episode_metrics(rollout), **of_critics, **of_policies, "skipped": skipped}
@@ -161,6 +158,11 @@ class OffPolicy:
         """What the next update would learn from: the samples of all its gradient steps."""
         state, keys = self._remember(*self.collect(state))
         return jax.vmap(lambda key: self._sample(state, key)[0])(keys)
+
+    @staticmethod
+    def learnt(state: RunnerState) -> dict:
+        """The fields of a runner state that gradient steps improve."""
+        return {name: getattr(state, name) for name in LEARNT}
 
     def _remember(self, state: RunnerState, rollout: Rollout):
         """The state with a rollout in its replay, and a key for each gradient step."""
