@@ -8,8 +8,8 @@ import pytest
 import hamljax
 from hamljax.algorithms import ALGORITHMS, is_off_policy
 from hamljax.envs import configure
-from hamljax.learning.on_policy import loop
 from hamljax.learning.normalisation import normalise_advantages
+from hamljax.learning.on_policy import loop
 
 
 def small(algo="happo", env="game/climbing", network="mlp", **overrides):
