@@ -179,7 +179,17 @@ def test_a_wrong_partition_is_named(partition, complaint):
         make(configure("mamujoco/halfcheetah_2x3", partition=partition))
 
 
-ONE_OF_EACH = ["reacher_2x1", "swimmer_2x1", "hopper_3x1", "walker2d_2x3", "halfcheetah_2x3", "ant_4x2", "humanoid_9_8"]
+ONE_OF_EACH = [
+    "reacher_2x1",
+    "swimmer_2x1",
+    "swimmer_10x2",
+    "hopper_3x1",
+    "walker2d_2x3",
+    "halfcheetah_2x3",
+    "coupled_halfcheetah_1p1",
+    "ant_4x2",
+    "humanoid_9_8",
+]
 
 
 @pytest.mark.parametrize("task", ONE_OF_EACH)  # how the joints are shared out does not touch the physics
@@ -244,7 +254,7 @@ def test_one_agent_that_sees_and_drives_everything_is_a_single_agent_task():
     algorithms = [hamljax.make_learner(hamljax.config(a, env, **small)).algorithm for a in ("happo", "mappo_ns")]
     state, traj = jax.jit(algorithms[0].collect)(jax.jit(algorithms[0].init)(jax.random.key(0)))
     seen = traj.transitions.observation
-    np.testing.assert_array_equal(seen.obs[:, :, 0], seen.world_state)
+    np.testing.assert_allclose(seen.obs[:, :, 0], seen.world_state, rtol=1e-6)
     assert seen.obs.shape[-1] == 17  # as the original's single agent
     after = [jax.jit(algorithm.learn)(state, traj)[0].agents.params for algorithm in algorithms]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *after)

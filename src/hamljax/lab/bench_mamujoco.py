@@ -12,7 +12,6 @@ from .bench import environment_speed, finish, machine, random_play, training_spe
 
 ROBOTS = ("reacher_2x1", "hopper_3x1", "walker2d_6x1", "halfcheetah_6x1", "ant_4x2", "humanoid_9_8")
 SWIMMERS = ("swimmer_2x1", "swimmer_10x2")
-TOO_SLOW_ON_CPU = {("swimmer_10x2", "mjx")}  # it does not compile within a quarter of an hour on two cores
 GROWTH = (("halfcheetah_2x3", "halfcheetah_6x1"), ("humanoid_9_8", "humanoid_17x1"))
 
 
@@ -64,8 +63,6 @@ def run(quick: bool = False) -> None:
     sizes = {"num_envs": 2, "num_steps": 4} if quick else {"num_envs": 64, "num_steps": 100}
     pairs = [(task, backend) for task in ROBOTS for backend in BACKENDS] + [(task, "mjx") for task in SWIMMERS]
     pairs = [("reacher_2x1", "spring")] if quick else pairs
-    if jax.default_backend() == "cpu":
-        pairs = [pair for pair in pairs if pair not in TOO_SLOW_ON_CPU]
     found, rows = {}, []
     for task, backend in pairs:
         values = measure(task, backend, **sizes)
