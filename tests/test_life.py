@@ -286,6 +286,17 @@ def test_a_full_disk_is_one_line_and_the_last_good_state_stays(hamljax, whole, t
     assert not [p for p in folder_of(run).iterdir() if "unfinished" in p.name]
 
 
+@pytest.mark.parametrize("place", ["a_file/run", "/proc/run"])
+def test_a_forbidden_run_directory_is_one_line(place, tmp_path, monkeypatch, capsys):
+    """Neither can be made, even by the superuser."""
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").write_text("mine")
+    assert main(["train", *GAME, f"run_dir={place}"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].startswith(f"hamljax: error: cannot write to '{place}'")
+    assert Path("a_file").read_text() == "mine"
+
+
 def test_no_pickle_is_read_or_written(whole, tmp_path):
     """Every file of a run is of a format that holds data only."""
     formats = {".parquet", ".json", ".yaml", ".png", ".ocdbt", ".txt", ".safetensors", ".lock"}

@@ -14,6 +14,10 @@ from ..learning.evaluate import Best
 from ..learning.train import Learner
 from .machine import memory
 
+# Updates between two looks of the host, at most. One number for all, because another one is another program: a run that is
+# made longer would round differently from the one that was long from the start.
+CAPACITY = 1024
+
 
 class Progress(NamedTuple):
     """All of a run that changes, stacked over its seeds; a checkpoint of it is a checkpoint of the run."""
@@ -67,18 +71,18 @@ def check_room(learner: Learner, shapes: Progress) -> None:
 class Programs:
     """``advance(state, count)``, ``evaluate(players, round)`` and ``choose(best, players, metrics)``, over all seeds.
 
-    ``advance`` makes up to ``capacity`` updates, gives up the state that it is given, and returns metrics (seeds,
-    capacity) of which the first ``count`` hold. However the updates of a run are divided among calls, they are the same.
+    ``advance`` makes up to ``CAPACITY`` updates, gives up the state that it is given, and returns metrics (seeds,
+    CAPACITY) of which the first ``count`` hold. However the updates of a run are divided among calls, they are the same.
     """
 
-    def __init__(self, learner: Learner, num_seeds: int, capacity: int, evaluates: bool):
+    def __init__(self, learner: Learner, num_seeds: int, evaluates: bool):
         self.learner, self.num_seeds = learner, num_seeds
         self.sharding = seed_sharding(num_seeds)
         self.shapes = progress_shapes(learner, num_seeds)
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), self.shapes)
         check_room(learner, self.shapes)
         began = time.perf_counter()
-        advance = over_seeds(functools.partial(learner.run_updates, capacity=capacity), num_seeds, shared=1)
+        advance = over_seeds(functools.partial(learner.run_updates, capacity=CAPACITY), num_seeds, shared=1)
         # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
         out = (self.sharding, self.sharding)
         self.advance = jax.jit(advance, donate_argnums=0, out_shardings=out).lower(placed.state, jnp.int32(1)).compile()

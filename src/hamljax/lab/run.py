@@ -16,11 +16,10 @@ from .configuration import Job
 from .loggers import make_logger
 from .pace import Pace, Streak, listening
 from .plots import draw_runs
-from .programs import Programs, apart, progress_shapes, with_replay
+from .programs import CAPACITY, Programs, apart, progress_shapes, with_replay
 from .progress import Reporter, clock
 from .rundir import RunDir, writing
 
-LARGEST_BLOCK = 1024
 SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
 
 
@@ -80,11 +79,6 @@ def plan(job: Job) -> tuple[list[int], set[int], set[int]]:
     return sorted(ends), evals, saves
 
 
-def largest_block(job: Job) -> int:
-    """The most updates between two looks of the host; its metrics have room for so many."""
-    return min(int(max(np.diff([0, *plan(job)[0]]))), LARGEST_BLOCK)
-
-
 class Training:
     """One run under way. ``done`` counts updates; ``seconds`` says where the time went, over all starts of the run."""
 
@@ -112,7 +106,7 @@ class Training:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
-        programs = self.programs = Programs(self.learner, len(self.seeds), largest_block(self.job), bool(self.evals))
+        programs = self.programs = Programs(self.learner, len(self.seeds), bool(self.evals))
         self.seconds["compiling"] += programs.seconds
         memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
         total = config.num_updates * self.per_update
@@ -155,7 +149,7 @@ class Training:
 
     def go_on(self) -> None:
         """Train to the end, looking up every few seconds and whenever the plan says so."""
-        pace, self.saved_at = Pace(largest_block(self.job)), time.perf_counter()
+        pace, self.saved_at = Pace(CAPACITY), time.perf_counter()
         with listening() as signals:
             while self.done < self.ends[-1]:
                 self._block(next(end for end in self.ends if end > self.done), pace, signals)
@@ -227,7 +221,7 @@ class Training:
         else:
             state, done = self.programs.begin(self.seeds).state, 0
         while done < first - 1:
-            count = min(first - 1 - done, largest_block(self.job))
+            count = min(first - 1 - done, CAPACITY)
             state, _ = self.programs.advance(state, np.int32(count))
             done += count
         batch = jax.jit(self.learner.algorithm.evidence)(jax.tree.map(lambda x: x[seed], state))
