@@ -21,6 +21,7 @@ from hamljax.lab.cli import main
 from hamljax.lab.digests import damage, folder_of, kept
 from hamljax.lab.programs import apart, progress_shapes
 from hamljax.lab.provenance import devices_of
+from hamljax.lab.resume import read as read_resume
 from hamljax.lab.rundir import locked
 from hamljax.lab.trained import load
 
@@ -204,6 +205,18 @@ def test_what_may_not_change_is_named(whole, capsys):
     assert main(["resume", str(run.parent / "nothing")]) == 2
     assert main(["info", str(run.parent)]) == 2
     assert "not a run directory" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_folder_of_runs_may_hold_other_things(whole, tmp_path, capsys):
+    shutil.copytree(whole[0], tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("a: 1")
+    assert [job.run.run_dir for job in read_resume([str(tmp_path)])] == [str(tmp_path / "run")]
+    assert "other' is no run" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path / "other")]) == 2
+    (tmp_path / "other" / "config.yaml").write_text("algo: {na")  # a damaged one may be a run's
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "cannot read" in capsys.readouterr().err
 
 
 def test_a_second_process_is_refused(whole, capsys):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from brax.envs.base import State
 
 import hamljax
 from hamljax.envs import ENVIRONMENTS, VecEnv, configure, make
@@ -194,7 +195,7 @@ ONE_OF_EACH = [
 
 @pytest.mark.parametrize("task", ONE_OF_EACH)  # how the joints are shared out does not touch the physics
 def test_a_thousand_steps_are_finite_or_counted(task):
-    """Random and bang-bang play on the default back end; rewards and ends are those of the state that Brax returns."""
+    """Random and bang-bang play on the default back end; all that a step returns is of the state that Brax returns."""
     env = make(f"mamujoco/{task}")
     shape = (env.team.num_agents, env.team.action_size)
 
@@ -202,12 +203,19 @@ def test_a_thousand_steps_are_finite_or_counted(task):
         def step(state, key):
             action = jax.random.uniform(key, shape, minval=-1.0)
             state, out = env.step(key, state, jnp.where(bang, jnp.sign(action), action))
-            return state, (out, state.brax.reward, state.brax.done)
+            q = state.brax.pipeline_state
+            return state, (out, state.brax.reward, state.brax.done, env.features(q.q, q.qd))
 
-        return jax.lax.scan(step, env.reset(key)[0], jax.random.split(key, 1000))[1]
+        first = env.reset(key)[0]
+        return first.brax.pipeline_state.q, jax.lax.scan(step, first, jax.random.split(key, 1000))[1]
 
     keys = jax.random.split(jax.random.key(0))
-    out, reward, done = jax.jit(jax.vmap(play))(keys, jnp.array([False, True]))
+    first, (out, reward, done, features) = jax.jit(jax.vmap(play))(keys, jnp.array([False, True]))
+    assert (first[0] != first[1]).mean() > 0.5  # every episode has a start of its own
+    for i, seen in enumerate(env.maps):
+        np.testing.assert_allclose(
+            out.observation.obs[:, :, i, : len(seen)], features[:, :, seen], rtol=1e-5, atol=1e-5
+        )
     counted = out.metrics["non_finite"] == 1
     np.testing.assert_allclose(out.reward, jnp.where(counted, 0.0, reward), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(out.terminated, counted | (done > 0))
@@ -296,6 +304,30 @@ def test_every_episode_has_a_target_of_its_own():
     assert len(targets) == 4 and len({tuple(map(float, t)) for t in targets}) == 4
 
 
+def test_the_swimmer_is_gymnasiums_and_its_fluid_slows_it():
+    """The numbers of Gymnasium's model; in water what moves comes to rest, in a vacuum it would glide on."""
+    model = Swimmer().sys.mj_model
+    assert (model.opt.density, model.opt.viscosity) == (4000, 0.1)
+    np.testing.assert_allclose(model.body_mass[1:], 1000 * np.pi * 0.1**2 * (1 + 4 / 3 * 0.1), rtol=1e-6)
+    np.testing.assert_array_equal(model.actuator_gear[:, 0], 150)
+    np.testing.assert_array_equal(model.dof_armature, 0.1)
+    speeds = []
+    for xml in (swimmer.model(2), swimmer.model(2).replace("4000", "0").replace('viscosity="0.1"', 'viscosity="0"')):
+        model = mujoco.MjModel.from_xml_string(xml)
+        data = mujoco.MjData(model)
+        data.qvel[1] = 1.0  # sideways
+        mujoco.mj_step(model, data, 100)
+        speeds.append(data.qvel[1])
+    assert speeds[0] < 0.5 < 0.99 < speeds[1]
+
+
+def test_two_cheetahs_share_the_mass_of_one():
+    """As in Gymnasium-Robotics; the gears are those of one alone, for each."""
+    model = CoupledCheetahs().sys.mj_model
+    np.testing.assert_allclose([model.body_mass[1:8].sum(), model.body_mass[8:].sum()], 7.0)
+    np.testing.assert_array_equal(model.actuator_gear[:, 0], 2 * [120, 90, 60, 120, 60, 30])
+
+
 @pytest.mark.parametrize("robot", [Swimmer, CoupledCheetahs])
 def test_our_own_robots_move_as_mujoco_moves_them(robot):
     ours = robot()
@@ -327,6 +359,14 @@ def test_the_tendon_holds_the_cheetahs_together():
         mujoco.mj_step(model, data, 100)
         gaps.append(data.qpos[0] - data.qpos[9])
     assert gaps[0] < 3.5 < 3.8 < gaps[1]
+    ours = CoupledCheetahs()
+    q = ours.sys.init_q.at[0].set(2.0).at[9].set(-2.0)
+    state = State(jax.jit(ours.pipeline_init)(q, jnp.zeros(18)), jnp.zeros(0), jnp.zeros(()), jnp.zeros(()), {})
+    step = jax.jit(ours.step)
+    for _ in range(20):
+        state = step(state, jnp.zeros(12))
+    q = state.pipeline_state.q
+    np.testing.assert_allclose(q[0] - q[9], gaps[0], atol=0.15)
 
 
 @pytest.mark.parametrize("clamped", [False, True])

@@ -1,5 +1,6 @@
 """Arguments of the commands that work on a run: ``RUN key=value...``."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ def whole(least: int) -> Callable[[str, str], int]:
     """A reader of whole numbers, at least ``least``."""
 
     def read(key: str, text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or len(text) > 10 or not least <= int(text) < 2**31:
+        try:
+            number = float(text)  # 1e3 is a whole number too
+        except ValueError:
+            number = math.nan
+        if not number.is_integer() or not least <= number < 2**31:
             raise ConfigError(f"{key} must be a whole number, at least {least} and below 2^31, not '{text[:40]}'")
-        return int(text)
+        return int(number)
 
     return read
 

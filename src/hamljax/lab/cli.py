@@ -1,8 +1,11 @@
 """The command line."""
 
+import contextlib
 import difflib
 import hashlib
 import math
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -207,6 +210,26 @@ COMMANDS = {
     "list": listing,
     "bench": bench,
 }
+READERS = ("evaluate", "watch", "export", "plot", "bench")  # they leave runs as they are, and nothing half written
+
+
+@contextlib.contextmanager
+def stopping_at_once():
+    """Ctrl-C ends the process there and then; an exception that it raised inside JAX's garbage collector would be lost."""
+
+    def stop(*_):
+        print("hamljax: stopped", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    try:
+        before = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # a thread may not choose
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -220,7 +243,8 @@ def main(arguments: list[str] | None = None) -> int:
             close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(COMMANDS)}"
             raise ConfigError(f"unknown command '{command}'; {hint}")
-        COMMANDS[command](rest)
+        with stopping_at_once() if command in READERS else contextlib.nullcontext():
+            COMMANDS[command](rest)
     except ConfigError as error:
         print(f"hamljax: error: {error}", file=sys.stderr)
         return 2

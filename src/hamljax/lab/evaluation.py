@@ -126,5 +126,10 @@ def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
         (who, *("{mean:.3f} [{low:.3f}, {high:.3f}]".format(**found[n][who]) for n in names))
         for who in next(iter(found.values()))
     ]
-    line = f"{name}, {how}, {request.checkpoint} checkpoint: {request.num_episodes} episodes per seed, 95 % intervals -> {out}"
+    which = (
+        f"last checkpoint (update {team.update})"
+        if request.checkpoint == "last"
+        else f"checkpoint {request.checkpoint}"
+    )
+    line = f"{name}, {how}, {which}: {request.num_episodes} episodes per seed, 95 % intervals -> {out}"
     return ("seed", *names), rows, line

@@ -97,14 +97,14 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
 
 def export(request: Request) -> str:
     """Write both files and return a line that says where. Raises ConfigError where they cannot be read or written."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     team = load(request.run, request.checkpoint)
     out = request.out or request.run / "actors.safetensors"
     named = {name: np.ascontiguousarray(x) for name, x in arrays(team).items()}
     unfinished = out.with_name(f".{out.name}.tmp")
     with writing(out.parent):
-        save_file(named, unfinished)
+        unfinished.write_bytes(save(named))
         os.replace(unfinished, out)
         write_text(out.with_suffix(".json"), json.dumps(description(team, named, request.checkpoint), indent=2))
     size = sum(x.nbytes for x in named.values()) / 2**20

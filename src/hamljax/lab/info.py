@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import time
 from importlib import metadata
 from pathlib import Path
 
@@ -116,7 +115,6 @@ def _made_with(run: Path) -> list[tuple[str, str]]:
     made = _json(run / "versions.json")
     if not made:
         return [("made with", "unknown: no versions.json")]
-    began = time.strftime("%Y-%m-%d %H:%M", time.localtime((run / "config.yaml").stat().st_mtime))
     source = made.get("source")
     commit = ""
     if isinstance(source, dict) and {"commit", "clean"} <= source.keys():
@@ -124,7 +122,7 @@ def _made_with(run: Path) -> list[tuple[str, str]]:
     names = ("hamljax", "jax", "python")
     rows = [
         ("made with", ", ".join(f"{name} {made.get(name)}" for name in names) + f" on {made.get('device')}{commit}"),
-        ("command", f"{made.get('command')}  ({began})"),
+        ("command", f"{made.get('command')}  ({made.get('began', 'unknown when')})"),
     ]
     now = {name: _version(name) for name in PACKAGES}
     other = [f"{name} {made.get(name)} then, {now[name]} now" for name in PACKAGES if now[name] != made.get(name)]

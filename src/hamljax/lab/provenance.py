@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def versions(resolved: dict) -> dict:
         "devices": len(jax.devices()),
         "source": source(Path(__file__).parent),
         "working_directory": source(Path()),
+        "began": time.strftime("%Y-%m-%d %H:%M"),
         "command": shlex.join(["hamljax", *sys.argv[1:]]),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "plugin_sha256": hashlib.sha256(plugin.read_bytes()).hexdigest() if plugin.is_file() else None,

@@ -1,10 +1,11 @@
 """``hamljax resume``: go on with runs, from their directories alone."""
 
+import sys
 from pathlib import Path
 
 from ..errors import ConfigError, nearest
 from .configuration import LOGGER_SETTINGS, Job, job_of, load_plugin, parse
-from .rundir import AROUND, existing, is_there, read_config
+from .rundir import AROUND, existing, is_foreign, is_there, read_config
 
 MAY_CHANGE = ("total_timesteps", *(key for key in AROUND if key != "run_dir"))
 
@@ -37,6 +38,9 @@ def _runs(path: Path) -> list[Path]:
 def _below(folder: Path) -> list[Path]:
     """The run at ``folder``, or those below it; what is inside a run (a logger's files) is none."""
     if (folder / "config.yaml").is_file():
+        if is_foreign(folder):
+            print(f"note: '{folder}' is no run: its config.yaml is not hamljax's", file=sys.stderr)
+            return []
         return [folder]
     return [run for child in folder.iterdir() if child.is_dir() for run in _below(child)]
 

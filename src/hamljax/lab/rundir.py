@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import json
 import os
@@ -209,6 +210,15 @@ def read_config(path: Path) -> dict:
         raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether the ``config.yaml`` at ``path`` is whole, and of something else; one that is damaged may be a run's."""
+    try:
+        values = yaml.safe_load((path / "config.yaml").read_text())
+    except Exception:  # a damaged file can break its reader in any way
+        return False
+    return isinstance(values, dict) and bool(values) and not {"algo", "network", "env", "logger"} & values.keys()
+
+
 def path_of(text: str) -> Path:
     """``text`` as a path, of something that is there or may be made. Raises ConfigError where it cannot be one."""
     try:
@@ -232,7 +242,9 @@ def existing(given: str) -> Path:
     path = path_of(given)
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise ConfigError(f"'{given}' does not exist" + (nearest(path.name, siblings) if len(siblings) < 20 else ""))
+        close = difflib.get_close_matches(path.name, siblings, n=1)
+        hint = f"; did you mean '{Path(given).parent / close[0]}'?" if close else ""
+        raise ConfigError(f"'{given}' does not exist{hint}")
     return path
 
 

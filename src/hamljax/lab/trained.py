@@ -26,6 +26,9 @@ class Policy:
         self.players, self.team = players, env.team
         self._policies = Policies(config.replace(num_envs=1), env.team)
 
+    def __repr__(self) -> str:
+        return f"Policy of {self.team.num_agents} agents: act(observation, avail_actions, carry, key)"
+
     @property
     def params(self) -> Any:
         """The actors' parameters, stacked on a leading axis: agents, or 1 where they share a policy."""
@@ -64,6 +67,10 @@ class Trained(NamedTuple):
     players: Players
     update: int
 
+    def __repr__(self) -> str:
+        seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"seeds {self.seeds[0]} to {self.seeds[-1]}"
+        return f"{self.config.algo.name} on {self.config.env.name}, {seeds}, after {self.update} updates"
+
     @property
     def config(self) -> Config:
         return self.job.config
@@ -79,7 +86,7 @@ class Trained(NamedTuple):
     def of_seed(self, seed: int) -> Players:
         """The team of one seed. Raises ConfigError when the run has no such seed."""
         if seed not in self.seeds:
-            raise ConfigError(f"this run trained seeds {self.seeds[0]} to {self.seeds[-1]}, not {seed}")
+            raise ConfigError(f"no seed {seed} here: {self!r}")
         return jax.tree.map(lambda x: x[self.seeds.index(seed)], self.players)
 
     def policy(self, seed: int | None = None) -> Policy:

@@ -237,8 +237,11 @@ def validate(config: Config) -> None:
     kind = type(config.algo)
     for part in (Config, kind):
         _validate_values(config, part)
-    if not config.network.hidden_sizes or min(config.network.hidden_sizes) < 1:
-        raise ConfigError(f"network.hidden_sizes must be positive widths, not {list(config.network.hidden_sizes)}")
+    widths = config.network.hidden_sizes
+    if not widths or not all(
+        isinstance(width, int) and width >= 1 for width in widths
+    ):  # a list in a list gets here too
+        raise ConfigError(f"network.hidden_sizes must be positive widths, not {list(widths)}")
     rollout = config.num_envs * config.num_steps
     if config.num_updates < 1:
         raise ConfigError(

@@ -10,6 +10,10 @@ from brax.envs.base import PipelineEnv, State
 from brax.io import mjcf
 
 SIZE = 9  # entries of q (and of qd) per cheetah
+MASS, APART, REACH = 7.0, 2.0, 3.5  # kg of one cheetah, m between their tracks, m that the tendon reaches
+# How far a unit impulse of the tendon at its full length parts the two (1/kg). MuJoCo computes it where they start, side
+# by side, where the tendon pulls on no joint: it finds 0, a limit of infinite hardness, which single precision cannot solve.
+_YIELD = 2 / MASS * (1 - (APART / REACH) ** 2)
 _TENDON = """
 <tendon>
   <spatial limited="true" name="tendon" range="1.5 3.5" stiffness="0.1" width="0.05">
@@ -19,9 +23,11 @@ _TENDON = """
 
 
 def model() -> str:
-    """MJCF: Brax's half-cheetah twice, side by side, every name with the number of its cheetah, and the tendon."""
+    """MJCF: Brax's half-cheetah twice, side by side, every name with the number of its cheetah, and the tendon.
+
+    As in the original, the two share the mass of one (14 kg).
+    """
     root = ElementTree.fromstring(resources.files("brax").joinpath("envs/assets/half_cheetah.xml").read_text())
-    root.find("compiler").attrib.pop("settotalmass", None)  # it would share one cheetah's mass among two
     for settings in root.findall("custom"):  # of the back ends that are not used
         root.remove(settings)
     world, motors = root.find("worldbody"), root.find("actuator")
@@ -53,7 +59,8 @@ class CoupledCheetahs(PipelineEnv):
     """Reward: mean forward speed of the two minus 0.05 times the squared action; it never terminates."""
 
     def __init__(self):
-        super().__init__(mjcf.loads(model()), backend="mjx", n_frames=5)
+        sys = mjcf.loads(model())
+        super().__init__(sys.replace(tendon_invweight0=jnp.full_like(sys.tendon_invweight0, _YIELD)), "mjx", n_frames=5)
 
     def reset(self, rng) -> State:
         q_key, qd_key = jax.random.split(rng)
