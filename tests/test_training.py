@@ -73,8 +73,12 @@ def learnt(metrics):
     return (metrics["eval/return"][:, -1] > 0.9) & (metrics["train/episode_return"][:, -5:].mean(axis=1) > 0.8)
 
 
-@pytest.mark.parametrize("algo", [name for name in ALGORITHMS if not is_off_policy(name)])
-@pytest.mark.parametrize("network", ["mlp", "gru"])
+ROWS = [name for name in ALGORITHMS if not is_off_policy(name)]
+
+
+@pytest.mark.parametrize(
+    "network, algo", [*(("mlp", algo) for algo in ROWS), *(("gru", algo) for algo in ("happo", "hatrpo", "mappo_s"))]
+)
 def test_every_row_learns_to_coordinate(algo, network):
     assert learnt(coordination_run(algo, network)).all()
 

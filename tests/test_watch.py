@@ -292,7 +292,7 @@ def test_a_battle_becomes_an_animated_gif(battle, fight, capsys, tmp_path):
     ("words", "wanted"),
     {
         "{hopper} sed=1": "'seed'",
-        "{hopper} seed=0": "seeds 3 to 4, not 0",
+        "{hopper} seed=0": "seeds 3 to 4",
         "{hopper} seed=-1": "whole number",
         "{hopper} episode=first": "whole number",
         "{hopper} greedy=perhaps": "true or false",
@@ -303,7 +303,7 @@ def test_a_battle_becomes_an_animated_gif(battle, fight, capsys, tmp_path):
         "nowhere/algo=happo": "does not exist",
         "{hopper} {hopper}": "one run directory",
         "": "one run directory",
-        "{hopper}x": "'run'",
+        "{hopper}x": "/run'?",
         ".": "not a run directory",
         "{battle} out=team.html": ".gif only",
         "{game}": "mamujoco/... and smax/...",
