@@ -292,7 +292,7 @@ def test_a_battle_becomes_an_animated_gif(battle, fight, capsys, tmp_path):
     ("words", "wanted"),
     {
         "{hopper} sed=1": "'seed'",
-        "{hopper} seed=0": "seeds 3 to 4",
+        "{hopper} seed=0": "no seed 0 here: happo on mamujoco/hopper_3x1, seeds 3 to 4,",
         "{hopper} seed=-1": "whole number",
         "{hopper} episode=first": "whole number",
         "{hopper} greedy=perhaps": "true or false",

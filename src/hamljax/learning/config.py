@@ -237,10 +237,8 @@ def validate(config: Config) -> None:
     kind = type(config.algo)
     for part in (Config, kind):
         _validate_values(config, part)
-    widths = config.network.hidden_sizes
-    if not widths or not all(
-        isinstance(width, int) and width >= 1 for width in widths
-    ):  # a list in a list gets here too
+    widths = config.network.hidden_sizes  # from a command line perhaps with a list in the list
+    if not widths or not all(isinstance(width, int) and width >= 1 for width in widths):
         raise ConfigError(f"network.hidden_sizes must be positive widths, not {list(widths)}")
     rollout = config.num_envs * config.num_steps
     if config.num_updates < 1:
