@@ -71,10 +71,10 @@ class Replay(NamedTuple):
         A window stops at the end of its episode. With k its length, it stands for the target
         ``sum_{j<k} gamma^j r_j + discount Q(final)``. ``truncation``: whether a time limit bootstraps or is ``terminal``.
         """
-        time_key, env_key = jax.random.split(key)
-        first = jax.random.randint(time_key, (size,), 0, self.filled - n_step + 1)
-        env = jax.random.randint(env_key, (size,), 0, self.steps.reward.shape[1])
-        return self.windows(first, env, n_step, gamma, truncation)
+        num_envs = self.steps.reward.shape[1]
+        # One draw for both: drawing is a good part of the time of a sample.
+        which = jax.random.randint(key, (size,), 0, (self.filled - n_step + 1) * num_envs)
+        return self.windows(which // num_envs, which % num_envs, n_step, gamma, truncation)
 
     def windows(self, first, env, n_step: int, gamma, truncation: str = "bootstrap") -> Sample:
         """The windows of environments ``env`` (B,) from their ``first`` step (B,) on, counted from the oldest kept."""
