@@ -1,0 +1,299 @@
+"""A pool of worker processes, one environment each: stepped together, watched, replaced when they fail; none is forked.
+
+Shapes: E workers.
+"""
+
+import dataclasses
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import ConfigError, Stopped
+from .worker import wire
+
+WORKER = Path(__file__).parent / "worker"
+LAUNCH_SECONDS = 300.0  # a game may take minutes to start, and a compiler to compile
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """How to start a worker. host: a name of ``worker.hosts.HOSTS``, or ``module.Class`` of the user's.
+
+    python: an interpreter, empty for our own. timeout: seconds that a step or a reset may take. max_restarts: of one pool.
+    """
+
+    host: str
+    settings: dict[str, Any]
+    python: str = ""
+    timeout: float = 60.0
+    max_restarts: int = 100
+
+
+class Fault(NamedTuple):
+    """What a worker did instead of answering."""
+
+    what: str
+
+
+class WorkerBug(RuntimeError):
+    """An exception that an environment raised because of what it was asked: a bug, with the remote traceback."""
+
+
+class Reply(NamedTuple):
+    """What one step of all workers gives, arrays (E, ...).
+
+    seen: records of ``wire.reply_type``, after the reset of episodes that ended. final: before it. valid (E,): false where
+    the worker was lost in this step, which then says nothing about the environment. restarts: workers replaced so far.
+    """
+
+    seen: np.ndarray
+    final: np.ndarray
+    valid: np.ndarray
+    restarts: int
+
+
+class Worker:
+    """One process and the socket to it."""
+
+    def __init__(self, launch: Launch, paths: list[str]):
+        ours, theirs = socket.socketpair()
+        seconds = struct.pack("ll", int(launch.timeout), int(launch.timeout % 1 * 1e6))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a peer that stops in the middle of a message
+            ours.setsockopt(socket.SOL_SOCKET, option, seconds)
+        self.log = tempfile.TemporaryFile()
+        try:
+            self.process = subprocess.Popen(
+                [launch.python or sys.executable, str(WORKER), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self.log,
+                stderr=self.log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            self.log.close()
+            raise ConfigError(
+                f"cannot start '{launch.python}': {error.strerror}; env.python names an interpreter"
+            ) from None
+        finally:
+            theirs.close()
+        self.connection = Connection(ours.detach())
+        self.ready = select.poll()
+        self.ready.register(self.connection.fileno(), select.POLLIN)
+        self.send(wire.encode({"host": launch.host, "settings": launch.settings, "paths": paths}))
+
+    def send(self, message: bytes) -> Fault | None:
+        try:
+            self.connection.send_bytes(message)
+        except OSError:
+            return self.lost()
+
+    def receive(self, deadline: float, limit: int) -> bytes | Fault:
+        """The next message, without its first byte."""
+        if not self.ready.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+            return Fault("did not answer in time")
+        try:
+            message = self.connection.recv_bytes(limit)
+        except (EOFError, ConnectionError):
+            return self.lost()
+        except OSError:
+            return Fault("sent what is no message")
+        kind, content = message[:1], message[1:]
+        if kind == wire.BUG:
+            raise WorkerBug(f"in a worker:\n{content.decode(errors='replace')}")
+        if kind == wire.CRASH:
+            return Fault("crashed: " + content.decode(errors="replace").strip().splitlines()[-1])
+        return content if kind == wire.DONE else Fault("sent what is no message")
+
+    def lost(self) -> Fault:
+        """How a process that is gone came to its end."""
+        try:
+            code = self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return Fault("closed its connection")
+        return Fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}")
+
+    def said(self) -> str:
+        """The last line that it printed."""
+        self.log.seek(0)
+        lines = self.log.read()[-2000:].decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def kill(self) -> None:
+        """End the process and all that it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.connection.close()
+        self.log.close()
+
+
+class Pool:
+    """E workers that answer together. Raises ConfigError where the environment cannot even be started."""
+
+    def __init__(self, launch: Launch, size: int, paths: list[str] | None = None):
+        self.launch, self.size, self.paths = launch, size, [os.getcwd()] if paths is None else paths
+        self.restarts, self.spec = 0, None
+        self.workers: list[Worker] = []
+        self._janitor = _janitor()
+        self._end = weakref.finalize(self, _kill_all, self.workers, self._janitor)
+        try:
+            for _ in range(size):
+                self.workers.append(self._start())
+        except ConfigError:
+            self.close()
+            raise
+        for worker in self.workers:
+            found = self._greet(worker)
+            if isinstance(found, Fault):
+                said = worker.said()
+                self.close()
+                raise ConfigError(
+                    f"environment '{launch.host}' does not start: it {found.what}" + (f"; {said}" if said else "")
+                )
+            self.spec = found
+        self.seen = np.zeros(size, wire.reply_type(self.spec))
+        self._request = np.zeros(size, wire.request_type(self.spec))
+
+    # PROCESSES
+
+    def _start(self) -> Worker:
+        worker = Worker(self.launch, self.paths)
+        self._tell_janitor(worker)
+        return worker
+
+    def _tell_janitor(self, worker: Worker) -> None:
+        """Said once of a session: it began. Said again: it ended."""
+        self._janitor.stdin.write(b"%d\n" % worker.process.pid)
+
+    def _greet(self, worker: Worker) -> dict | Fault:
+        try:
+            found = worker.receive(time.monotonic() + LAUNCH_SECONDS, limit=1 << 20)
+        except WorkerBug as error:
+            return Fault("failed: " + str(error).strip().splitlines()[-1])
+        return found if isinstance(found, Fault) else wire.decode(found)
+
+    def _replace(self, i: int, fault: Fault) -> None:
+        """Start worker i afresh, within the budget."""
+        while True:
+            said = self.workers[i].said()
+            self.workers[i].kill()
+            self._tell_janitor(self.workers[i])
+            self.restarts += 1
+            if self.restarts > self.launch.max_restarts:
+                raise Stopped(
+                    f"environment worker {i} {fault.what}, and all {self.launch.max_restarts} restarts "
+                    f"(env.max_restarts) are used up" + (f"; it said: {said}" if said else ""),
+                    1,
+                )
+            self.workers[i] = self._start()
+            fault = self._greet(self.workers[i])
+            if not isinstance(fault, Fault):
+                return
+
+    def close(self) -> None:
+        """End all workers and what they started."""
+        self._end()
+
+    # STEPS
+
+    def reset(self, keys) -> np.ndarray:
+        """Start an episode in every worker, from keys (E, 2) uint32. Returns what the teams see, records (E,)."""
+        self._request["key"] = keys
+        self._begin_episodes(range(self.size))
+        return self.seen.copy()
+
+    def step(self, action, keys, episode_keys) -> Reply:
+        """Move every environment, and start an episode where one ended.
+
+        action (E, N[, A]), keys (E, 2). episode_keys (E, 2): the j-th is for the j-th that ended, in the order of workers.
+        A worker that fails is replaced: its episode is over, its last observation stands for the final one.
+        """
+        self._request["key"], self._request["action"] = keys, action
+        everyone = range(self.size)
+        found = self._ask(everyone, wire.STEP)
+        for i in everyone:
+            if not isinstance(found[i], Fault):
+                self.seen[i] = found[i]
+            else:
+                self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
+        valid = np.array([not isinstance(found[i], Fault) for i in everyone])
+        final = self.seen.copy()
+        over = np.flatnonzero(final["terminated"] | final["truncated"])
+        if len(over):
+            self._request["key"][over] = episode_keys[: len(over)]
+            for i in np.flatnonzero(~valid):
+                self._replace(i, found[i])
+            self._begin_episodes(over)
+        return Reply(self.seen.copy(), final, valid, self.restarts)
+
+    def _begin_episodes(self, which) -> None:
+        """Reset the workers ``which``; one that fails is replaced and asked again."""
+        which = list(which)
+        while which:
+            found = self._ask(which, wire.RESET)
+            for i in which:
+                if isinstance(found[i], Fault):
+                    self._replace(i, found[i])
+                else:
+                    self.seen[i] = found[i]
+            which = [i for i in which if isinstance(found[i], Fault)]
+
+    def _ask(self, which, kind: bytes) -> dict[int, Any]:
+        """Send its request to each of ``which``, then collect: a record or a fault of each."""
+        faults = {i: self.workers[i].send(kind + self._request[i].tobytes()) for i in which}
+        deadline, layout = time.monotonic() + self.launch.timeout, self.seen.dtype
+        found = {}
+        for i in which:
+            content = faults[i] or self.workers[i].receive(deadline, limit=1 << 20 | 2 * layout.itemsize)
+            if not isinstance(content, Fault) and len(content) != layout.itemsize:
+                content = Fault("sent what is no record")
+            found[i] = content if isinstance(content, Fault) else np.frombuffer(content, layout)[0]
+        return found
+
+
+# A process that outlives us by a moment: when its input ends, because we ended in whatever way, it kills every session that
+# it has been told of. A worker that was stopped, or that hangs, could not end by itself.
+JANITOR = """
+import os, signal, sys
+sessions = set()
+for line in sys.stdin:
+    sessions ^= {int(line)}
+for session in sessions:
+    try: os.killpg(session, signal.SIGKILL)
+    except OSError: pass
+"""
+
+
+def _janitor() -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", JANITOR],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,
+    )
+
+
+def _kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
+    for worker in workers:
+        worker.kill()
+    workers.clear()
+    janitor.stdin.close()
+    janitor.wait()

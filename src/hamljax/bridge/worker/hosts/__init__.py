@@ -1,0 +1,41 @@
+"""Environments that live in a worker, each behind the same few calls. Standard library and numpy only, Python 3.8 and later.
+
+A host is a class whose keyword arguments are its settings. It has
+
+* ``spec``: a dict with obs_sizes, action_sizes (N numbers each), world_state_size, discrete, max_episode_length, metrics
+  (names) and needs_obs_norm. Continuous actions lie in [-1, 1]; a host scales them to its own bounds.
+* ``reset(key) -> Seen``, ``step(key, action) -> Seen, reward, terminated, truncated, metrics``, ``close()``. ``key``: two
+  uint32 that all randomness may come from.
+
+An exception of the kinds that a wrong request raises (AssertionError, ValueError, ...) is the learner's bug, and stops
+training with its traceback. Any other, and ``Crash``, says that the simulator broke down: the worker is replaced, and the
+one transition is left out of learning.
+"""
+
+from typing import Any, NamedTuple
+
+HOSTS = {  # name -> module and class
+    "smac": ("smac", "Smac"),
+    "smacv2": ("smac", "SmacV2"),
+    "smax": ("smax", "SmaxBehindSmac"),
+    "mamujoco": ("mamujoco", "GymnasiumRobotics"),
+    "pettingzoo": ("pettingzoo", "PettingZoo"),
+}
+
+
+class Seen(NamedTuple):
+    """What the team sees: N observations and N rows of legal actions of their own lengths, the state, who is alive (N)."""
+
+    obs: Any
+    world_state: Any
+    avail_actions: Any
+    alive: Any
+
+
+class Crash(RuntimeError):
+    """The simulator broke down through no fault of the learner's."""
+
+
+def seed_of(key):
+    """(int) 31 bits of a key, for hosts that want one number."""
+    return (int(key[0]) * 1000003 ^ int(key[1])) & 0x7FFFFFFF

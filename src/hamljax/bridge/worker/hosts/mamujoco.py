@@ -1,0 +1,91 @@
+"""Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics: the same tasks, under the same names, as on the device."""
+
+import numpy as np
+from gymnasium_robotics.envs.multiagent_mujoco.mujoco_multi import MultiAgentMujocoEnv
+from gymnasium_robotics.envs.multiagent_mujoco.obsk import get_parts_and_edges
+
+from . import Seen, seed_of
+
+TASKS = {
+    "reacher_2x1": ("Reacher", "2x1"),
+    "swimmer_2x1": ("Swimmer", "2x1"),
+    "hopper_3x1": ("Hopper", "3x1"),
+    "walker2d_2x3": ("Walker2d", "2x3"),
+    "halfcheetah_2x3": ("HalfCheetah", "2x3"),
+    "halfcheetah_6x1": ("HalfCheetah", "6x1"),
+    "coupled_halfcheetah_1p1": ("CoupledHalfCheetah", "1p1"),
+    "ant_2x4": ("Ant", "2x4"),
+    "ant_2x4d_gr": ("Ant", "2x4d"),
+    "ant_4x2": ("Ant", "4x2"),
+    "humanoid_9_8": ("Humanoid", "9|8"),
+    "swimmer_10x2": ("ManySegmentSwimmer", "10x2"),
+    "swimmer_5x4": ("ManySegmentSwimmer", "5x4"),
+}
+# Partitions that it lacks: those of another task of the robot, with agents given as actuator numbers in order of action.
+EXTRA = {
+    "walker2d_3x2": ("Walker2d", "2x3", [[2, 1], [0, 5], [4, 3]]),
+    "walker2d_6x1": ("Walker2d", "2x3", [[2], [1], [0], [5], [4], [3]]),
+    "halfcheetah_3x2": ("HalfCheetah", "2x3", [[2, 1], [0, 5], [4, 3]]),
+    "ant_2x4d": ("Ant", "2x4", [[2, 3, 6, 7], [4, 5, 0, 1]]),
+    "ant_8x1": ("Ant", "4x2", [[2], [3], [4], [5], [6], [7], [0], [1]]),
+    "humanoid_17x1": ("Humanoid", "9|8", [[i] for i in (14, 15, 2, 0, 1, 11, 12, 13, 16, 7, 9, 8, 3, 5, 4, 6, 10)]),
+}
+
+
+def _factorization(scenario, conf, actuators):
+    parts, edges, everywhere = get_parts_and_edges(scenario, conf)
+    node = {n.act_ids: n for part in parts for n in part}
+    return {"partition": [tuple(node[i] for i in a) for a in actuators], "edges": edges, "globals": everywhere}
+
+
+class GymnasiumRobotics:
+    """A task of ``mamujoco_v1``. agent_obsk: hops, or "all" for the whole robot.
+
+    Agents see q and qd of their own joints and q of those within ``agent_obsk`` hops, as on the device.
+    """
+
+    def __init__(self, task, agent_obsk="1", max_steps=0):
+        scenario, conf, *actuators = {**TASKS, **EXTRA}[task]
+        hops = None if agent_obsk == "all" else int(agent_obsk)
+        factorization = _factorization(scenario, conf, *actuators) if actuators else None
+        categories = None if hops is None else [["qpos", "qvel"]] + hops * [["qpos"]]
+        self.env = MultiAgentMujocoEnv(
+            scenario, conf, hops, agent_factorization=factorization, local_categories=categories
+        )
+        self.agents = self.env.possible_agents
+        boxes = [self.env.action_space(a) for a in self.agents]
+        self.low, self.high = [b.low for b in boxes], [b.high for b in boxes]
+        obs, _ = self.env.reset(seed=0)
+        limit = self.env.single_agent_env.spec.max_episode_steps
+        self.time, self.limit = 0, min(max_steps or limit, limit)
+        self.spec = {
+            "obs_sizes": [len(obs[a]) for a in self.agents],
+            "action_sizes": [len(low) for low in self.low],
+            "world_state_size": len(self.env.state()),
+            "discrete": False,
+            "max_episode_length": self.limit,
+            "metrics": [],
+            "needs_obs_norm": True,
+        }
+
+    def reset(self, key):
+        self.time = 0
+        return self._seen(self.env.reset(seed=seed_of(key))[0])
+
+    def step(self, key, action):
+        scaled = {}
+        for i, agent in enumerate(self.agents):
+            low, high = self.low[i], self.high[i]
+            scaled[agent] = (low + high) / 2 + (high - low) / 2 * action[i][: len(low)]
+        obs, rewards, terminated, truncated, _ = self.env.step(scaled)
+        self.time += 1
+        over = all(terminated.values())
+        late = any(truncated.values()) or self.time >= self.limit
+        return self._seen(obs), rewards[self.agents[0]], over, late and not over, {}
+
+    def close(self):
+        self.env.close()
+
+    def _seen(self, obs):
+        avail = [np.ones(len(low), bool) for low in self.low]
+        return Seen([obs[a] for a in self.agents], self.env.state(), avail, [True] * len(self.agents))

@@ -1,0 +1,138 @@
+"""Hosts for the tests of the bridge; a worker imports this file, so it needs the standard library and numpy alone."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+from hosts import Crash, Seen
+from hosts.smac import BehindSmac
+
+
+class Counter:
+    """Two agents who see how many steps the episode has, which started at a number from its key, and nothing else.
+
+    fault: what happens at step number ``at`` of the process.
+    """
+
+    def __init__(self, length=5, fault="", at=3, milliseconds=0.0):
+        self.spec = {
+            "obs_sizes": [2, 3],
+            "action_sizes": [2, 3],
+            "world_state_size": 2,
+            "discrete": True,
+            "max_episode_length": length,
+            "metrics": ["doubled"],
+            "needs_obs_norm": False,
+        }
+        self.length, self.fault, self.at, self.seconds = length, fault, at, milliseconds / 1000
+        self.steps, self.resets, self.time, self.begin = 0, 0, 0, 0
+
+    def reset(self, key):
+        self.resets += 1
+        if self.fault == "reset" and self.resets > self.at:
+            raise OSError("cannot reset")
+        self.time, self.begin = 0, int(key[1] % 1000)
+        return self._seen()
+
+    def step(self, key, action):
+        self.steps += 1
+        if self.steps == self.at:
+            self._fail()
+        if self.seconds:
+            time.sleep(self.seconds)
+        assert action[0] in (0, 1) and action[1] in (0, 1, 2), "illegal action"
+        self.time += 1
+        over = self.time >= self.length
+        terminated = over and self.begin % 2 == 0
+        return self._seen(), float(action.sum()), terminated, over and not terminated, {"doubled": 2.0 * self.time}
+
+    def close(self):
+        pass
+
+    def _seen(self):
+        now = [self.begin, self.time]
+        return Seen([now, now + [1]], now, [[1, 1], [1, 1, 1]], [True, True])
+
+    def _fail(self):
+        if self.fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.fault == "hang":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif self.fault == "exit":
+            os._exit(0)
+        elif self.fault == "raise":
+            raise OSError("out of ammunition")
+        elif self.fault == "crash":
+            raise Crash("the game is gone")
+        elif self.fault == "bug":
+            raise ValueError("what a mistake")
+        elif self.fault == "garbage":
+            os.write(int(sys.argv[1]), b"\x00\x00\x00\x05hello")
+        elif self.fault == "half":
+            os.write(int(sys.argv[1]), b"\x00\x00\x10\x00hello")
+            time.sleep(60)
+        elif self.fault == "noise":
+            os.write(int(sys.argv[1]), np.random.default_rng(0).bytes(1000))
+
+
+class StarCraft2Env:
+    """A scripted double of SMAC's environment, with its quirks and without the game: 2 marines, episodes of 4 steps.
+
+    script: what the end of each episode is, in turn: won, lost, late (out of time) or crash. The first is begun to be looked at.
+    """
+
+    def __init__(self, script=("", "won", "lost", "late"), extra_feature=False):
+        self.script, self.extra = list(script), extra_feature
+        self.timeouts, self.episode, self.broken = 0, -1, False
+
+    def get_env_info(self):
+        return {"state_shape": 6, "obs_shape": 4, "n_actions": 7, "n_agents": 2, "episode_limit": 4}
+
+    def reset(self):
+        self.episode, self.time = self.episode + 1, 0
+        return self.get_obs(), self.get_state()
+
+    def step(self, actions):
+        for agent, action in enumerate(actions):
+            assert self.get_avail_actions()[agent][action] == 1, f"Agent {agent} cannot perform action {action}"
+        self.time += 1
+        if self.time < 4:
+            return 0.5, False, {"dead_allies": int(self.time > 1), "dead_enemies": 0}
+        end = self.script[self.episode % len(self.script)]
+        if end == "crash":
+            return 0, True, {}
+        self.timeouts += end == "late"
+        return 1.5, True, {"battle_won": end == "won", "dead_allies": 1, "dead_enemies": 2}
+
+    def get_obs(self):
+        return [np.full(4 + self.extra, self.time, np.float32) for _ in range(2)]
+
+    def get_state(self):
+        return np.full(6, self.time, np.float32)
+
+    def get_avail_actions(self):
+        dead = [1, 0, 0, 0, 0, 0, 0]
+        return [[0, 1, 1, 1, 1, 1, 0], dead if self.time > 1 else [0, 1, 0, 0, 0, 0, 1]]
+
+    def close(self):
+        pass
+
+
+class StarCraft2EnvV2(StarCraft2Env):
+    """The quirks of SMACv2 too: ``reset`` says nothing, and looking has side effects."""
+
+    looks = 0
+
+    def reset(self):
+        self.episode, self.time = self.episode + 1, 0
+
+    def get_obs(self):
+        self.looks += 1
+        return [np.full(4, self.looks, np.float32) for _ in range(2)]
+
+
+class Double(BehindSmac):
+    def __init__(self, version=1, **settings):
+        super().__init__({1: StarCraft2Env, 2: StarCraft2EnvV2}[version](**settings))

@@ -1,0 +1,298 @@
+"""Environments in host processes: the wire, the pool and its faults, SMAC's contract, and SMAX through all of it, bit for bit."""
+
+import ast
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hamljax.bridge.pool import Launch, Pool, WorkerBug
+from hamljax.envs import VecEnv, configure, make
+from hamljax.errors import ConfigError, Stopped
+
+TESTS = Path(__file__).parent
+COUNTER, DOUBLE = "hosts_of_tests.Counter", "hosts_of_tests.Double"
+
+
+def open_pool(host: str, size: int, timeout=20.0, max_restarts=100, **settings) -> Pool:
+    return Pool(Launch(host, settings, timeout=timeout, max_restarts=max_restarts), size, [str(TESTS)])
+
+
+def numbers(start: int, size: int):
+    """Keys (size, 2) that a ``Counter`` reads ``start``, ``start + 1``, ... from."""
+    return np.stack([np.zeros(size), start + np.arange(size)], axis=1).astype(np.uint32)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds=20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_workers_step_together_and_start_again():
+    pool = open_pool(COUNTER, 3, length=2)
+    seen = pool.reset(numbers(10, 3))
+    np.testing.assert_array_equal(seen["world_state"], [[10, 0], [11, 0], [12, 0]])
+    np.testing.assert_array_equal(seen["obs"][1], [[11, 0, 0], [11, 0, 1]])
+    np.testing.assert_array_equal(seen["avail_actions"][0], [[1, 1, 0], [1, 1, 1]])
+    action = np.array([[0, 1], [1, 2], [0, 0]])
+    first = pool.step(action, numbers(0, 3), numbers(100, 3))
+    np.testing.assert_array_equal(first.seen["reward"], [1, 3, 0])
+    assert not (first.final["terminated"] | first.final["truncated"]).any() and first.valid.all()
+    second = pool.step(action, numbers(0, 3), numbers(100, 3))
+    np.testing.assert_array_equal(second.final["terminated"], [True, False, True])
+    np.testing.assert_array_equal(second.final["truncated"], [False, True, False])
+    np.testing.assert_array_equal(second.final["world_state"], [[10, 2], [11, 2], [12, 2]])
+    np.testing.assert_array_equal(second.seen["world_state"], [[100, 0], [101, 0], [102, 0]])
+    np.testing.assert_array_equal(second.final["metrics"], [[4.0]] * 3)
+    pool.close()
+
+
+FAULTS = {
+    "kill": "was killed by signal 9",
+    "hang": "did not answer in time",
+    "exit": "exited with code 0|was killed by signal 9",
+    "raise": "crashed: OSError: out of ammunition",
+    "crash": "crashed: hosts.Crash: the game is gone",
+    "garbage": "sent what is no message",
+    "half": "sent what is no message",
+    "noise": "sent what is no message",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_lost_worker_costs_one_transition(fault):
+    """At its third step each worker fails: its episode is over, nothing else is touched, and a fresh one goes on."""
+    pool = open_pool(COUNTER, 2, timeout=1.5, fault=fault, at=3, length=100)
+    sessions = [w.process.pid for w in pool.workers]
+    before = len(os.listdir("/proc/self/fd"))
+    pool.reset(numbers(0, 2))
+    action = np.zeros((2, 2), int)
+    for step in range(1, 7):
+        reply = pool.step(action + 1, numbers(0, 2), numbers(10 * step, 2))
+        lost = step % 3 == 0
+        assert (reply.valid == (not lost)).all()
+        assert (reply.final["truncated"] == lost).all() and not reply.final["terminated"].any()
+        assert (reply.final["reward"] == (0.0 if lost else 2.0)).all()
+        if lost:  # the last that was seen stands for the final observation; then an episode of its own
+            assert (reply.final["world_state"][:, 1] == 2).all()
+            np.testing.assert_array_equal(reply.seen["world_state"], [[10 * step, 0], [10 * step + 1, 0]])
+    assert reply.restarts == 4
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not any(alive(pid) for pid in sessions)
+    sessions = [w.process.pid for w in pool.workers]
+    pool.close()
+    assert not any(alive(pid) for pid in sessions)
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "hang"])
+def test_restarts_have_a_budget(fault):
+    pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1)
+    pool.reset(numbers(0, 1))
+    pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
+    with pytest.raises(Stopped, match=f"worker 0 ({FAULTS[fault]}), and all 1 restarts"):
+        pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
+    pool.close()
+
+
+def test_a_worker_that_cannot_reset_is_replaced():
+    pool = open_pool(COUNTER, 1, fault="reset", at=2, length=1)
+    pool.reset(numbers(0, 1))
+    for step in range(1, 6):  # the handshake resets too, so every second reset of a process fails
+        reply = pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(step, 1))
+        assert reply.seen["world_state"][0, 0] == step and reply.valid.all()
+    assert reply.restarts == 5
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "action", "message"), [({}, 7, "illegal action"), ({"fault": "bug"}, 0, "what a mistake")]
+)
+def test_a_bug_is_raised_with_the_remote_traceback(settings, action, message):
+    pool = open_pool(COUNTER, 2, **settings, at=1)
+    pool.reset(numbers(0, 2))
+    with pytest.raises(WorkerBug, match=f"(?s)hosts_of_tests.py.*{message}"):
+        pool.step(np.full((2, 2), action), numbers(0, 2), numbers(0, 2))
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("launch", "line"),
+    [
+        (Launch("nowhere.Host", {}), "environment 'nowhere.Host' does not start: .*No module named 'nowhere'"),
+        (Launch(COUNTER, {"colour": 1}), "does not start: .*unexpected keyword argument 'colour'"),
+        (Launch(COUNTER, {}, python="/no/such/python"), "cannot start '/no/such/python': No such file or directory"),
+        (Launch(COUNTER, {}, python="true"), "does not start: it exited with code 0"),
+        (Launch(DOUBLE, {"extra_feature": True}), "announced obs_sizes .4, 4. and gives .5, 5."),
+    ],
+)
+def test_an_environment_that_does_not_start_is_one_line(launch, line):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigError, match=line) as caught:
+        Pool(launch, 2, [str(TESTS)])
+    assert "\n" not in str(caught.value)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("fault", ["", "hang"])
+def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path):
+    """Not even a worker that was stopped, or the game of one."""
+    code = f"""
+import sys, time
+sys.path.insert(0, {str(TESTS)!r})
+from test_bridge import *
+pool = open_pool(COUNTER, 2, timeout=100, fault={fault!r}, at=1)
+pool.reset(numbers(0, 2))
+print(*[w.process.pid for w in pool.workers], pool._janitor.pid, flush=True)
+pool.step(np.zeros((2, 2)), numbers(0, 2), numbers(0, 2))
+time.sleep(100)
+"""
+    trainer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    pids = [int(pid) for pid in trainer.stdout.readline().split()]
+    assert len(pids) == 3 and all(map(alive, pids))
+    if fault:
+        assert wait_until(
+            lambda: all(Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for p in pids[:2])
+        )
+    trainer.send_signal(signal.SIGKILL)
+    trainer.wait()
+    trainer.stdout.close()
+    assert wait_until(lambda: not any(map(alive, pids)))
+
+
+# SMAC
+
+
+def play_double(steps: int, action=(1, 1), **settings):
+    pool = open_pool(DOUBLE, 1, **settings)
+    replies = [pool.reset(numbers(0, 1))]
+    for _ in range(steps):
+        act = [action[0], 0 if not replies[-1]["alive"][0, 1] else action[1]]
+        reply = pool.step(np.array([act]), numbers(0, 1), numbers(0, 1))
+        replies.append(reply.seen)
+        yield reply
+    pool.close()
+
+
+def test_how_episodes_of_smac_end():
+    """Won and lost terminate; a time limit shows in a counter alone and truncates; a crash is no end of anything."""
+    ends = [
+        r
+        for r in play_double(16, script=["", "won", "lost", "late", "crash"])
+        if r.final["terminated"] | r.final["truncated"]
+    ]
+    assert [bool(r.final["terminated"][0]) for r in ends] == [True, True, False, False]
+    assert [bool(r.valid[0]) for r in ends] == [True, True, True, False]
+    np.testing.assert_array_equal([r.final["metrics"][0] for r in ends[:3]], [[1, 1, 2], [0, 1, 2], [0, 1, 2]])
+    assert [float(r.final["reward"][0]) for r in ends] == [1.5, 1.5, 1.5, 0.0]
+    assert ends[3].restarts == 1
+
+
+def test_the_dead_of_smac_may_only_do_nothing():
+    replies = list(play_double(3))
+    assert [r.seen["alive"][0].tolist() for r in replies] == [[True, True], [True, False], [True, False]]
+    with pytest.raises(WorkerBug, match="cannot perform action 6"):
+        list(play_double(1, action=(6, 6)))
+
+
+def test_smacv2_is_looked_at_once_a_step():
+    replies = list(play_double(3, version=2))
+    assert [r.seen["obs"][0, 0, 0] for r in replies] == [3, 4, 5]  # the handshake, the first reset, then each step
+
+
+# SMAX BEHIND SMAC
+
+
+@pytest.mark.parametrize(
+    ("map_name", "layout"), [("3m", "smax"), ("2s3z", "smax"), ("smacv2_5_units", "smax"), ("2s3z", "smac")]
+)
+def test_smax_through_workers_is_smax_on_the_device(map_name, layout):
+    """Every number of a rollout with ends in it, resets and final observations included, bit for bit."""
+    num_envs, num_steps = 2, 40
+    settings = {"map_name": map_name, "max_steps": 15}
+    env = make(configure(f"smax/{map_name}", max_steps=15))
+    vec = VecEnv(env, num_envs)
+
+    def choose(key, avail):
+        return jax.random.categorical(key, jnp.where(avail, 0.0, -jnp.inf))
+
+    @jax.jit
+    def on_device(key):
+        def step(carry, key):
+            state, seen = carry
+            action = choose(key, seen.avail_actions)
+            state, out = vec.step(state, action)
+            return (state, out.observation), (action, out)
+
+        start = vec.reset(key)
+        return start[1], jax.lax.scan(step, start, jax.random.split(key, num_steps))[1]
+
+    def data(keys):
+        return np.asarray(jax.random.key_data(keys))
+
+    def fresh(first):
+        return data(jax.vmap(jax.random.fold_in, (None, 0))(pool_key, first + jnp.arange(num_envs)))
+
+    first, (actions, outs) = jax.tree.map(np.asarray, on_device(jax.random.key(3)))
+    pool_key, step_key = jax.random.split(jax.random.key(3))
+    pool = Pool(Launch("smax", settings | {"layout": layout}), num_envs)
+    seen, begun = pool.reset(fresh(0)), num_envs
+
+    def equal(records, observation):
+        for name in ("obs", "world_state", "alive"):
+            np.testing.assert_array_equal(records[name], getattr(observation, name), err_msg=name)
+        if layout == "smax":
+            np.testing.assert_array_equal(records["avail_actions"], observation.avail_actions)
+
+    equal(seen, first)
+    to_smac = np.array([2, 4, 3, 5, 1])
+    for t in range(num_steps):
+        step_key, key = jax.random.split(step_key)
+        action = actions[t]
+        if layout == "smac":
+            smac = np.where(action < 5, to_smac[np.minimum(action, 4)], action + 1)
+            action = np.where(seen["alive"], smac, 0)
+            assert np.take_along_axis(seen["avail_actions"], action[..., None], -1).all()
+        reply = pool.step(action, data(jax.random.split(key, num_envs)), fresh(begun))
+        out = jax.tree.map(lambda x, t=t: x[t], outs)
+        equal(reply.seen, out.observation)
+        equal(reply.final, out.final)
+        for name in ("reward", "terminated", "truncated"):
+            np.testing.assert_array_equal(reply.final[name], getattr(out, name), err_msg=name)
+        done = out.terminated | out.truncated
+        np.testing.assert_array_equal(reply.final["metrics"][done, 0], out.metrics["won"][done])
+        begun += int(done.sum())
+        seen = reply.seen
+    assert begun > num_envs + 2
+    pool.close()
+
+
+def test_the_worker_needs_nothing_but_numpy():
+    """The part that every interpreter runs is Python 3.8, and imports the standard library, numpy and itself."""
+    folder = Path(importlib.import_module("hamljax.bridge.worker").__file__).parent
+    for name in ("__main__.py", "wire.py", "hosts/__init__.py", "hosts/smac.py"):
+        tree = ast.parse((folder / name).read_text(), feature_version=(3, 8))
+        imported = [
+            node
+            for node in tree.body
+            if isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0)
+        ]
+        names = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in imported if isinstance(node, ast.ImportFrom)}
+        assert {n.split(".")[0] for n in names} <= sys.stdlib_module_names | {"numpy", "wire", "hosts"}
