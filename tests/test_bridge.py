@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hamljax
 from hamljax.bridge.pool import Launch, Pool, WorkerBug
 from hamljax.envs import VecEnv, configure, make
 from hamljax.errors import ConfigError, Stopped
+from hamljax.learning.train import make_learner
 
 TESTS = Path(__file__).parent
 COUNTER, DOUBLE = "hosts_of_tests.Counter", "hosts_of_tests.Double"
@@ -214,6 +216,105 @@ def test_the_dead_of_smac_may_only_do_nothing():
 def test_smacv2_is_looked_at_once_a_step():
     replies = list(play_double(3, version=2))
     assert [r.seen["obs"][0, 0, 0] for r in replies] == [3, 4, 5]  # the handshake, the first reset, then each step
+
+
+# LEARNING
+
+
+SMALL = dict(num_envs=4, num_steps=8, hidden_sizes=(8,))
+
+
+def same(*trees) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, trees), strict=True))
+
+
+@pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_s"])
+def test_a_lost_step_teaches_nothing(algo):
+    """Whatever is written where a worker was lost, policies and critic become the same; where none was, they do not."""
+    algorithm = make_learner(hamljax.config(algo, "game/tracking", **SMALL)).algorithm
+    state, traj = jax.jit(algorithm.collect)(jax.jit(algorithm.init)(jax.random.key(0)))
+    lost = np.random.default_rng(0).random((8, 4)) < 0.2
+    steps = traj.transitions
+    steps = steps._replace(
+        observation=steps.observation._replace(alive=steps.observation.alive & ~lost[..., None]),
+        truncated=steps.truncated | lost,
+        terminated=steps.terminated & ~lost,
+        valid=jnp.asarray(~lost),
+    )
+
+    def wrong(where):
+        def change(x):
+            return x + 3.0 * where.reshape(where.shape + (1,) * (x.ndim - 2))
+
+        return steps._replace(**{name: change(getattr(steps, name)) for name in ("reward", "log_prob", "final_input")})
+
+    learn = jax.jit(algorithm.learn)
+    learnt = [learn(state, traj._replace(transitions=s))[0] for s in (steps, wrong(lost), wrong(~lost))]
+    learnt = [(s.agents, s.critic, s.value_norm) for s in learnt]
+    assert lost.any() and same(*learnt[:2]) and not same(learnt[0], learnt[2])
+
+
+@pytest.mark.parametrize("algo", ["haddpg", "masac_s"])
+def test_a_lost_sample_teaches_nothing(algo):
+    small = SMALL | {"learning_starts": 32, "buffer_size": 320, "batch_size": 16, "gradient_steps": 1, "n_step": 1}
+    algorithm = make_learner(hamljax.config(algo, "game/tracking", **small)).algorithm
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    state = jax.jit(lambda s: algorithm.update(algorithm.update(s)[0])[0])(state)
+    sample = jax.tree.map(lambda x: x[0], jax.jit(algorithm.evidence)(state))
+    weight = np.arange(16) % 3 > 0
+
+    def learn(where, weight):
+        changed = sample._replace(reward=sample.reward + 3.0 * where, action=sample.action * (1 - where)[:, None, None])
+        step = jax.jit(algorithm.step)
+        return step(algorithm.learnt(state), changed._replace(weight=jnp.asarray(weight)), jax.random.key(1))[0]
+
+    nowhere = np.zeros(16)
+    assert same(learn(nowhere, weight), learn(1.0 - weight, weight))
+    assert not same(learn(nowhere, weight), learn(weight.astype(float), weight))
+
+
+@pytest.mark.parametrize("front_end", ["loop", "callback"])
+@pytest.mark.parametrize(("algo", "map_name"), [("happo", "3m"), ("hasac", "2s3z")])
+def test_training_through_workers_is_training_on_the_device(algo, map_name, front_end):
+    """Three updates and an evaluation, ends of episodes included: the same team. HAPPO's is the same bit for bit; off-policy
+
+    a mean over the steps that were not lost is another sum than a mean over all.
+    """
+    small = {"num_envs": 2, "num_steps": 16, "hidden_sizes": (8,), "num_eval_episodes": 3}
+    if algo == "hasac":
+        small |= {"learning_starts": 32, "buffer_size": 320, "batch_size": 8, "gradient_steps": 2}
+    found = []
+    for name, settings in ((f"smax/{map_name}", {}), (f"bridge/smax_{map_name}", {"front_end": front_end})):
+        env = hamljax.make_env(hamljax.configure(name, max_steps=12, **settings))
+        env.at_once = 2
+        learner = make_learner(hamljax.config(algo, name, **small), env)
+        state = jax.jit(learner.init)(jax.random.key(0))
+        update = learner.update if learner.host else jax.jit(learner.update)
+        for _ in range(3):
+            state, metrics = update(state)
+        found.append((state, metrics, jax.jit(learner.evaluate)(state.players)))
+        env.close()
+    (here, numbers, evaluated), (there, others, evaluated_there) = found
+    rtol = 0 if algo == "happo" else 1e-4
+    for name in ("agents", "critic", "observation", "start"):
+        for x, y in zip(*(jax.tree.leaves(getattr(state, name)) for state in (here, there)), strict=True):
+            np.testing.assert_allclose(x, y, rtol, rtol / 10, err_msg=name)
+    assert same(jax.random.key_data(here.key), jax.random.key_data(there.key))
+    assert same(evaluated, evaluated_there)
+    assert others["train/lost"] == 0 and numbers["train/episode_return"] == others["train/episode_return"]
+
+
+def test_what_the_device_was_given_stays_as_it_was():
+    """A CPU's device may use a numpy array in place: what a pool gives must not be what it goes on writing into."""
+    env = hamljax.make_env(hamljax.configure("bridge/smax_3m"))
+    vec = env.vectorise(1)
+    env._pools[1, "training"] = open_pool(COUNTER, 1)
+    zeros = np.zeros((1, 2), np.uint32)
+    env.pool(1).reset(numbers(0, 1))
+    first = jax.device_put(vec.answer(np.zeros((1, 2)), zeros, zeros)[1]["world_state"])
+    vec.answer(np.zeros((1, 2)), zeros, zeros)
+    np.testing.assert_array_equal(first, [[0, 1]])
+    env.close()
 
 
 # SMAX BEHIND SMAC

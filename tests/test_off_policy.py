@@ -47,11 +47,11 @@ def same(before, after) -> bool:
 # REPLAY
 
 
-def steps_of(reward, terminated, truncated):
+def steps_of(reward, terminated, truncated, valid=None):
     """A rollout (T, E) whose observations are the numbers 0, 1, 2 ... of its steps, and whose finals are those plus a half."""
     time, envs = np.indices(np.shape(reward))
     seen = jnp.asarray(time + 100.0 * envs)
-    return Transition(seen, seen, *map(jnp.asarray, (reward, terminated, truncated)), seen + 0.5)
+    return Transition(seen, seen, *map(jnp.asarray, (reward, terminated, truncated)), seen + 0.5, valid)
 
 
 @pytest.mark.parametrize(
@@ -86,20 +86,24 @@ class PlainReplay:
     def add(self, steps):
         for t in range(len(steps.reward)):
             for env, kept in enumerate(self.lists):
-                kept.append([np.asarray(x)[t, env] for x in steps])
+                kept.append([True if x is None else np.asarray(x)[t, env] for x in steps])
                 del kept[: -self.capacity]
 
     def window(self, first, env, n, gamma):
-        reward, factor = 0.0, 1.0
+        """(what it begins with, reward, discount, what it ends with), or None where it begins with a step that was lost."""
+        reward, factor, final = 0.0, 1.0, None
         for step in self.lists[env][first : first + n]:
-            _, _, r, terminated, truncated, final = step
-            reward, factor = reward + factor * r, factor * gamma
+            _, _, r, terminated, truncated, end, valid = step
+            if not valid:
+                break
+            over, final, reward, factor = terminated, end, reward + factor * r, factor * gamma
             if terminated or truncated:
                 break
-        return self.lists[env][first][0], reward, 0.0 if terminated else factor, final
+        return None if final is None else (self.lists[env][first][0], reward, 0.0 if over else factor, final)
 
 
-def test_the_replay_equals_a_plain_python_one_over_random_episodes():
+@pytest.mark.parametrize("losses", [0.0, 0.1])
+def test_the_replay_equals_a_plain_python_one_over_random_episodes(losses):
     """Not yet full, just full and wrapped around many times; every window that there is, at every time."""
     rng, envs, capacity, count = np.random.default_rng(0), 3, 12, 4
     plain = PlainReplay(envs, capacity)
@@ -108,7 +112,10 @@ def test_the_replay_equals_a_plain_python_one_over_random_episodes():
     for round in range(300):
         shape = (count, envs)
         terminated, truncated = rng.random(shape) < 0.15, rng.random(shape) < 0.15
-        steps = steps_of(rng.normal(size=shape), terminated, truncated & ~terminated)
+        lost = rng.random(shape) < losses
+        terminated, truncated = terminated & ~lost, truncated & ~terminated | lost
+        valid = jnp.asarray(~lost) if losses else None
+        steps = steps_of(rng.normal(size=shape), terminated, truncated, valid)
         steps = steps._replace(observation=steps.observation + 1000 * round, final=steps.final + 1000 * round)
         episodes += (terminated | truncated).sum()
         plain.add(steps)
@@ -119,10 +126,12 @@ def test_the_replay_equals_a_plain_python_one_over_random_episodes():
         first, env = map(jnp.asarray, zip(*places, strict=True))
         found = windows(replay, first, env, n, 0.9)
         wanted = [plain.window(*place, n, 0.9) for place in places]
+        counts = np.array([w is not None for w in wanted])
+        assert (counts.all() and found.weight is None) if not losses else np.array_equal(found.weight, counts)
         found = (found.observation, found.reward, found.discount, found.final)
-        for here, there in zip(found, zip(*wanted, strict=True), strict=True):
-            np.testing.assert_allclose(here, there, rtol=1e-5, atol=1e-6)
-        checked += len(places)
+        for here, there in zip(found, zip(*[w for w in wanted if w], strict=True), strict=True):
+            np.testing.assert_allclose(here[counts], there, rtol=1e-5, atol=1e-6)
+        checked += counts.sum()
     assert episodes > 1000 and checked > 9000
 
 

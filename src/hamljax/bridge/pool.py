@@ -168,6 +168,7 @@ class Pool:
                 )
             self.spec = found
         self.seen = np.zeros(size, wire.reply_type(self.spec))
+        self.over = np.zeros(size, bool)
         self._request = np.zeros(size, wire.request_type(self.spec))
 
     # PROCESSES
@@ -218,33 +219,36 @@ class Pool:
         self._begin_episodes(range(self.size))
         return self.seen.copy()
 
-    def step(self, action, keys, episode_keys) -> Reply:
+    def step(self, action, keys, episode_keys=None) -> Reply:
         """Move every environment, and start an episode where one ended.
 
-        action (E, N[, A]), keys (E, 2). episode_keys (E, 2): the j-th is for the j-th that ended, in the order of workers.
+        action (E, N[, A]), keys (E, 2). episode_keys (E, 2): the j-th is for the j-th that ended, in the order of workers;
+        without them, an environment whose episode is over stands still until ``reset``.
         A worker that fails is replaced: its episode is over, its last observation stands for the final one.
         """
         self._request["key"], self._request["action"] = keys, action
-        everyone = range(self.size)
-        found = self._ask(everyone, wire.STEP)
-        for i in everyone:
+        moving = np.flatnonzero(~self.over)
+        found = self._ask(moving, wire.STEP)
+        for i in moving:
             if not isinstance(found[i], Fault):
                 self.seen[i] = found[i]
             else:
                 self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
-        valid = np.array([not isinstance(found[i], Fault) for i in everyone])
+        valid = np.array([not isinstance(found.get(i), Fault) for i in range(self.size)])
+        for i in np.flatnonzero(~valid):
+            self._replace(i, found[i])
         final = self.seen.copy()
-        over = np.flatnonzero(final["terminated"] | final["truncated"])
-        if len(over):
+        self.over = final["terminated"] | final["truncated"]
+        over = np.flatnonzero(self.over)
+        if episode_keys is not None and len(over):
             self._request["key"][over] = episode_keys[: len(over)]
-            for i in np.flatnonzero(~valid):
-                self._replace(i, found[i])
             self._begin_episodes(over)
         return Reply(self.seen.copy(), final, valid, self.restarts)
 
     def _begin_episodes(self, which) -> None:
         """Reset the workers ``which``; one that fails is replaced and asked again."""
         which = list(which)
+        self.over[which] = False
         while which:
             found = self._ask(which, wire.RESET)
             for i in which:

@@ -45,6 +45,7 @@ class VecStep(NamedTuple):
     observation: where each environment goes on (after the reset of those that ended).
     final: the true next observation, before any reset. reward, terminated, truncated: (E,).
     metrics: (E,) each, with ``episode_return`` and ``episode_length``; they count where ``terminated | truncated``.
+    valid: (E,) bool, whether the step is one to learn from; None where every step is.
     """
 
     observation: Observation
@@ -53,6 +54,7 @@ class VecStep(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     metrics: dict[str, jax.Array]
+    valid: Any = None
 
 
 def _select(condition, new, old):
@@ -156,3 +158,8 @@ class VecEnv:
         truncated = step.truncated & ~step.terminated
         out = VecStep(observation, step.observation, step.reward, step.terminated, truncated, metrics)
         return VecState(states, pool, stats, key), out
+
+
+def vectorise(env: Environment, num_envs: int):
+    """``num_envs`` copies of ``env`` with automatic resets: a ``VecEnv``, or what the environment has in its place."""
+    return VecEnv(env, num_envs) if env.vectorise is None else env.vectorise(num_envs)

@@ -101,6 +101,12 @@ class Environment:
     team: Team
     max_episode_length: int
     needs_obs_norm: bool = False
+    vectorise: Any = (
+        None  # ``num_envs -> `` what has the interface of ``VecEnv``, for an environment that is no pure function
+    )
+    failure: Exception | None = None  # why a program that used it failed, where the program cannot say so itself
+    on_host: bool = False  # whether programs stop at every step, for the host to make it
+    at_once: int | None = None  # how many episodes may run side by side in an evaluation; None: all of them
 
     def reset(self, key: jax.Array) -> tuple[Any, Observation]:
         """Start an episode."""
@@ -109,3 +115,14 @@ class Environment:
     def step(self, key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Step]:
         """Advance by one step, without resetting. action: (N,) int32 if discrete, else (N, A) float within the bounds."""
         raise NotImplementedError
+
+    def reset_many(self, keys):
+        """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
+        return jax.vmap(self.reset)(keys)
+
+    def step_many(self, keys, states, action):
+        """Advance them: keys (E,), action (E, N) or (E, N, A)."""
+        return jax.vmap(self.step)(keys, states, action)
+
+    def close(self) -> None:
+        """Give back what it holds outside of JAX."""

@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..algorithms import ALGORITHMS, is_off_policy, resolve
-from ..envs import ENVIRONMENTS, Environment, configure, make, schema
+from ..bridge import configure, make
+from ..envs import ENVIRONMENTS, Environment, schema
 from ..errors import ConfigError, lookup, nearest, one_line
 from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
 from .rundir import path_of

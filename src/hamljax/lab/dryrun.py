@@ -4,7 +4,7 @@ import jax
 
 from ..learning.train import make_learner
 from .configuration import Job
-from .programs import Programs, apart, size_of
+from .programs import apart, make_programs, size_of
 from .run import steps_per_update
 
 
@@ -16,7 +16,7 @@ def rows(job: Job) -> list[tuple[str, str]]:
     """(what, how much) of a job; compiles it."""
     learner, config, seeds = make_learner(job.config), job.config, job.run.num_seeds
     team = learner.env.team
-    programs = Programs(learner, seeds, bool(config.num_evals))
+    programs = make_programs(learner, seeds, bool(config.num_evals))
     state = programs.shapes.state
     rollout = jax.eval_shape(learner.algorithm.collect, jax.eval_shape(learner.init, jax.random.key(0)))[1]
     _, held = apart(programs.shapes)

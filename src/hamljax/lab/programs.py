@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ..errors import ConfigError
 from ..learning.batching import over_seeds, seed_sharding
 from ..learning.evaluate import Best
-from ..learning.train import Learner
+from ..learning.train import Learner, make_learner
 from .machine import memory
 
 # Updates between two looks of the host, at most. One number for all, because another one is another program: a run that is
@@ -39,8 +39,8 @@ def with_replay(progress: Progress, replay) -> Progress:
 
 def progress_shapes(learner: Learner, num_seeds: int) -> Progress:
     """The shapes of a run's ``Progress``, without making one."""
-    keys = jax.random.split(jax.random.key(0), num_seeds)
-    return jax.eval_shape(jax.vmap(lambda key: _begin(learner, key)), keys)
+    one = jax.eval_shape(lambda key: _begin(learner, key), jax.random.key(0))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype), one)
 
 
 def _begin(learner: Learner, key) -> Progress:
@@ -108,3 +108,80 @@ class Programs:
         found = self.advance.memory_analysis()
         arguments = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
         return arguments + found.temp_size_in_bytes
+
+
+class HostPrograms:
+    """``Programs`` for environments in host processes: seeds one after another, each with workers of its own.
+
+    The host steps the environments of one seed after those of another, or, with a callback, one program does it all.
+    """
+
+    def __init__(self, learner: Learner, num_seeds: int, evaluates: bool):
+        if num_seeds > 1 and not learner.env.on_host:
+            raise ConfigError(
+                f"env.front_end=callback trains one seed, because a program cannot call the same workers for "
+                f"{num_seeds}; env.front_end=loop gives each seed workers of its own"
+            )
+        self.learners = [learner, *(make_learner(learner.config) for _ in range(1, num_seeds))]
+        self.shapes = progress_shapes(learner, num_seeds)
+        check_room(learner, self.shapes)
+        self.seconds, self.sharding = 0.0, seed_sharding(1)
+        self._evaluate = [jax.jit(each.evaluate) for each in self.learners]
+        self.evaluate = self._evaluate_all if evaluates else None
+        self.choose = jax.jit(jax.vmap(Best.update))
+        self._reopen = [jax.jit(each.algorithm.reopen) for each in self.learners]
+        self._updates = [each.update if each.host else jax.jit(each.update) for each in self.learners]
+
+    @property
+    def bytes(self) -> int:
+        """What the state of the run takes."""
+        return size_of(self.shapes)[1]
+
+    @property
+    def waited(self) -> float:
+        """Seconds in environments so far; with a callback it cannot be told."""
+        return sum(each.host.waited for each in self.learners if each.host)
+
+    def begin(self, seeds) -> Progress:
+        """A run that has not begun, for every one of ``seeds``."""
+        begun = [jax.jit(functools.partial(_begin, each)) for each in self.learners]
+        return _together([f(jax.random.key(int(seed))) for f, seed in zip(begun, seeds, strict=True)])
+
+    def place(self, progress: Progress) -> Progress:
+        """``progress`` on the device; a process cannot be restored, so that all its episodes begin anew."""
+        states = [
+            reopen(state) for reopen, state in zip(self._reopen, _each(jax.device_put(progress.state)), strict=True)
+        ]
+        return jax.device_put(progress)._replace(state=_together(states))
+
+    def advance(self, state, count):
+        """``count`` updates of every seed. Returns the state and metrics (seeds, count)."""
+        states, metrics = [], []
+        for update, one in zip(self._updates, _each(state), strict=True):
+            rows = []
+            for _ in range(int(count)):
+                one, row = update(one)
+                rows.append(row)
+            states.append(one)
+            metrics.append(_together(rows))
+        return _together(states), _together(metrics)
+
+    def _evaluate_all(self, players, round):
+        """Every seed's evaluation, arrays (seeds,)."""
+        pairs = zip(self._evaluate, _each(players), strict=True)
+        return _together([evaluate(one, round) for evaluate, one in pairs])
+
+
+def _each(tree) -> list:
+    """The trees of every seed."""
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(jax.tree.leaves(tree)[0]))]
+
+
+def _together(trees: list):
+    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def make_programs(learner: Learner, num_seeds: int, evaluates: bool) -> Programs | HostPrograms:
+    """What a run of ``learner`` consists of."""
+    kind = Programs if learner.env.vectorise is None else HostPrograms
+    return kind(learner, num_seeds, evaluates)

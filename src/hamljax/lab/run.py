@@ -16,7 +16,7 @@ from .configuration import Job
 from .loggers import make_logger
 from .pace import Pace, Streak, listening
 from .plots import draw_runs
-from .programs import CAPACITY, Programs, apart, progress_shapes, with_replay
+from .programs import CAPACITY, apart, make_programs, progress_shapes, with_replay
 from .progress import Reporter, clock
 from .rundir import RunDir, writing
 
@@ -40,7 +40,8 @@ def train(job: Job, longer: bool = False) -> RunDir:
             reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
             stack.callback(reporter.close)
             training = Training(job, learner, run, logger, reporter)
-            with enough_memory():
+            stack.callback(learner.env.close)
+            with enough_memory(), failures_of(learner.env):
                 training.begin()
                 training.go_on()
                 training.finish()
@@ -56,6 +57,15 @@ def enough_memory():
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise ConfigError(f"not enough memory: {one_line(error)[:160]}; fewer num_envs or num_seeds") from None
+
+
+@contextlib.contextmanager
+def failures_of(env):
+    """What an environment raised inside a program, as it raised it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        raise (env.failure or error) from None
 
 
 def steps_per_update(job: Job) -> int:
@@ -106,7 +116,7 @@ class Training:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
-        programs = self.programs = Programs(self.learner, len(self.seeds), bool(self.evals))
+        programs = self.programs = make_programs(self.learner, len(self.seeds), bool(self.evals))
         self.seconds["compiling"] += programs.seconds
         memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
         total = config.num_updates * self.per_update
@@ -118,6 +128,8 @@ class Training:
             self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
             self.run.start_with(found.record)
             say(f"going on from step {self.done * self.per_update:,}")
+            if self.learner.env.vectorise:
+                say("note: environments in host processes cannot be restored: all begin fresh episodes")
         else:
             self.run.start_with(None)
             self.progress = programs.begin(self.seeds)

@@ -50,7 +50,7 @@ def make_record(config, env, keep: Callable[[Any], Any] = lambda env_state: env_
     def record(players: Players, number, greedy: bool = True) -> Episode:
         key = jax.random.fold_in(jax.random.fold_in(players.eval_key, WATCHED), number)
         reset_key, step_key = jax.random.split(key)
-        env_state, observation = jax.vmap(env.reset)(reset_key[None])
+        env_state, observation = env.reset_many(reset_key[None])
 
         def step(loop, key):
             env_state, observation, start, carry = loop

@@ -20,7 +20,7 @@ def play(policies, env, players: Players, key, step_keys, env_state, observation
     observation = observation._replace(obs=players.see(observation.obs))
     carry, action, *_ = policies.act(players.params, carry, key, observation, start, greedy=greedy)
     action = policies.as_played(action)
-    env_state, out = jax.vmap(env.step)(step_keys, env_state, action)
+    env_state, out = env.step_many(step_keys, env_state, action)
     return env_state, carry, action, out
 
 
@@ -30,16 +30,25 @@ def make_evaluate(config, env, episodes: int):
     Every episode starts afresh, runs to its own end and counts once. Keys come from the run's seed, its update counter
     and ``round`` alone, so evaluating never changes training, and every round plays other episodes.
     """
-    policies = Policies(config.replace(num_envs=episodes), env.team)
+    size = min(episodes, env.at_once or episodes)
+    policies = Policies(config.replace(num_envs=size), env.team)
 
     def evaluate(players: Players, round=0, greedy: bool = True) -> dict[str, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(players.eval_key, players.num_updates), round)
         reset_key, step_key = jax.random.split(key)
-        env_state, observation = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
+        if size == episodes:
+            return some(players, reset_key, step_key, jnp.arange(episodes), greedy)
+        numbers = jnp.arange(-(-episodes // size) * size).reshape(-1, size) % episodes  # the last round may repeat some
+        found = jax.lax.map(lambda which: some(players, reset_key, step_key, which, greedy), numbers)
+        return jax.tree.map(lambda x: x.reshape(-1)[:episodes], found)
+
+    def some(players, reset_key, step_key, which, greedy):
+        """Episodes number ``which`` (size,)."""
+        env_state, observation = env.reset_many(jax.random.split(reset_key, episodes)[which])
         carry = policies.initial_carry()
 
         def move(key, env_state, observation, start, carry):
-            keys = jax.random.split(key, episodes)
+            keys = jax.random.split(key, episodes)[which]
             return play(policies, env, players, key, keys, env_state, observation, start, carry, greedy)
 
         def step(loop, key):
@@ -50,11 +59,11 @@ def make_evaluate(config, env, episodes: int):
             over = over | out.terminated | out.truncated
             return (env_state, out.observation, jnp.zeros_like(start), carry, over, totals), None
 
-        begin = (env_state, observation, jnp.ones(episodes, bool), carry)
+        begin = (env_state, observation, jnp.ones(size, bool), carry)
         shapes = jax.eval_shape(move, step_key, *begin)[-1].metrics
         totals = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}
-        totals = {**totals, "return": jnp.zeros(episodes), "length": jnp.zeros(episodes, jnp.int32)}
-        loop = (*begin, jnp.zeros(episodes, bool), totals)
+        totals = {**totals, "return": jnp.zeros(size), "length": jnp.zeros(size, jnp.int32)}
+        loop = (*begin, jnp.zeros(size, bool), totals)
         loop, _ = jax.lax.scan(step, loop, jax.random.split(step_key, env.max_episode_length))
         return loop[-1]
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..envs.autoreset import VecEnv, VecState
+from ..envs.autoreset import VecEnv
 from ..envs.protocol import Observation
 from .normalisation import Moments
 
@@ -53,7 +53,7 @@ def guard(before, after, info: dict, learnt: tuple[str, ...]):
 class Stage(NamedTuple):
     """Where E environments and those who act in them are; a runner state has the same fields among others."""
 
-    env_state: VecState
+    env_state: Any  # of a ``VecEnv`` or what stands for it
     observation: Observation  # (E, ...)
     start: jax.Array  # (E,) bool: the next step begins an episode
     actor_carry: jax.Array  # (P, B, H)
@@ -62,6 +62,12 @@ class Stage(NamedTuple):
     @classmethod
     def of(cls, state) -> "Stage":
         return cls(*(getattr(state, name) for name in cls._fields))
+
+    @classmethod
+    def reopen(cls, vec: VecEnv, actor_carry, state) -> "Stage":
+        """Fresh episodes for a runner state whose own cannot be gone on with."""
+        key, env_key = jax.random.split(state.key)
+        return cls.open(vec, env_key, actor_carry, key)
 
     @classmethod
     def open(cls, vec: VecEnv, env_key, actor_carry, key) -> "Stage":

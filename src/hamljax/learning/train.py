@@ -1,5 +1,6 @@
 """``make_train``: a whole training run as one pure function of a key."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from ..envs import make
 from .config import Config, OffPolicyAlgo, validate
 from .evaluate import make_evaluate
+from .host import HostLoop
 from .off_policy.loop import OffPolicy
 from .on_policy.loop import OnPolicy
 from .state import Players
@@ -23,7 +25,8 @@ class Learner:
         self.env = make(config.env) if env is None else env
         self.algorithm = (OffPolicy if isinstance(config.algo, OffPolicyAlgo) else OnPolicy)(config, self.env)
         self.init = self.algorithm.init
-        self.update = self.algorithm.update
+        self.host = HostLoop(self.algorithm) if self.env.on_host else None
+        self.update = self.host.update if self.host else self.algorithm.update
         self.evaluate_episodes = make_evaluate(config, self.env, config.num_eval_episodes)
 
     def evaluate(self, players: Players, round=0) -> dict[str, jax.Array]:
@@ -37,7 +40,9 @@ class Learner:
 
     def empty_metrics(self, state, capacity: int) -> dict[str, jax.Array]:
         """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
-        return {name: jnp.full(capacity, jnp.nan, jnp.float32) for name in jax.eval_shape(self.update, state)[1]}
+        return {
+            name: jnp.full(capacity, jnp.nan, jnp.float32) for name in jax.eval_shape(self.algorithm.update, state)[1]
+        }
 
     def advance(self, carry, first, last):
         """Updates number ``first`` to ``last - 1`` (both may be traced) of ``carry`` = (state, metrics to write into)."""
@@ -47,6 +52,8 @@ class Learner:
             state, new = self.update(state)
             return state, {name: values.at[i].set(new[name]) for name, values in metrics.items()}
 
+        if self.host:
+            return functools.reduce(lambda carry, i: body(i, carry), range(first, last), carry)
         return jax.lax.fori_loop(first, last, body, carry)
 
     def run_updates(self, state, count, capacity: int):

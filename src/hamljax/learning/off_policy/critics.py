@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from ...haml.neighbourhoods import Agent
+from ...haml.objective import masked_mean
 from ..config import Config
 from ..layout import Layout
 from ..networks import Critic, initial_carry
@@ -53,11 +54,14 @@ class Critics:
         """(B,): the lowest of all critics' values (Fujimoto et al., 2018)."""
         return jnp.min(self.all_values(params, world_state, joint), axis=0)
 
-    def fit(self, critic: Agent, world_state, joint, target) -> tuple[Agent, dict[str, jax.Array]]:
-        """One step of every critic towards ``target`` (B,) by squared error."""
+    def fit(self, critic: Agent, world_state, joint, target, weight=None) -> tuple[Agent, dict[str, jax.Array]]:
+        """One step of every critic towards ``target`` (B,) by squared error, where ``weight`` (B,) is true."""
 
         def loss(params):
-            return jnp.sum(jnp.mean((self.all_values(params, world_state, joint) - target) ** 2, axis=-1))
+            errors = (self.all_values(params, world_state, joint) - target) ** 2
+            return jnp.sum(
+                jnp.mean(errors, axis=-1) if weight is None else jax.vmap(masked_mean, (0, None))(errors, weight)
+            )
 
         value, gradient = jax.value_and_grad(loss)(critic.params)
         updates, opt_state = self.optimiser.update(gradient, critic.opt_state, critic.params)

@@ -3,13 +3,14 @@
 Shapes: T steps, E environments, N agents, A action dimensions, P policies, B samples of a gradient step.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ...envs.autoreset import VecEnv, VecState
+from ...envs.autoreset import vectorise
 from ...envs.protocol import Environment, Observation
 from ...haml.neighbourhoods import Agent
 from ..batching import one_at_a_time_on_cpu, same_for_all
@@ -37,7 +38,7 @@ class RunnerState(NamedTuple):
     targets: Targets
     num_gradient_steps: jax.Array  # () int32
     obs_norm: ObsNorm | None
-    env_state: VecState
+    env_state: Any
     observation: Observation  # (E, ...)
     start: jax.Array  # (E,) bool: the next step begins an episode
     actor_carry: jax.Array  # (P, B, 0)
@@ -74,7 +75,7 @@ class OffPolicy:
     """The pure functions of one configuration: ``init``, ``collect``, ``learn`` and their composition ``update``."""
 
     def __init__(self, config: Config, env: Environment):
-        self.config, self.env, self.vec = config, env, VecEnv(env, config.num_envs)
+        self.config, self.env, self.vec = config, env, vectorise(env, config.num_envs)
         self.policies = ValueSweep(config, env.team)
         self.row = self.policies.row
         self.critics = Critics(config, self.policies.layout, self.row.critics)
@@ -112,23 +113,41 @@ class OffPolicy:
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), steps)
         return Replay.create(one, self.capacity)
 
+    def reopen(self, state: RunnerState) -> RunnerState:
+        """``state`` with fresh episodes; in the replay, those that were not finished are cut off."""
+        stage = Stage.reopen(self.vec, self.policies.initial_carry(), state)
+        return state._replace(**stage._asdict(), replay=state.replay.cut())
+
     def collect(self, state: RunnerState) -> tuple[RunnerState, Rollout]:
         """Act for T steps in E environments: at random at first, then with the policies of ``state`` and some noise."""
-        warming_up = state.num_updates < self.warm_up
-
-        def act(stage, key):
-            seen, key = see(state, stage.observation), jax.random.split(key)
-            carry, chosen, *_ = self.policies.act(state.agents.params, stage.actor_carry, key[0], seen, stage.start)
-            anything = self.policies.distribution.uniform(key[1], seen.avail_actions)
-            action = jnp.where(warming_up, anything, chosen)
-            return carry, self.policies.as_played(action), action
-
-        def keep(stage, played, action, out):
-            transition = Transition(stage.observation, action, out.reward, out.terminated, out.truncated, out.final)
-            return Rollout(transition, out.metrics)
-
+        act, keep = partial(self.act, state), partial(self.keep, state)
         stage, rollout = play_on(self.vec, act, keep, Stage.of(state), self.config.num_steps)
-        return state._replace(**stage._asdict()), rollout
+        return state._replace(**stage._asdict()), self.pack(rollout)
+
+    @property
+    def chunk(self) -> int:
+        """As ``OnPolicy``'s; nothing remembers here."""
+        return self.config.num_steps
+
+    @staticmethod
+    def pack(rollout: Rollout, memory=None) -> Rollout:
+        """What ``collect`` gives of the steps of a rollout."""
+        del memory
+        return rollout
+
+    def act(self, state: RunnerState, stage: Stage, key):
+        """What ``play_on`` asks for: one decision, random while the run warms up."""
+        seen, key = see(state, stage.observation), jax.random.split(key)
+        carry, chosen, *_ = self.policies.act(state.agents.params, stage.actor_carry, key[0], seen, stage.start)
+        anything = self.policies.distribution.uniform(key[1], seen.avail_actions)
+        action = jnp.where(state.num_updates < self.warm_up, anything, chosen)
+        return carry, self.policies.as_played(action), action
+
+    def keep(self, state: RunnerState, stage: Stage, played, action, out) -> Rollout:
+        """What remains of a step."""
+        del state, played
+        end = (out.reward, out.terminated, out.truncated, out.final, out.valid)
+        return Rollout(Transition(stage.observation, action, *end), out.metrics)
 
     def learn(self, state: RunnerState, rollout: Rollout) -> tuple[RunnerState, dict[str, jax.Array]]:
         """Remember a rollout, and improve critics and policies on samples of the replay. Returns scalar metrics.
@@ -202,11 +221,15 @@ class OffPolicy:
         # CRITICS
         joint = self.policies.distribution.encode(sample.action, sample.observation.avail_actions)
         target = self._target(agents, targets, sample, target_key)
-        critic, info = self.critics.fit(critic, sample.observation.world_state, joint, target)
+        critic, info = self.critics.fit(critic, sample.observation.world_state, joint, target, sample.weight)
 
         # POLICIES
+        observation = sample.observation
+        if sample.weight is not None:
+            observation = observation._replace(alive=observation.alive & sample.weight[:, None])
+
         def move_policies(agents):
-            return self._sweep(agents, critic, sample.observation, joint, others_key, order_key, policy_key)
+            return self._sweep(agents, critic, observation, joint, others_key, order_key, policy_key)
 
         delay = self.row.policy_delay
         moves = same_for_all(count) % delay == 0

@@ -21,12 +21,14 @@ class Transition(NamedTuple):
     terminated: jax.Array  # (E,)
     truncated: jax.Array  # (E,)
     final: Observation  # the true next observation, before any reset
+    valid: Any = None  # (E,) bool: a step to learn from; None: every one is
 
 
 class Sample(NamedTuple):
     """B windows of up to n steps: where they begin, the discounted reward in them, and where they end.
 
     discount (B,): gamma^k for a window of k steps; 0 where the task was over at its end, for there is nothing to come.
+    weight (B,) bool: whether to learn from it; None: from all.
     """
 
     observation: Observation
@@ -34,6 +36,7 @@ class Sample(NamedTuple):
     reward: jax.Array
     discount: jax.Array
     final: Observation
+    weight: Any = None
 
 
 class Replay(NamedTuple):
@@ -65,6 +68,12 @@ class Replay(NamedTuple):
         )
         return Replay(written, self.added + count)
 
+    def cut(self) -> "Replay":
+        """What comes next does not go on from the last step: a time limit of every episode in progress."""
+        last = (self.added - 1) % self.capacity
+        truncated = self.steps.truncated.at[last].set(~self.steps.terminated[last])
+        return self._replace(steps=self.steps._replace(truncated=truncated))
+
     def sample(self, key, size: int, n_step: int, gamma, truncation: str = "bootstrap") -> Sample:
         """``size`` windows of ``n_step`` steps, uniformly and with replacement, of those that lie wholly in the ring.
 
@@ -85,6 +94,10 @@ class Replay(NamedTuple):
         # Whether the episode of step 0 still goes on when step j is taken; and the last step for which it does.
         going_on = jnp.cumprod(~(terminated | truncated), axis=1)
         going_on = jnp.concatenate([jnp.ones_like(going_on[:, :1]), going_on[:, :-1]], axis=1)
+        weight = None
+        if steps.valid is not None:  # a step that was lost is the last of its episode: the window ends before it
+            valid = steps.valid[rows]
+            going_on, weight = going_on * valid, valid[:, 0]
         length = jnp.sum(going_on, axis=1)
 
         def at_end(x):
@@ -98,4 +111,5 @@ class Replay(NamedTuple):
             jnp.sum(going_on * gamma ** jnp.arange(n_step) * reward, axis=1),
             jnp.where(over, 0.0, gamma**length),
             jax.tree.map(lambda x: x[end], steps.final),
+            weight,
         )

@@ -11,6 +11,7 @@ import optax
 
 from ...envs.protocol import Observation
 from ...haml.neighbourhoods import Agent, minibatches
+from ...haml.objective import masked_mean
 from ..config import Config
 from ..layout import Layout
 from ..networks import Critic, initial_carry
@@ -29,6 +30,7 @@ class CriticBatch(NamedTuple):
     old_value: jax.Array
     target: jax.Array
     carry: jax.Array  # (samples, H)
+    weight: Any  # (samples, L) bool: what to learn from; None: all
 
 
 class Critics:
@@ -87,6 +89,7 @@ class Critics:
             to_chunks(value, length),
             None,
             merge_leading(before),
+            None if steps.valid is None else to_chunks(jnp.repeat(steps.valid, self.num_values, axis=1), length),
         )
         per_step = (num_steps, self.config.num_envs, self.num_values)
         return last_carry, (value.reshape(per_step), next_value.reshape(per_step)), batch
@@ -112,7 +115,7 @@ class Critics:
                 algo.value_clip,
                 algo.clip_value,
             )
-            return jnp.mean(errors)
+            return jnp.mean(errors) if minibatch.weight is None else masked_mean(errors, minibatch.weight)
 
         def step(carry, minibatch):
             critic, value_norm = carry

@@ -3,12 +3,13 @@
 Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``layout``), K values per step.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ...envs.autoreset import VecEnv, VecState
+from ...envs.autoreset import vectorise
 from ...envs.protocol import Environment, Observation
 from ...haml.neighbourhoods import Agent
 from ..batching import one_at_a_time_on_cpu
@@ -28,7 +29,7 @@ class RunnerState(NamedTuple):
     critic: Agent
     value_norm: ValueNorm
     obs_norm: ObsNorm | None
-    env_state: VecState
+    env_state: Any
     observation: Observation  # (E, ...)
     start: jax.Array  # (E,) bool: the next step begins an episode
     actor_carry: jax.Array  # (P, B, H)
@@ -50,7 +51,7 @@ class OnPolicy:
     """The pure functions of one configuration: ``init``, ``collect``, ``learn`` and their composition ``update``."""
 
     def __init__(self, config: Config, env: Environment):
-        self.config, self.env, self.vec = config, env, VecEnv(env, config.num_envs)
+        self.config, self.env, self.vec = config, env, vectorise(env, config.num_envs)
         self.policies = MirrorSweep(config, env.team)
         self.critics = Critics(config, self.policies.layout)
 
@@ -71,39 +72,55 @@ class OnPolicy:
             skipped=jnp.zeros((), jnp.int32),
         )
 
+    def reopen(self, state: RunnerState) -> RunnerState:
+        """``state`` with fresh episodes."""
+        stage = Stage.reopen(self.vec, self.policies.initial_carry(), state)
+        return state._replace(**stage._asdict(), critic_carry=jnp.zeros_like(state.critic_carry))
+
     def collect(self, state: RunnerState) -> tuple[RunnerState, Trajectory]:
         """Act for T steps in E environments with the policies of ``state``."""
-        config = self.config
-        chunk = config.chunk_length if config.network.gru_size else config.num_steps
-
-        def act(stage, key):
-            seen = see(state, stage.observation)
-            carry, action, *decision = self.policies.act(state.agents.params, stage.actor_carry, key, seen, stage.start)
-            return carry, action, decision
-
-        def keep(stage, action, decision, out):
-            return Transition(
-                stage.observation,
-                stage.start,
-                action,
-                *decision,
-                out.reward,
-                out.terminated,
-                out.truncated,
-                self.critics.inputs(see(state, out.final)),
-                out.metrics,
-            )
+        act, keep = partial(self.act, state), partial(self.keep, state)
 
         def chunk_of_steps(stage, _):
-            after, transitions = play_on(self.vec, act, keep, stage, chunk)
+            after, transitions = play_on(self.vec, act, keep, stage, self.chunk)
             return after, (transitions, stage.actor_carry)
 
         stage, (transitions, memory) = jax.lax.scan(
-            chunk_of_steps, Stage.of(state), None, length=config.num_steps // chunk
+            chunk_of_steps, Stage.of(state), None, length=self.config.num_steps // self.chunk
         )
         transitions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), transitions)
-        state = state._replace(**stage._asdict())
-        return state, Trajectory(transitions, memory)
+        return state._replace(**stage._asdict()), self.pack(transitions, memory)
+
+    pack = staticmethod(Trajectory)  # the steps of a rollout and the actors' memory at the start of every chunk
+
+    @property
+    def chunk(self) -> int:
+        """Steps between two times that the actors' memory is written down."""
+        return self.config.chunk_length if self.config.network.gru_size else self.config.num_steps
+
+    def act(self, state: RunnerState, stage: Stage, key):
+        """What ``play_on`` asks for: one decision of the policies of ``state``."""
+        seen = see(state, stage.observation)
+        carry, action, *decision = self.policies.act(state.agents.params, stage.actor_carry, key, seen, stage.start)
+        return carry, action, decision
+
+    def keep(self, state: RunnerState, stage: Stage, action, decision, out) -> Transition:
+        """What remains of a step."""
+        observation = stage.observation
+        if out.valid is not None:  # nobody learns from a step that was lost
+            observation = observation._replace(alive=observation.alive & out.valid[:, None])
+        return Transition(
+            observation,
+            stage.start,
+            action,
+            *decision,
+            out.reward,
+            out.terminated,
+            out.truncated,
+            self.critics.inputs(see(state, out.final)),
+            out.metrics,
+            out.valid,
+        )
 
     def learn(self, state: RunnerState, traj: Trajectory) -> tuple[RunnerState, dict[str, jax.Array]]:
         """Improve policies and critic on a rollout. Returns scalar metrics (``train/...``).
@@ -162,6 +179,8 @@ class OnPolicy:
         if config.truncation == "terminal":
             terminated = terminated | truncated
         dropped = truncated if config.truncation == "drop" else False
+        if steps.valid is not None:
+            dropped = dropped | ~steps.valid[..., None]
         advantage, target = calculate_gae(
             reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda, dropped
         )

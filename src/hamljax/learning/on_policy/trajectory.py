@@ -3,7 +3,7 @@
 Shapes: T steps, E environments, N agents, K values per step, P policies of B samples per step (see ``layout``).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,6 +23,7 @@ class Transition(NamedTuple):
     truncated: jax.Array  # (E,)
     final_input: jax.Array  # (E, K, S): the critic's view of the true next observation, normalised
     metrics: dict[str, jax.Array]  # (E,) each
+    valid: Any = None  # (E,) bool: a step to learn from; None: every one is
 
 
 class Trajectory(NamedTuple):

@@ -1,8 +1,6 @@
 """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics: the same tasks, under the same names, as on the device."""
 
 import numpy as np
-from gymnasium_robotics.envs.multiagent_mujoco.mujoco_multi import MultiAgentMujocoEnv
-from gymnasium_robotics.envs.multiagent_mujoco.obsk import get_parts_and_edges
 
 from . import Seen, seed_of
 
@@ -33,6 +31,8 @@ EXTRA = {
 
 
 def _factorization(scenario, conf, actuators):
+    from gymnasium_robotics.envs.multiagent_mujoco.obsk import get_parts_and_edges
+
     parts, edges, everywhere = get_parts_and_edges(scenario, conf)
     node = {n.act_ids: n for part in parts for n in part}
     return {"partition": [tuple(node[i] for i in a) for a in actuators], "edges": edges, "globals": everywhere}
@@ -45,6 +45,8 @@ class GymnasiumRobotics:
     """
 
     def __init__(self, task, agent_obsk="1", max_steps=0):
+        from gymnasium_robotics.envs.multiagent_mujoco.mujoco_multi import MultiAgentMujocoEnv
+
         scenario, conf, *actuators = {**TASKS, **EXTRA}[task]
         hops = None if agent_obsk == "all" else int(agent_obsk)
         factorization = _factorization(scenario, conf, *actuators) if actuators else None

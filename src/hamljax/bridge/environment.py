@@ -1,0 +1,192 @@
+"""Environments in host processes, as the trainer sees them.
+
+All that JAX does for a step is in two pure functions, ``HostVec.ask`` and ``HostVec.take``; between them lies ``answer``, which
+the host loop calls, or a callback from inside one program. Shapes: E environments.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import io_callback
+
+from ..envs.autoreset import EpisodeStats, VecStep
+from ..envs.protocol import Environment, Observation, Step, Team
+from ..errors import ConfigError, nearest
+from .pool import Launch, Pool
+
+FRONT_ENDS = ("loop", "callback")
+
+
+class HostState(NamedTuple):
+    """What is known here of E episodes elsewhere. Episode number n (for ever) begins with the key ``fold_in(pool_key, n)``."""
+
+    pool_key: jax.Array
+    head: jax.Array  # () int32: how many episodes have begun
+    stats: EpisodeStats
+    key: jax.Array
+
+
+def key_data(keys):
+    """Keys (E,) as the numbers (E, 2) that a worker gets."""
+    return jax.random.key_data(keys)
+
+
+def arrays_of(records: np.ndarray) -> dict[str, np.ndarray]:
+    """Records (E,) -> arrays (E, ...) by name, in memory of their own: a device may go on using what it was given."""
+    return {name: np.array(records[name]) for name in records.dtype.names}
+
+
+def observation_of(arrays: dict[str, Any]) -> Observation:
+    return Observation(*(arrays[name] for name in Observation._fields))
+
+
+class HostEnvironment(Environment):
+    """A host (see ``worker.hosts``) as an environment. Its processes start when they are first needed and end with it.
+
+    front_end: whether the host loop steps the workers, or a callback in the compiled program.
+    """
+
+    at_once = 4  # processes of an evaluation
+
+    def __init__(self, launch: Launch, front_end: str = "loop"):
+        if front_end not in FRONT_ENDS:
+            raise ConfigError(f"unknown env.front_end '{front_end}'{nearest(front_end, FRONT_ENDS)}")
+        if launch.timeout <= 0 or launch.max_restarts < 0:
+            raise ConfigError("env.timeout must be above 0 and env.max_restarts at least 0")
+        self.launch, self.on_host = launch, front_end == "loop"
+        self._pools: dict[Any, Pool] = {}
+        self.failure: Exception | None = None  # what a callback raised, which JAX passes on as a text
+
+    def pool(self, size: int, purpose: str = "training") -> Pool:
+        """``size`` workers that serve ``purpose``, started at the first call."""
+        if (size, purpose) not in self._pools:
+            self._pools[size, purpose] = Pool(self.launch, size)
+        return self._pools[size, purpose]
+
+    @functools.cached_property
+    def spec(self) -> dict[str, Any]:
+        """What the host says of itself."""
+        if not self._pools:
+            self.pool(1, "asking")
+        return next(iter(self._pools.values())).spec
+
+    @functools.cached_property
+    def team(self) -> Team:
+        spec = self.spec
+        sizes = (tuple(spec[name]) for name in ("obs_sizes", "action_sizes"))
+        return Team(*sizes, spec["world_state_size"], discrete=spec["discrete"])
+
+    @property
+    def max_episode_length(self) -> int:
+        return self.spec["max_episode_length"]
+
+    @property
+    def needs_obs_norm(self) -> bool:
+        return self.spec["needs_obs_norm"]
+
+    def vectorise(self, num_envs: int) -> "HostVec":
+        return HostVec(self, num_envs)
+
+    def close(self) -> None:
+        """End all processes."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+
+    # EPISODES WITHOUT AUTOMATIC RESETS, for evaluation: by callbacks into a pool of their own.
+
+    def reset_many(self, keys):
+        size = len(keys)
+
+        def reset(keys):
+            return arrays_of(self.pool(size, "evaluation").reset(keys))
+
+        seen = self.call(reset, self._shapes(size), key_data(keys))
+        return jnp.zeros(size), observation_of(seen)
+
+    def step_many(self, keys, states, action):
+        size = len(keys)
+
+        def step(action, keys):
+            return arrays_of(self.pool(size, "evaluation").step(action, keys).final)
+
+        final = self.call(step, self._shapes(size), self.team.clip(action), key_data(keys))
+        metrics = dict(zip(self.spec["metrics"], final["metrics"].T, strict=True))
+        return states, Step(observation_of(final), final["reward"], final["terminated"], final["truncated"], metrics)
+
+    def call(self, function, shapes, *arguments):
+        """The result of ``function`` on the host, from inside a program. It gets numpy arrays, and must not use JAX."""
+
+        def guarded(*arguments):
+            try:
+                return function(*map(np.asarray, arguments))
+            except Exception as error:
+                self.failure = error
+                raise
+
+        return io_callback(guarded, shapes, *arguments, ordered=True)
+
+    def _shapes(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Of ``arrays_of`` records of ``size`` workers."""
+        layout = next(iter(self._pools.values())).seen.dtype if self._pools else self.pool(1, "asking").seen.dtype
+        return {
+            name: jax.ShapeDtypeStruct((size, *layout[name].shape), layout[name].base.newbyteorder("="))
+            for name in layout.names
+        }
+
+
+class HostVec:
+    """E host environments with automatic resets: ``VecEnv``'s interface, keys and order of episodes, without its pool.
+
+    A worker that was lost ended its episode, which the true final observation is not known of: ``valid`` is false there.
+    """
+
+    def __init__(self, env: HostEnvironment, num_envs: int):
+        self.env, self.num_envs = env, num_envs
+
+    def _fresh(self, pool_key, first):
+        """The keys (E, 2) of the next E episodes from number ``first`` on."""
+        return key_data(jax.vmap(jax.random.fold_in, (None, 0))(pool_key, first + jnp.arange(self.num_envs)))
+
+    def reset(self, key) -> tuple[HostState, Observation]:
+        """Start all environments. Observation arrays have a leading axis (E,)."""
+        pool_key, step_key = jax.random.split(key)
+
+        def reset(keys):
+            return arrays_of(self.env.pool(self.num_envs).reset(keys))
+
+        seen = self.env.call(reset, self.env._shapes(self.num_envs), self._fresh(pool_key, 0))
+        stats = EpisodeStats(jnp.zeros(self.num_envs), jnp.zeros(self.num_envs, jnp.int32))
+        return HostState(pool_key, jnp.int32(self.num_envs), stats, step_key), observation_of(seen)
+
+    def ask(self, state: HostState, action):
+        """What ``answer`` is to be called with for a step."""
+        keys = jax.random.split(jax.random.split(state.key)[1], self.num_envs)
+        return self.env.team.clip(action), key_data(keys), self._fresh(state.pool_key, state.head)
+
+    def answer(self, action, keys, episode_keys):
+        """Step the workers: numpy arrays in and out."""
+        reply = self.env.pool(self.num_envs).step(action, keys, episode_keys)
+        return arrays_of(reply.seen), arrays_of(reply.final), reply.valid
+
+    def take(self, state: HostState, answer) -> tuple[HostState, VecStep]:
+        """What came of a step."""
+        seen, final, valid = answer
+        done = final["terminated"] | final["truncated"]
+        stats = EpisodeStats(state.stats.episode_return + final["reward"], state.stats.episode_length + 1)
+        named = dict(zip(self.env.spec["metrics"], final["metrics"].T, strict=True))
+        metrics = {**named, "lost": 1.0 - valid, **stats._asdict()}
+        fresh = jax.tree.map(lambda x: jnp.where(done, jnp.zeros_like(x), x), stats)
+        truncated = final["truncated"] & ~final["terminated"]
+        state = HostState(state.pool_key, state.head + jnp.sum(done), fresh, jax.random.split(state.key)[0])
+        seen, last = observation_of(seen), observation_of(final)
+        return state, VecStep(seen, last, final["reward"], final["terminated"], truncated, metrics, valid)
+
+    def step(self, state: HostState, action) -> tuple[HostState, VecStep]:
+        """Advance all environments from inside a program."""
+        shapes = self.env._shapes(self.num_envs)
+        shapes = (shapes, shapes, jax.ShapeDtypeStruct((self.num_envs,), bool))
+        return self.take(state, self.env.call(self.answer, shapes, *self.ask(state, action)))

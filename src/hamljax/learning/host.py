@@ -1,0 +1,67 @@
+"""The loops with environments outside of the program: act in one program, let the host step, learn in another."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .state import Stage
+
+
+class HostLoop:
+    """``update(state)`` of an algorithm (``OnPolicy`` or ``OffPolicy``) whose ``vec`` is stepped by the host.
+
+    Between ``vec.ask`` and ``vec.take`` the host calls ``vec.answer``. What is computed is what ``algorithm.update``
+    computes. ``waited``: seconds in environments so far.
+    """
+
+    def __init__(self, algorithm):
+        self.algorithm, self.waited = algorithm, 0.0
+        self._begin, self._move = jax.jit(self._decide), jax.jit(self._settle_and_decide)
+        self._end, self._learn = jax.jit(self._settle), jax.jit(algorithm.learn)
+
+    def update(self, state):
+        """One iteration: collect and learn."""
+        return self._learn(*self.collect(state))
+
+    def collect(self, state):
+        """``algorithm.collect``, step by step."""
+        algorithm, num_steps = self.algorithm, self.algorithm.config.num_steps
+        rows, memory = [], []
+        request, decided = self._begin(state)
+        for t in range(num_steps):
+            if t % algorithm.chunk == 0:
+                memory.append(state.actor_carry)
+            request = [np.asarray(x) for x in request]  # waits for the device
+            began = time.perf_counter()
+            answer = algorithm.vec.answer(*request)
+            self.waited += time.perf_counter() - began
+            if t + 1 < num_steps:
+                state, row, request, decided = self._move(state, decided, answer)
+            else:
+                state, row = self._end(state, decided, answer)
+            rows.append(row)
+        return state, algorithm.pack(_stacked(rows), jnp.stack(memory))
+
+    def _decide(self, state):
+        stage = Stage.of(state)
+        key, act_key = jax.random.split(stage.key)
+        carry, action, decision = self.algorithm.act(state, stage, act_key)
+        return self.algorithm.vec.ask(stage.env_state, action), (key, carry, action, decision)
+
+    def _settle(self, state, decided, answer):
+        stage, (key, carry, action, decision) = Stage.of(state), decided
+        env_state, out = self.algorithm.vec.take(stage.env_state, answer)
+        row = self.algorithm.keep(state, stage, action, decision, out)
+        after = Stage(env_state, out.observation, out.terminated | out.truncated, carry, key)
+        return state._replace(**after._asdict()), row
+
+    def _settle_and_decide(self, state, decided, answer):
+        state, row = self._settle(state, decided, answer)
+        return state, row, *self._decide(state)
+
+
+@jax.jit
+def _stacked(rows):
+    return jax.tree.map(lambda *x: jnp.stack(x), *rows)
