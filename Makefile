@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.stamp
 UV     := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long demo lint bench clean
+.PHONY: help setup test test-long demo lint bench smac-env clean
 
 help:
 	@echo "make demo    train HAPPO and MAPPO-S on a small battle, print a table, draw a picture"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   measure the speed (hamljax bench)"
 	@echo "make lint    check the style"
 	@echo "make setup   only make $(VENV)"
+	@echo "make smac-env   make .venv-smac, an environment of its own for StarCraft's SMAC"
 	@echo "make clean   remove $(VENV)"
 
 setup: $(STAMP)
@@ -35,7 +36,7 @@ test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q
 
 test-long: $(STAMP)
-	HAMLJAX_LONG=1 HAMLJAX_KILLS=100 HAMLJAX_OVERRIDES=5000 $(VENV)/bin/python -m pytest -q tests/test_life.py tests/test_overrides.py
+	HAMLJAX_LONG=1 HAMLJAX_KILLS=100 HAMLJAX_OVERRIDES=5000 $(VENV)/bin/python -m pytest -q tests/test_life.py tests/test_overrides.py tests/test_bridge.py
 
 demo: $(STAMP)
 	$(VENV)/bin/python experiments/demo.py
@@ -47,5 +48,17 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+# SMAC needs a protobuf that wandb cannot live with. Python 3.8 to 3.10 parse it fastest; later ones work too.
+SMAC_PYTHON ?= $(firstword $(foreach p,python3.10 python3.9 python3.8 $(PYTHON),$(if $(shell $(p) -c 1 2>/dev/null && echo yes),$(p))))
+
+smac-env: .venv-smac/.stamp
+
+.venv-smac/.stamp:
+	$(SMAC_PYTHON) -m venv .venv-smac
+	.venv-smac/bin/python -m pip install --disable-pip-version-check -q pysc2 'protobuf<3.21' 'numpy<2'
+	@.venv-smac/bin/python -c 'from pysc2 import maps, run_configs; from pysc2.lib import protocol'
+	@touch $@
+	@echo "SMAC itself: .venv-smac/bin/python -m pip install git+https://github.com/oxwhirl/smac.git; then: hamljax doctor"
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-smac

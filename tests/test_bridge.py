@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,16 +14,29 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import hamljax
 from hamljax.bridge.pool import Launch, Pool, WorkerBug
 from hamljax.envs import VecEnv, configure, make
 from hamljax.errors import ConfigError, Stopped
+from hamljax.lab import doctor
+from hamljax.lab.cli import main
 from hamljax.learning.train import make_learner
 
+sys.path.insert(0, str(Path(importlib.import_module("hamljax.bridge.worker").__file__).parent))
+from hosts.mamujoco import GymnasiumRobotics  # noqa: E402
+
 TESTS = Path(__file__).parent
+REFERENCE = json.loads((TESTS / "fixtures" / "mamujoco_reference.json").read_text())
+LONG = bool(os.environ.get("HAMLJAX_LONG"))
 COUNTER, DOUBLE = "hosts_of_tests.Counter", "hosts_of_tests.Double"
+
+
+def long(*cases) -> tuple:
+    """Cases of ``make test-long`` alone."""
+    return cases if LONG else ()
 
 
 def open_pool(host: str, size: int, timeout=20.0, max_restarts=100, **settings) -> Pool:
@@ -273,8 +288,21 @@ def test_a_lost_sample_teaches_nothing(algo):
     assert not same(learn(nowhere, weight), learn(weight.astype(float), weight))
 
 
-@pytest.mark.parametrize("front_end", ["loop", "callback"])
-@pytest.mark.parametrize(("algo", "map_name"), [("happo", "3m"), ("hasac", "2s3z")])
+@pytest.mark.parametrize(
+    ("algo", "map_name", "front_end"),
+    [
+        ("happo", "3m", "loop"),
+        ("happo", "2s3z", "callback"),
+        *long(
+            ("happo", "3m", "callback"),
+            ("happo", "2s3z", "loop"),
+            ("happo", "smacv2_5_units", "loop"),
+            ("happo", "smacv2_5_units", "callback"),
+            ("hasac", "2s3z", "loop"),
+            ("hasac", "2s3z", "callback"),
+        ),
+    ],
+)
 def test_training_through_workers_is_training_on_the_device(algo, map_name, front_end):
     """Three updates and an evaluation, ends of episodes included: the same team. HAPPO's is the same bit for bit; off-policy
 
@@ -317,11 +345,130 @@ def test_what_the_device_was_given_stays_as_it_was():
     env.close()
 
 
+# HOSTS
+
+
+@pytest.mark.parametrize("task", sorted(REFERENCE))
+def test_mujoco_shows_what_the_device_shows(task):
+    """The fixture that the robots on the device are held by, for the same q and qd."""
+    wanted = REFERENCE[task]
+    for hops in ("0", "1", "2"):
+        host = GymnasiumRobotics(task, agent_obsk=hops)
+        robot = host.env.single_agent_env.unwrapped
+        for (q, qd), agents in list(zip(wanted["states"], wanted["observations"][hops], strict=True))[:5]:
+            host.reset(np.zeros(2, np.uint32))
+            robot.set_state(np.array(q), np.array(qd))
+            seen = host._seen(host.env._get_obs())
+            for mine, theirs in zip(seen.obs, agents, strict=True):
+                np.testing.assert_allclose(mine, theirs, atol=1e-5)
+        host.close()
+
+
+def test_mujoco_is_truncated_and_bounded_as_on_the_device():
+    host = GymnasiumRobotics("humanoid_17x1", max_steps=3)
+    assert host.spec["obs_sizes"] == list(make("mamujoco/humanoid_17x1").team.obs_sizes)
+    host.reset(np.zeros(2, np.uint32))
+    ends = [host.step(np.zeros(2, np.uint32), np.ones((17, 1), np.float32))[2:4] for _ in range(3)]
+    assert ends == [(False, False), (False, False), (False, True)]
+    np.testing.assert_allclose(host.env.single_agent_env.unwrapped.data.ctrl, 0.4)  # 1 is the end of its own range
+    host.close()
+
+
+@pytest.mark.parametrize("path", ["pettingzoo.sisl.pursuit_v5", "pettingzoo.sisl.multiwalker_v9"])
+def test_pettingzoo_plays_on_through_ends(path):
+    pool = open_pool("pettingzoo", 1, path=path, max_steps=30)
+    seen, rng, ends = pool.reset(numbers(0, 1)), np.random.default_rng(0), 0
+    agents, size = len(pool.spec["obs_sizes"]), max(pool.spec["action_sizes"])
+    for step in range(100):
+        discrete, shape = pool.spec["discrete"], (1, agents, size)
+        action = rng.integers(0, size, (1, agents)) if discrete else rng.uniform(-1, 1, shape)
+        reply = pool.step(action, numbers(0, 1), numbers(step, 1))
+        ends += int((reply.final["terminated"] | reply.final["truncated"]).sum())
+        seen = reply.seen
+        assert np.isfinite(seen["obs"]).all() and reply.valid.all() and seen["alive"].all()
+    assert ends >= 3
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["algo=happo", "env=bridge/host", "path=hosts_of_tests.Counter", "num_seeds=2"],
+        ["algo=hatrpo", "env=bridge/host", "path=hosts_of_tests.Counter", "front_end=callback", "network=gru"],
+        ["algo=haddpg", "env=bridge/mamujoco_hopper_3x1"],
+        ["algo=happo", "env=bridge/pettingzoo", "path=pettingzoo.sisl.pursuit_v5", "env.max_steps=10"],
+        ["algo=hasac", "env=bridge/pettingzoo", "path=pettingzoo.sisl.multiwalker_v9", "env.max_steps=10"],
+    ],
+)
+def test_a_run_through_the_bridge_has_the_same_life(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(TESTS)
+    run = str(tmp_path / "run")
+    small = [
+        "num_envs=2",
+        "num_steps=8",
+        "total_timesteps=64",
+        "num_evals=2",
+        "num_eval_episodes=3",
+        "absolute_metric=false",
+    ]
+    if words[0] in ("algo=haddpg", "algo=hasac"):
+        small += ["algo.learning_starts=16", "algo.buffer_size=160", "algo.batch_size=8", "algo.gradient_steps=2"]
+    if "network=gru" not in words:
+        small += ["network.hidden_sizes=[8]"]
+    assert main(["train", *words, *small, f"run_dir={run}"]) == 0
+    assert main(["resume", run, "total_timesteps=128"]) == 0
+    assert main(["evaluate", run, "num_episodes=3"]) == 0
+    record = pd.read_parquet(Path(run) / "metrics.parquet")
+    assert len(record[record["step"] == 128]) == 1 + ("num_seeds=2" in words)
+    trained = record[record["step"] > 0]
+    assert (trained["train/lost"].dropna() == 0).all() and (trained["train/skipped"] == 0).all()
+
+
+def test_several_seeds_cannot_share_one_program(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(TESTS)
+    words = [
+        "env=bridge/host",
+        "path=hosts_of_tests.Counter",
+        "front_end=callback",
+        "num_seeds=2",
+        f"run_dir={tmp_path}/run",
+    ]
+    assert main(["train", *words]) == 2
+    assert "env.front_end=callback trains one seed" in capsys.readouterr().err
+
+
+def test_the_doctor_names_the_next_step(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name in ("smax", "mamujoco", "pettingzoo"):
+        assert re.search(rf"{name} our own Python [^:]*: fine", said), said
+    assert "next: make smac-env" in said and "doctor" not in said
+
+
+@pytest.mark.parametrize(
+    ("found", "step"),
+    [
+        (["numpy", "pysc2"], "-m pip install git+https://github.com/oxwhirl/smac.git"),
+        (
+            ["numpy", "pysc2", "smac", "smac.facade"],
+            "the package 'smac' there is a hyper-parameter optimiser of the same name",
+        ),
+        (["numpy", "pysc2", "smac", "smac.env"], "install StarCraft II"),
+        (["pysc2"], "pip install numpy"),
+    ],
+)
+def test_what_smac_lacks(found, step):
+    facts = {"modules": found, "game": "/home/me/StarCraftII", "game found": False, "maps found": False}
+    assert step in doctor.missing("smac", facts, "python")
+
+
 # SMAX BEHIND SMAC
 
 
 @pytest.mark.parametrize(
-    ("map_name", "layout"), [("3m", "smax"), ("2s3z", "smax"), ("smacv2_5_units", "smax"), ("2s3z", "smac")]
+    ("map_name", "layout"),
+    [("smacv2_5_units", "smax"), ("2s3z", "smac"), *long(("3m", "smax"), ("2s3z", "smax"), ("smacv2_5_units", "smac"))],
 )
 def test_smax_through_workers_is_smax_on_the_device(map_name, layout):
     """Every number of a rollout with ends in it, resets and final observations included, bit for bit."""

@@ -1,4 +1,4 @@
-"""docs/mamujoco.md says what the code does: its table of tasks, its tables of agents, its commands, its Python."""
+"""docs/ say what the code does; mamujoco.md: its table of tasks, its tables of agents, its commands, its Python."""
 
 import re
 import shlex
@@ -10,7 +10,8 @@ from hamljax.envs import ENVIRONMENTS, configure, make
 from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
 from hamljax.lab.configuration import expand, make_job
 
-PAGE = (Path(__file__).parents[1] / "docs/mamujoco.md").read_text()
+PAGES = {name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge")}
+PAGE = PAGES["mamujoco"]
 TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
 COMMANDS = re.findall(r"^hamljax train .*$", PAGE, re.M)
 
@@ -89,3 +90,16 @@ def test_the_commands_are_found():
 def test_the_python_runs(code, capsys):
     exec(code, {})
     assert "bthigh" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_bridges_page_are_understood():
+    """They start other programs, which the tests of the bridge do; here they are read to the end."""
+    page = PAGES["bridge"]
+    commands = re.findall(r"^hamljax train .*$", page, re.M)
+    assert len(commands) >= 5
+    for command in commands:
+        (words,) = expand(shlex.split(command)[2:])
+        assert make_job(words).config.env.name.startswith("bridge/")
+    named = set(re.findall(r"`bridge/(\w+)(?![\w/])", page))
+    families = {name.removeprefix("bridge/") for name in ENVIRONMENTS if name.startswith("bridge/")}
+    assert named <= families and {"smac", "smacv2", "pettingzoo", "host"} <= named

@@ -4,12 +4,21 @@ python: the interpreter of the workers; empty for our own. timeout: seconds that
 workers are replaced. front_end: ``loop``, or ``callback`` for one compiled program.
 """
 
+from pathlib import Path
+
 from ..envs.registry import register_environment
 from ..envs.smax import MAPS
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from .environment import HostEnvironment
 from .pool import Launch
 from .worker.hosts.mamujoco import EXTRA, TASKS
+
+SMAC_PYTHON = Path(".venv-smac/bin/python")  # what ``make smac-env`` makes; SMAC's workers use it where it is
+RACES = {  # the units of SMACv2's scenarios; the last one never makes up a whole team
+    "terran": ("marine", "marauder", "medivac"),
+    "protoss": ("stalker", "zealot", "colossus"),
+    "zerg": ("zergling", "hydralisk", "baneling"),
+}
 
 
 def smax(
@@ -63,7 +72,47 @@ def smac(
     front_end: str = "loop",
 ) -> HostEnvironment:
     """StarCraft II itself, by SMAC"""
-    return HostEnvironment(Launch("smac", {"map_name": map}, python, timeout, max_restarts), front_end)
+    return HostEnvironment(Launch("smac", {"map_name": map}, _smac_python(python), timeout, max_restarts), front_end)
+
+
+def smacv2(
+    race: str = "terran",
+    num_allies: int = 5,
+    num_enemies: int = 5,
+    python: str = "",
+    timeout: float = 120.0,
+    max_restarts: int = 100,
+    front_end: str = "loop",
+) -> HostEnvironment:
+    """StarCraft II with random teams and places, by SMACv2"""
+    if race not in RACES:
+        raise ConfigError(f"unknown env.race '{race}'{nearest(race, RACES)}")
+    settings = {
+        "map_name": f"10gen_{race}",
+        "capabilities": {
+            "n_units": num_allies,
+            "n_enemies": num_enemies,
+            "team_gen": {
+                "dist_type": "weighted_teams",
+                "unit_types": list(RACES[race]),
+                "weights": [0.45, 0.45, 0.1],
+                "exception_unit_types": [RACES[race][-1]],
+                "observe": True,
+            },
+            "start_positions": {
+                "dist_type": "surrounded_and_reflect",
+                "p": 0.5,
+                "n_enemies": num_enemies,
+                "map_x": 32,
+                "map_y": 32,
+            },
+        },
+    }
+    return HostEnvironment(Launch("smacv2", settings, _smac_python(python), timeout, max_restarts), front_end)
+
+
+def _smac_python(python: str) -> str:
+    return python or (str(SMAC_PYTHON.absolute()) if SMAC_PYTHON.is_file() else "")
 
 
 def host(
@@ -83,5 +132,5 @@ for _map in MAPS:
     register_environment(f"bridge/smax_{_map}", smax, map_name=_map)
 for _task in TASKS | EXTRA:
     register_environment(f"bridge/mamujoco_{_task}", mamujoco, task=_task)
-for _factory in (smac, pettingzoo, host):
+for _factory in (smac, smacv2, pettingzoo, host):
     register_environment(f"bridge/{_factory.__name__}", _factory)

@@ -164,7 +164,9 @@ class Pool:
                 said = worker.said()
                 self.close()
                 raise ConfigError(
-                    f"environment '{launch.host}' does not start: it {found.what}" + (f"; {said}" if said else "")
+                    f"environment '{launch.host}' does not start: it {found.what}"
+                    + (f"; {said}" if said else "")
+                    + "; hamljax doctor says what this machine lacks"
                 )
             self.spec = found
         self.seen = np.zeros(size, wire.reply_type(self.spec))

@@ -22,6 +22,7 @@ commands
   export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them
   plot RUN... [--out FILE]   curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
   list                       algorithms, drifts, environments, networks, presets
+  doctor [python=PATH]       what this machine can run, and for what is missing the next step
   bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco: of the robots, off_policy: of the replay
 
 settings of train (all of them: conf/config.yaml and hamljax list)
@@ -184,6 +185,21 @@ def listing(arguments: list[str]) -> None:
     print_everything()
 
 
+def doctor(arguments: list[str]) -> None:
+    from . import machine
+
+    unknown = [a for a in arguments if not a.startswith("python=")]
+    if unknown:
+        raise ConfigError(f"doctor takes no '{unknown[0]}'; only python=PATH, an interpreter to look at")
+    machine.prepare()
+    from . import doctor
+    from .listing import print_facts, print_table
+
+    print_facts(doctor.machine())
+    rows = doctor.rows(arguments[-1].removeprefix("python=") if arguments else "")
+    print_table(("env=bridge/...", "where", "how it is"), rows)
+
+
 def bench(arguments: list[str]) -> None:
     from . import machine
 
@@ -208,9 +224,17 @@ COMMANDS = {
     "export": export,
     "plot": plot,
     "list": listing,
+    "doctor": doctor,
     "bench": bench,
 }
-READERS = ("evaluate", "watch", "export", "plot", "bench")  # they leave runs as they are, and nothing half written
+READERS = (
+    "evaluate",
+    "watch",
+    "export",
+    "plot",
+    "doctor",
+    "bench",
+)  # they leave runs as they are, and nothing half written
 
 
 @contextlib.contextmanager

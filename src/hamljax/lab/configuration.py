@@ -162,6 +162,16 @@ def _check_groups(overrides) -> None:
             )
 
 
+def _in_full(overrides) -> list:
+    """Overrides with ``map=3m`` spelt ``env.map=3m``: what only the environment has may be said without its group."""
+    env = next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "env"), None)
+    if env is None:
+        return overrides
+    elsewhere = {key.split(".")[0] for key in _settings("happo", env)} | set(GROUPS)
+    short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
+    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides])
+
+
 def _check_keys(overrides, chosen) -> None:
     """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
     known = _settings(chosen.algo.name, chosen.env.name)
@@ -237,6 +247,7 @@ def make_job(words: list[str]) -> Job:
         if override.key_or_group == "plugin" and override.value():
             load_plugin(str(override.value()))
     _check_groups(overrides)
+    overrides = _in_full(overrides)
     _register_groups()
     try:
         composed = _compose([o for o in overrides if not o.input_line.startswith("+algo.drift")])

@@ -12,7 +12,7 @@ from scipy import stats
 
 from ..envs.protocol import Environment, Team
 from ..errors import ConfigError
-from ..learning.batching import over_seeds
+from ..learning.batching import over_seeds, seed_by_seed
 from ..learning.evaluate import make_evaluate
 from .arguments import boolean, checkpoint, read_arguments, whole
 from .configuration import make_env
@@ -70,7 +70,8 @@ def play_episodes(team: Trained, env: Environment, num_episodes: int, greedy: bo
     check_team(team.env.team, env.team, "this environment")
     size, count = min(BATCH, num_episodes), len(team.seeds)
     one_team = functools.partial(make_evaluate(team.config, env, size), greedy=greedy)
-    all_teams = jax.jit(over_seeds(one_team, count, shared=1))
+    spread = over_seeds if env.vectorise is None else seed_by_seed
+    all_teams = jax.jit(spread(one_team, count, shared=1))
     rounds = [all_teams(team.players, np.int32(FIRST_ROUND + n)) for n in range(-(-num_episodes // size))]
     return {name: np.concatenate([r[name] for r in rounds], axis=1)[:, :num_episodes] for name in rounds[0]}
 

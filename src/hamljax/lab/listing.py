@@ -3,6 +3,7 @@
 import dataclasses
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -10,7 +11,7 @@ def print_table(columns, rows, title: str = "") -> None:
     console = Console(width=None if Console().is_terminal else 110)
     table = Table(*columns, title=title or None, title_justify="left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console.print(table)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import ConfigError
-from ..learning.batching import over_seeds, seed_sharding
+from ..learning.batching import over_seeds, seed_by_seed, seed_sharding
 from ..learning.evaluate import Best
 from ..learning.train import Learner, make_learner
 from .machine import memory
@@ -126,8 +126,7 @@ class HostPrograms:
         self.shapes = progress_shapes(learner, num_seeds)
         check_room(learner, self.shapes)
         self.seconds, self.sharding = 0.0, seed_sharding(1)
-        self._evaluate = [jax.jit(each.evaluate) for each in self.learners]
-        self.evaluate = self._evaluate_all if evaluates else None
+        self.evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
         self.choose = jax.jit(jax.vmap(Best.update))
         self._reopen = [jax.jit(each.algorithm.reopen) for each in self.learners]
         self._updates = [each.update if each.host else jax.jit(each.update) for each in self.learners]
@@ -165,11 +164,6 @@ class HostPrograms:
             states.append(one)
             metrics.append(_together(rows))
         return _together(states), _together(metrics)
-
-    def _evaluate_all(self, players, round):
-        """Every seed's evaluation, arrays (seeds,)."""
-        pairs = zip(self._evaluate, _each(players), strict=True)
-        return _together([evaluate(one, round) for evaluate, one in pairs])
 
 
 def _each(tree) -> list:

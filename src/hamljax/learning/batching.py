@@ -48,6 +48,17 @@ def over_seeds(function, num_seeds: int, shared: int = 0):
     return spread
 
 
+def seed_by_seed(function, num_seeds: int, shared: int = 0):
+    """``over_seeds`` for a function that no ``vmap`` can do, because it calls upon the host: one seed after another."""
+
+    def in_turn(*arguments):
+        own = len(arguments) - shared
+        seeds = [jax.tree.map(lambda x, i=i: x[i], arguments[:own]) for i in range(num_seeds)]
+        return jax.tree.map(lambda *x: jnp.stack(x), *(function(*seed, *arguments[own:]) for seed in seeds))
+
+    return in_turn
+
+
 @jax.custom_batching.custom_vmap
 def same_for_all(x):
     """``x``, a scalar of which the caller knows that every run of a batch has the same.

@@ -11,7 +11,6 @@ TASKS = {
     "walker2d_2x3": ("Walker2d", "2x3"),
     "halfcheetah_2x3": ("HalfCheetah", "2x3"),
     "halfcheetah_6x1": ("HalfCheetah", "6x1"),
-    "coupled_halfcheetah_1p1": ("CoupledHalfCheetah", "1p1"),
     "ant_2x4": ("Ant", "2x4"),
     "ant_2x4d_gr": ("Ant", "2x4d"),
     "ant_4x2": ("Ant", "4x2"),
@@ -28,6 +27,9 @@ EXTRA = {
     "ant_8x1": ("Ant", "4x2", [[2], [3], [4], [5], [6], [7], [0], [1]]),
     "humanoid_17x1": ("Humanoid", "9|8", [[i] for i in (14, 15, 2, 0, 1, 11, 12, 13, 16, 7, 9, 8, 3, 5, 4, 6, 10)]),
 }
+
+
+WHOLE_ROBOT = 20  # hops
 
 
 def _factorization(scenario, conf, actuators):
@@ -48,9 +50,10 @@ class GymnasiumRobotics:
         from gymnasium_robotics.envs.multiagent_mujoco.mujoco_multi import MultiAgentMujocoEnv
 
         scenario, conf, *actuators = {**TASKS, **EXTRA}[task]
-        hops = None if agent_obsk == "all" else int(agent_obsk)
+        everything = agent_obsk == "all"  # to Gymnasium-Robotics that is one agent, so it is a number of hops here
+        hops = WHOLE_ROBOT if everything else int(agent_obsk)
         factorization = _factorization(scenario, conf, *actuators) if actuators else None
-        categories = None if hops is None else [["qpos", "qvel"]] + hops * [["qpos"]]
+        categories = [["qpos", "qvel"]] + hops * [["qpos", "qvel"] if everything else ["qpos"]]
         self.env = MultiAgentMujocoEnv(
             scenario, conf, hops, agent_factorization=factorization, local_categories=categories
         )

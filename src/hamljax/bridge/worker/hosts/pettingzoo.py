@@ -81,7 +81,9 @@ class PettingZoo:
 
     def _state(self, obs):
         if self.has_state:
-            return np.asarray(self.env.state(), np.float32).ravel()
+            if self.env.agents or not hasattr(self, "last"):  # some have none left when an episode is over
+                self.last = np.asarray(self.env.state(), np.float32).ravel()
+            return self.last
         return np.concatenate([self._vector(obs[a]) if a in obs else z for a, z in zip(self.agents, self.zeros)])
 
     def _seen(self, obs):
