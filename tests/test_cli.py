@@ -231,9 +231,11 @@ def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monke
     assert any((run / trace).iterdir())
 
 
-@pytest.mark.parametrize("kind", ["mamujoco", "off_policy"])
-def test_benches_print_and_store_their_tables(kind, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("kind", "word"), [("mamujoco", "reacher_2x1"), ("off_policy", "reacher_2x1"), ("bridge", "halfcheetah_6x1")]
+)
+def test_benches_print_and_store_their_tables(kind, word, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", kind, "--quick"]) == 0
-    assert "reacher_2x1" in capsys.readouterr().out
+    assert word in capsys.readouterr().out
     assert json.loads((tmp_path / f"bench_{kind}.json").read_text())["quick"] is True

@@ -172,6 +172,12 @@ class HostVec:
         reply = self.env.pool(self.num_envs).step(action, keys, episode_keys)
         return arrays_of(reply.seen), arrays_of(reply.final), reply.valid
 
+    @property
+    def answer_shapes(self):
+        """Of what ``answer`` gives."""
+        shapes = self.env._shapes(self.num_envs)
+        return shapes, shapes, jax.ShapeDtypeStruct((self.num_envs,), bool)
+
     def take(self, state: HostState, answer) -> tuple[HostState, VecStep]:
         """What came of a step."""
         seen, final, valid = answer
@@ -187,6 +193,4 @@ class HostVec:
 
     def step(self, state: HostState, action) -> tuple[HostState, VecStep]:
         """Advance all environments from inside a program."""
-        shapes = self.env._shapes(self.num_envs)
-        shapes = (shapes, shapes, jax.ShapeDtypeStruct((self.num_envs,), bool))
-        return self.take(state, self.env.call(self.answer, shapes, *self.ask(state, action)))
+        return self.take(state, self.env.call(self.answer, self.answer_shapes, *self.ask(state, action)))

@@ -23,7 +23,7 @@ commands
   plot RUN... [--out FILE]   curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
   list                       algorithms, drifts, environments, networks, presets
   doctor [python=PATH]       what this machine can run, and for what is missing the next step
-  bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco: of the robots, off_policy: of the replay
+  bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco, off_policy or bridge: of those
 
 settings of train (all of them: conf/config.yaml and hamljax list)
   algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
@@ -203,14 +203,14 @@ def doctor(arguments: list[str]) -> None:
 def bench(arguments: list[str]) -> None:
     from . import machine
 
-    kinds = ("mamujoco", "off_policy")
+    kinds = ("mamujoco", "off_policy", "bridge")
     unknown = [a for a in arguments if a not in ("--quick", *kinds)]
     if unknown:
         raise ConfigError(f"bench takes no '{unknown[0]}'; only {', '.join(kinds)} and --quick")
     machine.prepare()
-    from . import bench, bench_mamujoco, bench_off_policy
+    from . import bench, bench_bridge, bench_mamujoco, bench_off_policy
 
-    modules = {"mamujoco": bench_mamujoco, "off_policy": bench_off_policy}
+    modules = {"mamujoco": bench_mamujoco, "off_policy": bench_off_policy, "bridge": bench_bridge}
     for module in [modules[a] for a in arguments if a in modules] or [bench]:
         module.run(quick="--quick" in arguments)
 

@@ -36,14 +36,20 @@ def print_everything() -> None:
     rows = [(n, ", ".join(d.parameters), d.summary) for n, d in DRIFTS.items()]
     print_table(("algo.drift", "parameters", ""), rows, "Drifts")
     rows = []
+    elsewhere = {}  # environments in host processes: what they are made by, and their names
     for name, entry in ENVIRONMENTS.items():
-        if name == "game/matrix" or name.startswith("bridge/"):  # a file of the user's, or another process, says it
+        if name.startswith("bridge/"):
+            elsewhere.setdefault(entry.factory, []).append(name)
+            continue
+        if name == "game/matrix":  # its size is in the user's file
             rows.append((name, "?", "?", "?", entry.summary))
             continue
         team = make(name).team
         kind = "actions" if team.discrete else "dims"
         rows.append((name, str(team.num_agents), str(team.obs_size), f"{team.action_size} {kind}", entry.summary))
     print_table(("env", "agents", "obs", "action", ""), rows, "Environments")
+    rows = [(names[0] + ", ..." * (len(names) > 1), ENVIRONMENTS[names[0]].summary) for names in elsewhere.values()]
+    print_table(("env", ""), rows, "Environments in host processes (hamljax doctor says which can run here)")
     print("networks:", ", ".join(choices("network")))
     print("loggers:", ", ".join(choices("logger")))
     print("presets (experiment=NAME):", ", ".join(choices("experiment")))

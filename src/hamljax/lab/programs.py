@@ -93,6 +93,8 @@ class Programs:
         self.choose = jax.jit(jax.vmap(Best.update))
         self.seconds = time.perf_counter() - began
 
+    waited = 0.0  # seconds in environments outside of the programs
+
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
         keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
@@ -125,16 +127,16 @@ class HostPrograms:
         self.learners = [learner, *(make_learner(learner.config) for _ in range(1, num_seeds))]
         self.shapes = progress_shapes(learner, num_seeds)
         check_room(learner, self.shapes)
-        self.seconds, self.sharding = 0.0, seed_sharding(1)
+        self.sharding, began = seed_sharding(1), time.perf_counter()
         self.evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
         self.choose = jax.jit(jax.vmap(Best.update))
         self._reopen = [jax.jit(each.algorithm.reopen) for each in self.learners]
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes.state)
+        self.bytes = num_seeds * max(
+            [each.host.compile(one) for each in self.learners if each.host] or [size_of(one)[1]]
+        )
         self._updates = [each.update if each.host else jax.jit(each.update) for each in self.learners]
-
-    @property
-    def bytes(self) -> int:
-        """What the state of the run takes."""
-        return size_of(self.shapes)[1]
+        self.seconds = time.perf_counter() - began
 
     @property
     def waited(self) -> float:

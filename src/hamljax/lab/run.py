@@ -175,7 +175,7 @@ class Training:
 
     def _block(self, end: int, pace: Pace, signals) -> None:
         """Updates up to number ``end``, or until something has to be done about the run; then record them."""
-        parts, began, first = [], self.seconds["training"], self.done
+        parts, began, first, waited = [], self.seconds["training"], self.done, self.programs.waited
         while self.done < end:
             count, before = pace.next(end - self.done), self.seconds["training"]
             with self.timed("training"):
@@ -188,8 +188,10 @@ class Training:
             self.reporter.tick(self.done * self.per_update, self.shown)
             if signals.caught or self.streak.broken or self._is_late():
                 break
-        steps = (self.done - first) * self.per_update * len(self.seeds)
-        self._record(parts, steps / max(self.seconds["training"] - began, 1e-9))
+        steps, seconds = (self.done - first) * self.per_update * len(self.seeds), self.seconds["training"] - began
+        if self.programs.waited:  # the share of the time in which the host's environments moved
+            self.shown["bridge"] = (self.programs.waited - waited) / seconds
+        self._record(parts, steps / max(seconds, 1e-9))
 
     def _record(self, parts: list[dict], speed: float) -> None:
         """Add rows for ``parts`` (metrics of the updates since the last rows), and evaluate if it is time."""

@@ -21,6 +21,21 @@ class HostLoop:
         self._begin, self._move = jax.jit(self._decide), jax.jit(self._settle_and_decide)
         self._end, self._learn = jax.jit(self._settle), jax.jit(algorithm.learn)
 
+    def compile(self, state) -> int:
+        """Compile for states of these shapes, and say how many bytes the largest program needs."""
+        answer = self.algorithm.vec.answer_shapes
+        decided = jax.eval_shape(self._decide, state)[1]
+        rollout = jax.eval_shape(self.algorithm.collect, state)[1]
+        programs = (
+            self._begin.lower(state),
+            self._move.lower(state, decided, answer),
+            self._end.lower(state, decided, answer),
+            self._learn.lower(state, rollout),
+        )
+        self._begin, self._move, self._end, self._learn = programs = [program.compile() for program in programs]
+        sizes = [program.memory_analysis() for program in programs]
+        return max(x.argument_size_in_bytes + x.output_size_in_bytes + x.temp_size_in_bytes for x in sizes)
+
     def update(self, state):
         """One iteration: collect and learn."""
         return self._learn(*self.collect(state))

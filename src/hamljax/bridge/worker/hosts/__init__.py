@@ -20,6 +20,7 @@ HOSTS = {  # name -> module and class
     "smax": ("smax", "SmaxBehindSmac"),
     "mamujoco": ("mamujoco", "GymnasiumRobotics"),
     "pettingzoo": ("pettingzoo", "PettingZoo"),
+    "pause": ("pause", "Pause"),
 }
 
 
