@@ -136,3 +136,17 @@ class StarCraft2EnvV2(StarCraft2Env):
 class Double(BehindSmac):
     def __init__(self, version=1, **settings):
         super().__init__({1: StarCraft2Env, 2: StarCraft2EnvV2}[version](**settings))
+
+
+class Failing(Counter):
+    """Breaks down at its seventh step, whoever asks."""
+
+    def __init__(self):
+        super().__init__(fault="raise", at=7, length=4)
+
+
+class Mistaken(Counter):
+    """Says at its seventh step that it was asked for something wrong."""
+
+    def __init__(self):
+        super().__init__(fault="bug", at=7, length=4)
