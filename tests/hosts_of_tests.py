@@ -150,3 +150,15 @@ class Mistaken(Counter):
 
     def __init__(self):
         super().__init__(fault="bug", at=7, length=4)
+
+
+class Closing(Counter):
+    """Writes down that it was closed."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+
+    def close(self):
+        with open(self.file, "w") as file:
+            file.write("in order")

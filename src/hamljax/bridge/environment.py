@@ -16,6 +16,7 @@ from ..envs.autoreset import EpisodeStats, VecStep
 from ..envs.protocol import Environment, Observation, Step, Team
 from ..errors import ConfigError, nearest
 from .pool import Launch, Pool
+from .worker import wire
 
 FRONT_ENDS = ("loop", "callback")
 
@@ -54,8 +55,8 @@ class HostEnvironment(Environment):
     def __init__(self, launch: Launch, front_end: str = "loop"):
         if front_end not in FRONT_ENDS:
             raise ConfigError(f"unknown env.front_end '{front_end}'{nearest(front_end, FRONT_ENDS)}")
-        if launch.timeout <= 0 or launch.max_restarts < 0:
-            raise ConfigError("env.timeout must be above 0 and env.max_restarts at least 0")
+        if not 0 < launch.timeout < 1e6 or launch.max_restarts < 0:
+            raise ConfigError("env.timeout must be above 0 and below 1e6, and env.max_restarts at least 0")
         self.launch, self.on_host = launch, front_end == "loop"
         self._pools: dict[Any, Pool] = {}
         self.failure: Exception | None = None  # what a callback raised, which JAX passes on as a text
@@ -64,6 +65,8 @@ class HostEnvironment(Environment):
         """``size`` workers that serve ``purpose``, started at the first call."""
         if (size, purpose) not in self._pools:
             self._pools[size, purpose] = Pool(self.launch, size)
+            if purpose != "asking" and (1, "asking") in self._pools:
+                self._pools.pop((1, "asking")).close()
         return self._pools[size, purpose]
 
     @functools.cached_property
@@ -72,6 +75,11 @@ class HostEnvironment(Environment):
         if not self._pools:
             self.pool(1, "asking")
         return next(iter(self._pools.values())).spec
+
+    @functools.cached_property
+    def _layout(self) -> np.dtype:
+        """Of a reply."""
+        return wire.reply_type(self.spec)
 
     @functools.cached_property
     def team(self) -> Team:
@@ -111,10 +119,12 @@ class HostEnvironment(Environment):
         size = len(keys)
 
         def step(action, keys):
-            return arrays_of(self.pool(size, "evaluation").step(action, keys).final)
+            reply = self.pool(size, "evaluation").step(action, keys)
+            return arrays_of(reply.final), reply.valid
 
-        final = self.call(step, self._shapes(size), self.team.clip(action), key_data(keys))
-        metrics = dict(zip(self.spec["metrics"], final["metrics"].T, strict=True))
+        shapes = (self._shapes(size), jax.ShapeDtypeStruct((size,), bool))
+        final, valid = self.call(step, shapes, self.team.clip(action), key_data(keys))
+        metrics = {**dict(zip(self.spec["metrics"], final["metrics"].T, strict=True)), "lost": 1.0 - valid}
         return states, Step(observation_of(final), final["reward"], final["terminated"], final["truncated"], metrics)
 
     def call(self, function, shapes, *arguments):
@@ -131,7 +141,7 @@ class HostEnvironment(Environment):
 
     def _shapes(self, size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Of ``arrays_of`` records of ``size`` workers."""
-        layout = next(iter(self._pools.values())).seen.dtype if self._pools else self.pool(1, "asking").seen.dtype
+        layout = self._layout
         return {
             name: jax.ShapeDtypeStruct((size, *layout[name].shape), layout[name].base.newbyteorder("="))
             for name in layout.names
@@ -184,7 +194,7 @@ class HostVec:
         done = final["terminated"] | final["truncated"]
         stats = EpisodeStats(state.stats.episode_return + final["reward"], state.stats.episode_length + 1)
         named = dict(zip(self.env.spec["metrics"], final["metrics"].T, strict=True))
-        metrics = {**named, "lost": 1.0 - valid, **stats._asdict()}
+        metrics = {**named, **stats._asdict()}
         fresh = jax.tree.map(lambda x: jnp.where(done, jnp.zeros_like(x), x), stats)
         truncated = final["truncated"] & ~final["terminated"]
         state = HostState(state.pool_key, state.head + jnp.sum(done), fresh, jax.random.split(state.key)[0])

@@ -3,6 +3,7 @@
 Shapes: E workers.
 """
 
+import contextlib
 import dataclasses
 import os
 import select
@@ -24,6 +25,7 @@ from ..errors import ConfigError, Stopped
 from .worker import wire
 
 WORKER = Path(__file__).parent / "worker"
+CLOSING_SECONDS = 2.0
 LAUNCH_SECONDS = 300.0  # a game may take minutes to start, and a compiler to compile
 
 
@@ -115,7 +117,9 @@ class Worker:
         if kind == wire.BUG:
             raise WorkerBug(f"in a worker:\n{content.decode(errors='replace')}")
         if kind == wire.CRASH:
-            return Fault("crashed: " + content.decode(errors="replace").strip().splitlines()[-1])
+            return Fault(
+                "crashed: " + (content.decode(errors="replace").strip().splitlines() or ["no more is known"])[-1]
+            )
         return content if kind == wire.DONE else Fault("sent what is no message")
 
     def lost(self) -> Fault:
@@ -182,7 +186,7 @@ class Pool:
 
     def _tell_janitor(self, worker: Worker) -> None:
         """Said once of a session: it began. Said again: it ended."""
-        self._janitor.stdin.write(b"%d\n" % worker.process.pid)
+        _tell(self._janitor, worker)
 
     def _greet(self, worker: Worker) -> dict | Fault:
         try:
@@ -236,6 +240,7 @@ class Pool:
                 self.seen[i] = found[i]
             else:
                 self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
+                self.seen[i]["metrics"] = 0.0
         valid = np.array([not isinstance(found.get(i), Fault) for i in range(self.size)])
         for i in np.flatnonzero(~valid):
             self._replace(i, found[i])
@@ -261,7 +266,19 @@ class Pool:
             which = [i for i in which if isinstance(found[i], Fault)]
 
     def _ask(self, which, kind: bytes) -> dict[int, Any]:
-        """Send its request to each of ``which``, then collect: a record or a fault of each."""
+        """Send its request to each of ``which``, then collect: a record or a fault of each.
+
+        What interrupts that closes the pool, because answers that nobody has read would be taken for later ones.
+        """
+        if not self.workers:
+            raise RuntimeError("this pool is closed")
+        try:
+            return self._exchange(which, kind)
+        except BaseException:
+            self.close()
+            raise
+
+    def _exchange(self, which, kind: bytes) -> dict[int, Any]:
         faults = {i: self.workers[i].send(kind + self._request[i].tobytes()) for i in which}
         deadline, layout = time.monotonic() + self.launch.timeout, self.seen.dtype
         found = {}
@@ -297,9 +314,21 @@ def _janitor() -> subprocess.Popen:
     )
 
 
+def _tell(janitor: subprocess.Popen, worker: Worker) -> None:
+    with contextlib.suppress(BrokenPipeError):  # somebody killed it; the run does not depend on it
+        janitor.stdin.write(b"%d\n" % worker.process.pid)
+
+
 def _kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
+    """End workers: those that listen close their environment first."""
     for worker in workers:
+        worker.connection.close()
+    end = time.monotonic() + CLOSING_SECONDS
+    for worker in workers:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(max(0.0, end - time.monotonic()))
         worker.kill()
+        _tell(janitor, worker)
     workers.clear()
     janitor.stdin.close()
     janitor.wait()

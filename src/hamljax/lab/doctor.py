@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 
-from ..bridge.families import SMAC_PYTHON
-from ..bridge.pool import Launch, Pool
-from ..errors import ConfigError, Stopped
+from ..bridge.families import SMAC_PYTHON, smacv2
+from ..bridge.pool import Launch, Pool, WorkerBug
+from ..errors import ConfigError, Stopped, one_line
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "brax", "jaxmarl", "numpy")
 NOT_SMAC = "the package 'smac' there is a hyper-parameter optimiser of the same name"
@@ -24,7 +24,7 @@ ASK = """
 import importlib.util, json, os, sys
 def has(name):
     try: return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError: return False
+    except Exception: return False
 def version(name):
     try:
         from importlib.metadata import version
@@ -81,11 +81,12 @@ def trial(host: str, python: str) -> str:
         "smax": {"map_name": "3m"},
         "mamujoco": {"task": "halfcheetah_6x1"},
         "pettingzoo": {"path": "pettingzoo.sisl.pursuit_v5"},
+        "smacv2": smacv2().launch.settings,
     }.get(host, {})
     try:
         pool = Pool(Launch(host, settings, python, timeout=120.0, max_restarts=0), 1)
     except ConfigError as error:
-        return f"does not start: {error}"
+        return str(error)
     try:
         keys = np.zeros((1, 2), np.uint32)
         seen = pool.reset(keys)
@@ -98,8 +99,8 @@ def trial(host: str, python: str) -> str:
         return (
             f"three steps of {name} with {agents} agents: fine" if name else f"three steps with {agents} agents: fine"
         )
-    except Stopped as error:
-        return f"three steps: {error}"
+    except (Stopped, WorkerBug) as error:
+        return f"three steps: {one_line(error)}"
     finally:
         pool.close()
 

@@ -16,6 +16,7 @@ from ..learning.batching import over_seeds, seed_by_seed
 from ..learning.evaluate import make_evaluate
 from .arguments import boolean, checkpoint, read_arguments, whole
 from .configuration import make_env
+from .programs import failures_of
 from .rundir import output_file, write_text, writing
 from .trained import Trained, load
 
@@ -72,7 +73,8 @@ def play_episodes(team: Trained, env: Environment, num_episodes: int, greedy: bo
     one_team = functools.partial(make_evaluate(team.config, env, size), greedy=greedy)
     spread = over_seeds if env.vectorise is None else seed_by_seed
     all_teams = jax.jit(spread(one_team, count, shared=1))
-    rounds = [all_teams(team.players, np.int32(FIRST_ROUND + n)) for n in range(-(-num_episodes // size))]
+    with failures_of(env):
+        rounds = [all_teams(team.players, np.int32(FIRST_ROUND + n)) for n in range(-(-num_episodes // size))]
     return {name: np.concatenate([r[name] for r in rounds], axis=1)[:, :num_episodes] for name in rounds[0]}
 
 

@@ -1,5 +1,6 @@
 """The functions of a learner, compiled over all seeds of a job and the devices that they are spread over."""
 
+import contextlib
 import functools
 import math
 import time
@@ -181,3 +182,12 @@ def make_programs(learner: Learner, num_seeds: int, evaluates: bool) -> Programs
     """What a run of ``learner`` consists of."""
     kind = Programs if learner.env.vectorise is None else HostPrograms
     return kind(learner, num_seeds, evaluates)
+
+
+@contextlib.contextmanager
+def failures_of(env):
+    """What an environment raised inside a program, as it raised it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        raise (env.failure or error) from None

@@ -16,7 +16,7 @@ from .configuration import Job
 from .loggers import make_logger
 from .pace import Pace, Streak, listening
 from .plots import draw_runs
-from .programs import CAPACITY, apart, make_programs, progress_shapes, with_replay
+from .programs import CAPACITY, apart, failures_of, make_programs, progress_shapes, with_replay
 from .progress import Reporter, clock
 from .rundir import RunDir, writing
 
@@ -57,15 +57,6 @@ def enough_memory():
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise ConfigError(f"not enough memory: {one_line(error)[:160]}; fewer num_envs or num_seeds") from None
-
-
-@contextlib.contextmanager
-def failures_of(env):
-    """What an environment raised inside a program, as it raised it."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        raise (env.failure or error) from None
 
 
 def steps_per_update(job: Job) -> int:

@@ -94,8 +94,14 @@ def play_on(vec: VecEnv, act, keep, stage: Stage, num_steps: int):
 
 
 def episode_metrics(steps) -> dict[str, jax.Array]:
-    """Means over the episodes that ended in a rollout (NaN when none did) and their number, ``episodes``."""
-    done = steps.terminated | steps.truncated
+    """Means over the episodes that ended in a rollout (NaN when none did) and their number, ``episodes``.
+
+    Where steps can be lost, ``lost`` is the number of episodes that ended so, and these do not count in the others.
+    """
+    done, lost = steps.terminated | steps.truncated, {}
+    if steps.valid is not None:
+        lost = {"lost": jnp.sum(done & ~steps.valid)}
+        done = done & steps.valid
     count = jnp.sum(done)
     means = {name: jnp.sum(jnp.where(done, x, 0)) / count for name, x in steps.metrics.items()}
-    return {**means, "episodes": count}
+    return {**means, "episodes": count, **lost}

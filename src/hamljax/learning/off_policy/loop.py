@@ -70,6 +70,10 @@ class Rollout(NamedTuple):
     def truncated(self):
         return self.transitions.truncated
 
+    @property
+    def valid(self):
+        return self.transitions.valid
+
 
 class OffPolicy:
     """The pure functions of one configuration: ``init``, ``collect``, ``learn`` and their composition ``update``."""

