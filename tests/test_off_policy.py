@@ -618,6 +618,77 @@ def test_warm_up_is_random_and_learns_nothing():
     assert int(state.num_gradient_steps) == 8 and int(begin.num_gradient_steps) == 0
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"buffer_size": 64, "learning_starts": 128, "total_timesteps": 320},
+        {"buffer_size": 96, "n_step": 15, "total_timesteps": 320},
+    ],
+)
+def test_a_run_that_is_accepted_learns(settings):
+    """However the replay's size, the warm-up and the window relate."""
+    learner = make_learner(hamljax.config("haddpg", "game/tracking", **{**SMALL, **settings}))
+    state = jax.jit(learner.init)(jax.random.key(0))
+    state, metrics = jax.jit(lambda s: learner.run_updates(s, learner.config.num_updates, 16))(state)
+    assert int(state.num_gradient_steps) > 0 and np.isfinite(metrics["train/critic_loss"]).any()
+
+
+def test_a_non_finite_observation_leaves_the_statistics_alone():
+    algorithm = loop("haddpg", obs_norm="always")
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    state = jax.jit(lambda s: algorithm.update(algorithm.update(s)[0])[0])(state)
+    collected, rollout = jax.jit(algorithm.collect)(state)
+    steps = rollout.transitions
+    seen = steps.observation._replace(obs=steps.observation.obs.at[0, 0].set(jnp.nan))
+    rollout = rollout._replace(transitions=steps._replace(observation=seen))
+    after, metrics = jax.jit(algorithm.learn)(collected, rollout)
+    assert metrics["train/skipped"] == 1 and same(after.obs_norm, state.obs_norm) and same(after.agents, state.agents)
+
+
+def test_a_delayed_policys_rate_never_falls_below_zero():
+    config = hamljax.config(
+        "hatd3", "game/tracking", **SMALL | {"gradient_steps": 3, "anneal_lr": True, "total_timesteps": 640}
+    )
+    sweep = make_learner(config).algorithm.policies
+    per_update = config.algo.gradient_steps / sweep.row.policy_delay
+    params = {"w": jnp.ones(1)}
+    state, moves = sweep.optimiser.init(params), []
+    for _ in range(int(per_update * config.num_updates) + 4):
+        updates, state = sweep.optimiser.update({"w": jnp.ones(1)}, state, params)
+        moves.append(float(updates["w"][0]))
+    assert max(moves) <= 0.0 and moves[0] < moves[len(moves) // 2] < 0.0 and moves[-1] == 0.0
+
+
+def test_every_agent_explores_by_itself():
+    algorithm = loop("haddpg", num_envs=400, num_steps=1, buffer_size=800, n_step=1)
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    arguments = (state.agents.params, state.actor_carry, jax.random.key(1), state.observation, state.start)
+    sampled, greedy = (algorithm.policies.act(*arguments, greedy=greedy)[1] for greedy in (False, True))
+    noise = np.asarray(sampled - greedy)
+    mask = algorithm.env.team.action_mask
+    np.testing.assert_allclose(noise.std(axis=0)[mask], algorithm.config.algo.exploration_noise, rtol=0.15)
+    assert (noise[:, ~mask] == 0).all()
+    correlation = np.corrcoef(noise[:, mask].T) - np.eye(mask.sum())
+    assert np.abs(correlation).max() < 0.25
+
+
+def test_targets_move_when_it_is_their_time():
+    algorithm = loop("haddpg", target_every=3)
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    state, rollout = jax.jit(algorithm.collect)(state)
+    learnt, replay, step, moved = (
+        algorithm.learnt(state),
+        state.replay.add(rollout.transitions),
+        jax.jit(algorithm.step),
+        [],
+    )
+    for n in range(6):
+        after, _ = step(learnt, replay.sample(jax.random.key(n), 16, 2, 0.9), jax.random.key(n))
+        moved.append(not same(learnt["targets"], after["targets"]))
+        learnt = after
+    assert moved == [False, False, True] * 2
+
+
 def test_policies_and_targets_wait_for_the_critics():
     algorithm = loop("hatd3")
     state = jax.jit(algorithm.init)(jax.random.key(0))

@@ -296,12 +296,13 @@ def _validate_replay(config: Config, rollout: int) -> None:
     least = max(algo.batch_size, algo.n_step * config.num_envs, rollout)
     if config.network.gru_size:
         raise ConfigError(f"{algo.name} has no memory: its replay holds single steps; use network=mlp")
-    if algo.buffer_size < least:
+    if algo.buffer_size // rollout * rollout < least:  # it holds whole rollouts
         raise ConfigError(
             f"algo.buffer_size={algo.buffer_size} is too small: it must hold a batch of {algo.batch_size}, a rollout of "
-            f"{rollout} steps and {algo.n_step} steps of all {config.num_envs} environments, at least {least}"
+            f"{rollout} steps and {algo.n_step} steps of all {config.num_envs} environments, in whole rollouts, at least "
+            f"{-(-least // rollout) * rollout}"
         )
-    if algo.learning_starts >= int(config.total_timesteps):
+    if max(algo.learning_starts, algo.n_step * config.num_envs) >= config.num_updates * rollout:
         raise ConfigError(
             f"algo.learning_starts={algo.learning_starts} leaves nothing of total_timesteps="
             f"{int(config.total_timesteps)} to learn in; choose less, or train longer"

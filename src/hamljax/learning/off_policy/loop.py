@@ -54,6 +54,8 @@ class RunnerState(NamedTuple):
 
 
 LEARNT = ("agents", "critic", "targets", "num_gradient_steps")  # fields of a runner state that gradient steps improve
+# Fields that stay as they were where an update is not taken. The counter goes on: it is the same for all seeds.
+GUARDED = ("agents", "critic", "targets", "obs_norm")
 
 
 class Rollout(NamedTuple):
@@ -158,7 +160,7 @@ class OffPolicy:
 
         Learning that made anything non-finite is not taken, and counts in ``train/skipped``.
         """
-        state, keys = self._remember(state, rollout)
+        before, (state, keys) = state, self._remember(state, rollout)
 
         def improve(learnt):
             after, (of_critics, of_policies) = jax.lax.scan(
@@ -166,10 +168,10 @@ class OffPolicy:
             )
             return after, (jax.tree.map(jnp.mean, of_critics), jax.tree.map(jnp.nanmean, of_policies))
 
-        enough = same_for_all(state.replay.filled) >= self.enough
+        enough = same_for_all(state.replay.added) >= self.enough
         after, (of_critics, of_policies) = jax.lax.cond(enough, improve, _no_numbers(improve), self.learnt(state))
         checked = jax.tree.map(lambda x: jnp.where(enough, x, 0.0), of_critics)
-        state, skipped = guard(state, state._replace(**after), checked, LEARNT)
+        state, skipped = guard(before, state._replace(**after), checked, GUARDED)
         metrics = {**episode_metrics(rollout), **of_critics, **of_policies, "skipped": skipped}
         return state, {f"train/{name}": value for name, value in metrics.items()}
 

@@ -46,8 +46,7 @@ class ValueSweep(Policies):
     def __init__(self, config: Config, team: Team):
         super().__init__(config, team)
         algo = config.algo
-        steps = max(1, algo.gradient_steps // self.row.policy_delay)
-        self.optimiser = adam(config, algo.actor_lr, steps)
+        self.optimiser = adam(config, algo.actor_lr, algo.gradient_steps / self.row.policy_delay)
         self.alpha_optimiser = optax.adam(algo.alpha_lr, eps=algo.adam_eps)
         self.solve = haml.NEIGHBOURHOODS["everywhere"].make(self.optimiser, update_epochs=1, num_minibatches=1)
         self.stochastic = self.row.actor == "stochastic"
