@@ -302,7 +302,12 @@ def _validate_replay(config: Config, rollout: int) -> None:
             f"{rollout} steps and {algo.n_step} steps of all {config.num_envs} environments, in whole rollouts, at least "
             f"{-(-least // rollout) * rollout}"
         )
-    if max(algo.learning_starts, algo.n_step * config.num_envs) >= config.num_updates * rollout:
+    trained = config.num_updates * rollout
+    if algo.n_step * config.num_envs > trained:
+        raise ConfigError(
+            f"algo.n_step={algo.n_step} is longer than the {trained // config.num_envs} steps of each environment"
+        )
+    if algo.learning_starts >= trained:
         raise ConfigError(
             f"algo.learning_starts={algo.learning_starts} leaves nothing of total_timesteps="
             f"{int(config.total_timesteps)} to learn in; choose less, or train longer"
