@@ -8,13 +8,6 @@ import jax.numpy as jnp
 from ..envs.protocol import Observation, Team
 
 
-def mean_where(x, weight=None):
-    """Mean of ``x`` where ``weight`` is true. Where it is true everywhere, and without it, exactly ``jnp.mean``."""
-    if weight is None:
-        return jnp.mean(x)
-    return jnp.mean(jnp.where(weight, x, 0.0)) * (x.size / jnp.maximum(jnp.sum(weight), 1))
-
-
 class ValueNorm(NamedTuple):
     """Debiased exponential moving averages of returns: mean = ``mean / debias`` and likewise the mean of squares.
 
@@ -32,11 +25,11 @@ class ValueNorm(NamedTuple):
         zero = jnp.zeros(())
         return cls(zero, zero, zero, jnp.array(enabled))
 
-    def update(self, returns, weight=None, beta: float = 0.99999):
-        """Fold in a batch of returns, of any shape, where ``weight`` of that shape is true (None: everywhere)."""
+    def update(self, returns, beta: float = 0.99999):
+        """Fold in a batch of returns, of any shape."""
         return self._replace(
-            mean=beta * self.mean + (1 - beta) * mean_where(returns, weight),
-            mean_of_squares=beta * self.mean_of_squares + (1 - beta) * mean_where(returns**2, weight),
+            mean=beta * self.mean + (1 - beta) * jnp.mean(returns),
+            mean_of_squares=beta * self.mean_of_squares + (1 - beta) * jnp.mean(returns**2),
             debias=beta * self.debias + (1 - beta),
         )
 

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 
 from ...haml.neighbourhoods import Agent
+from ...haml.objective import masked_mean
 from ..config import Config
 from ..layout import Layout
 from ..networks import Critic, initial_carry
-from ..normalisation import mean_where
 from ..optimiser import adam
 
 
@@ -59,7 +59,9 @@ class Critics:
 
         def loss(params):
             errors = (self.all_values(params, world_state, joint) - target) ** 2
-            return jnp.sum(jax.vmap(mean_where, (0, None))(errors, weight))
+            return jnp.sum(
+                jnp.mean(errors, axis=-1) if weight is None else jax.vmap(masked_mean, (0, None))(errors, weight)
+            )
 
         value, gradient = jax.value_and_grad(loss)(critic.params)
         updates, opt_state = self.optimiser.update(gradient, critic.opt_state, critic.params)

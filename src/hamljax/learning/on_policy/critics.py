@@ -11,10 +11,11 @@ import optax
 
 from ...envs.protocol import Observation
 from ...haml.neighbourhoods import Agent, minibatches
+from ...haml.objective import masked_mean
 from ..config import Config
 from ..layout import Layout
 from ..networks import Critic, initial_carry
-from ..normalisation import ValueNorm, mean_where
+from ..normalisation import ValueNorm
 from ..optimiser import adam
 from .returns import value_loss
 from .trajectory import Trajectory, merge_leading, time_major, to_chunks
@@ -114,11 +115,11 @@ class Critics:
                 algo.value_clip,
                 algo.clip_value,
             )
-            return mean_where(errors, minibatch.weight)
+            return jnp.mean(errors) if minibatch.weight is None else masked_mean(errors, minibatch.weight)
 
         def step(carry, minibatch):
             critic, value_norm = carry
-            value_norm = value_norm.update(minibatch.target, minibatch.weight)
+            value_norm = value_norm.update(minibatch.target)
             target = value_norm.normalise(minibatch.target)
             value, gradient = jax.value_and_grad(loss)(critic.params, target, minibatch)
             updates, opt_state = self.optimiser.update(gradient, critic.opt_state, critic.params)
