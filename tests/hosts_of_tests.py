@@ -85,7 +85,7 @@ class StarCraft2Env:
 
     def __init__(self, script=("", "won", "lost", "late"), extra_feature=False):
         self.script, self.extra = list(script), extra_feature
-        self.timeouts, self.episode, self.broken = 0, -1, False
+        self.timeouts, self.episode = 0, -1
 
     def get_env_info(self):
         return {"state_shape": 6, "obs_shape": 4, "n_actions": 7, "n_agents": 2, "episode_limit": 4}

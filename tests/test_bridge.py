@@ -425,19 +425,19 @@ def test_a_run_through_the_bridge_has_the_same_life(words, tmp_path, monkeypatch
     assert (trained["train/lost"].dropna() == 0).all() and (trained["train/skipped"] == 0).all()
 
 
+def tiny(host: str, front_end: str, tmp_path) -> list[str]:
+    """The words of a short run on a host of the tests."""
+    chosen = ["env=bridge/host", f"path=hosts_of_tests.{host}", f"front_end={front_end}", f"run_dir={tmp_path}/run"]
+    return [*chosen, *TINY]
+
+
 TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2", "network.hidden_sizes=[8]"]
 
 
 @pytest.mark.parametrize("front_end", ["loop", "callback"])
 def test_training_goes_on_past_lost_workers(front_end, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
-    words = [
-        "env=bridge/host",
-        "path=hosts_of_tests.Failing",
-        f"front_end={front_end}",
-        f"run_dir={tmp_path}/run",
-        *TINY,
-    ]
+    words = tiny("Failing", front_end, tmp_path)
     assert main(["train", *words]) == 0
     record = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
     trained = record[record["step"] > 0]
@@ -448,13 +448,7 @@ def test_training_goes_on_past_lost_workers(front_end, tmp_path, monkeypatch, ca
 @pytest.mark.parametrize("front_end", ["loop", "callback"])
 def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
-    words = [
-        "env=bridge/host",
-        "path=hosts_of_tests.Failing",
-        f"front_end={front_end}",
-        f"run_dir={tmp_path}/run",
-        *TINY,
-    ]
+    words = tiny("Failing", front_end, tmp_path)
     assert main(["train", *words, "max_restarts=0", f"num_evals={evals}"]) == 1
     said = capsys.readouterr().err.strip()
     assert "crashed: OSError: out of ammunition, and all 0 restarts (env.max_restarts) are used up" in said
@@ -464,13 +458,7 @@ def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals,
 @pytest.mark.parametrize("front_end", ["loop", "callback"])
 def test_a_bug_in_a_worker_ends_training_with_its_traceback(front_end, tmp_path, monkeypatch):
     monkeypatch.chdir(TESTS)
-    words = [
-        "env=bridge/host",
-        "path=hosts_of_tests.Mistaken",
-        f"front_end={front_end}",
-        f"run_dir={tmp_path}/run",
-        *TINY,
-    ]
+    words = tiny("Mistaken", front_end, tmp_path)
     with pytest.raises(WorkerBug, match="(?s)hosts_of_tests.py.*ValueError: what a mistake"):
         main(["train", *words, "num_evals=0"])
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
+from jax.random import key_data  # keys (E,) as the numbers (E, 2) that a worker gets
 
 from ..envs.autoreset import EpisodeStats, VecStep
 from ..envs.protocol import Environment, Observation, Step, Team
@@ -28,11 +29,6 @@ class HostState(NamedTuple):
     head: jax.Array  # () int32: how many episodes have begun
     stats: EpisodeStats
     key: jax.Array
-
-
-def key_data(keys):
-    """Keys (E,) as the numbers (E, 2) that a worker gets."""
-    return jax.random.key_data(keys)
 
 
 def arrays_of(records: np.ndarray) -> dict[str, np.ndarray]:

@@ -181,12 +181,8 @@ class Pool:
 
     def _start(self) -> Worker:
         worker = Worker(self.launch, self.paths)
-        self._tell_janitor(worker)
-        return worker
-
-    def _tell_janitor(self, worker: Worker) -> None:
-        """Said once of a session: it began. Said again: it ended."""
         _tell(self._janitor, worker)
+        return worker
 
     def _greet(self, worker: Worker) -> dict | Fault:
         try:
@@ -200,7 +196,7 @@ class Pool:
         while True:
             said = self.workers[i].said()
             self.workers[i].kill()
-            self._tell_janitor(self.workers[i])
+            _tell(self._janitor, self.workers[i])
             self.restarts += 1
             if self.restarts > self.launch.max_restarts:
                 raise Stopped(
@@ -315,6 +311,7 @@ def _janitor() -> subprocess.Popen:
 
 
 def _tell(janitor: subprocess.Popen, worker: Worker) -> None:
+    """Said once of a session: it began. Said again: it ended."""
     with contextlib.suppress(BrokenPipeError):  # somebody killed it; the run does not depend on it
         janitor.stdin.write(b"%d\n" % worker.process.pid)
 

@@ -101,9 +101,8 @@ class Environment:
     team: Team
     max_episode_length: int
     needs_obs_norm: bool = False
-    vectorise: Any = (
-        None  # ``num_envs -> `` what has the interface of ``VecEnv``, for an environment that is no pure function
-    )
+    # ``num_envs`` -> what has the interface of ``VecEnv``, for an environment that is no pure function.
+    vectorise: Any = None
     failure: Exception | None = None  # why a program that used it failed, where the program cannot say so itself
     on_host: bool = False  # whether programs stop at every step, for the host to make it
     at_once: int | None = None  # how many episodes may run side by side in an evaluation; None: all of them

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import ConfigError
-from ..learning.batching import over_seeds, seed_by_seed, seed_sharding
+from ..learning.batching import over_seeds, seed_by_seed, seed_sharding, stacked, unstacked
 from ..learning.evaluate import Best
 from ..learning.train import Learner, make_learner
 from .machine import memory
@@ -147,35 +147,28 @@ class HostPrograms:
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
         begun = [jax.jit(functools.partial(_begin, each)) for each in self.learners]
-        return _together([f(jax.random.key(int(seed))) for f, seed in zip(begun, seeds, strict=True)])
+        return stacked([f(jax.random.key(int(seed))) for f, seed in zip(begun, seeds, strict=True)])
 
     def place(self, progress: Progress) -> Progress:
         """``progress`` on the device; a process cannot be restored, so that all its episodes begin anew."""
+        progress = jax.device_put(progress)
         states = [
-            reopen(state) for reopen, state in zip(self._reopen, _each(jax.device_put(progress.state)), strict=True)
+            reopen(state)
+            for reopen, state in zip(self._reopen, unstacked(progress.state, len(self.learners)), strict=True)
         ]
-        return jax.device_put(progress)._replace(state=_together(states))
+        return progress._replace(state=stacked(states))
 
     def advance(self, state, count):
         """``count`` updates of every seed. Returns the state and metrics (seeds, count)."""
         states, metrics = [], []
-        for update, one in zip(self._updates, _each(state), strict=True):
+        for update, one in zip(self._updates, unstacked(state, len(self.learners)), strict=True):
             rows = []
             for _ in range(int(count)):
                 one, row = update(one)
                 rows.append(row)
             states.append(one)
-            metrics.append(_together(rows))
-        return _together(states), _together(metrics)
-
-
-def _each(tree) -> list:
-    """The trees of every seed."""
-    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(jax.tree.leaves(tree)[0]))]
-
-
-def _together(trees: list):
-    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+            metrics.append(stacked(rows))
+        return stacked(states), stacked(metrics)
 
 
 def make_programs(learner: Learner, num_seeds: int, evaluates: bool) -> Programs | HostPrograms:

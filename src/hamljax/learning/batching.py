@@ -53,10 +53,20 @@ def seed_by_seed(function, num_seeds: int, shared: int = 0):
 
     def in_turn(*arguments):
         own = len(arguments) - shared
-        seeds = [jax.tree.map(lambda x, i=i: x[i], arguments[:own]) for i in range(num_seeds)]
-        return jax.tree.map(lambda *x: jnp.stack(x), *(function(*seed, *arguments[own:]) for seed in seeds))
+        seeds = unstacked(arguments[:own], num_seeds)
+        return stacked([function(*seed, *arguments[own:]) for seed in seeds])
 
     return in_turn
+
+
+def stacked(trees: list):
+    """Trees of one structure as one tree, whose leaves have a new leading axis."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def unstacked(tree, count: int) -> list:
+    """The inverse of ``stacked`` for ``count`` trees."""
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
 
 
 @jax.custom_batching.custom_vmap

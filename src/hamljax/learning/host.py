@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .batching import stacked
 from .state import Stage
+
+_STACKED = jax.jit(stacked)
 
 
 class HostLoop:
@@ -57,7 +60,7 @@ class HostLoop:
             else:
                 state, row = self._end(state, decided, answer)
             rows.append(row)
-        return state, algorithm.pack(_stacked(rows), jnp.stack(memory))
+        return state, algorithm.pack(_STACKED(rows), jnp.stack(memory))
 
     def _decide(self, state):
         stage = Stage.of(state)
@@ -75,8 +78,3 @@ class HostLoop:
     def _settle_and_decide(self, state, decided, answer):
         state, row = self._settle(state, decided, answer)
         return state, row, *self._decide(state)
-
-
-@jax.jit
-def _stacked(rows):
-    return jax.tree.map(lambda *x: jnp.stack(x), *rows)

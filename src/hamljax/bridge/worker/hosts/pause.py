@@ -6,10 +6,10 @@ from . import Seen
 
 
 class Pause:
-    """Eight agents with observations of 80 numbers; a step lasts ``milliseconds``, busy or asleep."""
+    """Eight agents with observations of 80 numbers; a step lasts ``milliseconds``."""
 
-    def __init__(self, milliseconds=1.0, busy=False):
-        self.seconds, self.busy = milliseconds / 1000, busy
+    def __init__(self, milliseconds=1.0):
+        self.seconds = milliseconds / 1000
         self.spec = {
             "obs_sizes": [80] * 8,
             "action_sizes": [12] * 8,
@@ -25,12 +25,7 @@ class Pause:
         return self.seen
 
     def step(self, key, action):
-        if self.busy:
-            end = time.perf_counter() + self.seconds
-            while time.perf_counter() < end:
-                pass
-        else:
-            time.sleep(self.seconds)
+        time.sleep(self.seconds)
         return self.seen, 0.0, False, False, {}
 
     def close(self):

@@ -11,7 +11,6 @@ from .smac import BehindSmac  # noqa: E402
 
 # SMAC's moves are north, south, east, west from 2 on, and 1 is to stop; SMAX's are north, east, south, west, stop.
 MOVES = {2: 0, 3: 2, 4: 1, 5: 3, 1: 4}
-FIRST_ATTACK = {"smax": 5, "smac": 6}
 
 
 class SmaxEnv:
@@ -71,9 +70,7 @@ class SmaxEnv:
         if self.layout == "smax":
             return avail.tolist()
         dead = 1 - self._seen.alive[:, None].astype(int)
-        avail = avail[
-            :, [{smac: smax for smac, smax in MOVES.items()}[a] for a in range(1, 6)] + [*range(5, avail.shape[1])]
-        ]
+        avail = avail[:, [MOVES[a] for a in range(1, 6)] + [*range(5, avail.shape[1])]]
         return np.concatenate([dead, avail * (1 - dead)], axis=1).tolist()
 
     def close(self):
