@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 from hosts import Crash, Seen
-from hosts.smac import BehindSmac
 
 
 class Counter:
@@ -64,6 +63,8 @@ class Counter:
             os._exit(0)
         elif self.fault == "raise":
             raise OSError("out of ammunition")
+        elif self.fault == "hung up":
+            raise ConnectionResetError("the game hung up")
         elif self.fault == "crash":
             raise Crash("the game is gone")
         elif self.fault == "bug":
@@ -75,67 +76,6 @@ class Counter:
             time.sleep(60)
         elif self.fault == "noise":
             os.write(int(sys.argv[1]), np.random.default_rng(0).bytes(1000))
-
-
-class StarCraft2Env:
-    """A scripted double of SMAC's environment, with its quirks and without the game: 2 marines, episodes of 4 steps.
-
-    script: what the end of each episode is, in turn: won, lost, late (out of time) or crash. The first is begun to be looked at.
-    """
-
-    def __init__(self, script=("", "won", "lost", "late"), extra_feature=False):
-        self.script, self.extra = list(script), extra_feature
-        self.timeouts, self.episode = 0, -1
-
-    def get_env_info(self):
-        return {"state_shape": 6, "obs_shape": 4, "n_actions": 7, "n_agents": 2, "episode_limit": 4}
-
-    def reset(self):
-        self.episode, self.time = self.episode + 1, 0
-        return self.get_obs(), self.get_state()
-
-    def step(self, actions):
-        for agent, action in enumerate(actions):
-            assert self.get_avail_actions()[agent][action] == 1, f"Agent {agent} cannot perform action {action}"
-        self.time += 1
-        if self.time < 4:
-            return 0.5, False, {"dead_allies": int(self.time > 1), "dead_enemies": 0}
-        end = self.script[self.episode % len(self.script)]
-        if end == "crash":
-            return 0, True, {}
-        self.timeouts += end == "late"
-        return 1.5, True, {"battle_won": end == "won", "dead_allies": 1, "dead_enemies": 2}
-
-    def get_obs(self):
-        return [np.full(4 + self.extra, self.time, np.float32) for _ in range(2)]
-
-    def get_state(self):
-        return np.full(6, self.time, np.float32)
-
-    def get_avail_actions(self):
-        dead = [1, 0, 0, 0, 0, 0, 0]
-        return [[0, 1, 1, 1, 1, 1, 0], dead if self.time > 1 else [0, 1, 0, 0, 0, 0, 1]]
-
-    def close(self):
-        pass
-
-
-class StarCraft2EnvV2(StarCraft2Env):
-    """The quirks of SMACv2 too: ``reset`` says nothing, and looking has side effects."""
-
-    looks = 0
-
-    def reset(self):
-        self.episode, self.time = self.episode + 1, 0
-
-    def get_obs(self):
-        self.looks += 1
-        return [np.full(4, self.looks, np.float32) for _ in range(2)]
-
-
-class Double(BehindSmac):
-    def __init__(self, version=1, **settings):
-        super().__init__({1: StarCraft2Env, 2: StarCraft2EnvV2}[version](**settings))
 
 
 class Failing(Counter):
@@ -150,6 +90,22 @@ class Mistaken(Counter):
 
     def __init__(self):
         super().__init__(fault="bug", at=7, length=4)
+
+
+class Changing(Counter):
+    """Is another environment when it is started again."""
+
+    def __init__(self, file):
+        super().__init__(fault="raise", at=1, length=4 + os.path.exists(file))
+        open(file, "w").close()
+
+
+class Mumbling(Counter):
+    """Sends something before its greeting is answered."""
+
+    def __init__(self):
+        super().__init__()
+        os.write(int(sys.argv[1]), b"\x00\x00\x00\x05.{bad")
 
 
 class Closing(Counter):

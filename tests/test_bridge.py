@@ -19,21 +19,27 @@ import pandas as pd
 import pytest
 
 import hamljax
+from hamljax.bridge import needs
+from hamljax.bridge.environment import arrays_of
+from hamljax.bridge.maps import MAPS
 from hamljax.bridge.pool import Launch, Pool, WorkerBug
 from hamljax.envs import VecEnv, configure, make
 from hamljax.errors import ConfigError, Stopped
-from hamljax.lab import doctor
 from hamljax.lab.cli import main
 from hamljax.learning.state import episode_metrics
 from hamljax.learning.train import make_learner
 
 sys.path.insert(0, str(Path(importlib.import_module("hamljax.bridge.worker").__file__).parent))
 from hosts.mamujoco import GymnasiumRobotics  # noqa: E402
+from hosts.smac import Smac  # noqa: E402
 
 TESTS = Path(__file__).parent
 REFERENCE = json.loads((TESTS / "fixtures" / "mamujoco_reference.json").read_text())
 LONG = bool(os.environ.get("HAMLJAX_LONG"))
-COUNTER, DOUBLE = "hosts_of_tests.Counter", "hosts_of_tests.Double"
+COUNTER = "hosts_of_tests.Counter"
+
+
+TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2", "network.hidden_sizes=[8]"]
 
 
 def long(*cases) -> tuple:
@@ -88,6 +94,7 @@ FAULTS = {  # what goes wrong, and what the pool says of it
     "hang": ("the worker is stopped (SIGSTOP)", "did not answer in time"),
     "exit": ("the worker exits cleanly", "exited with code 0"),
     "raise": ("an exception in `step`", "crashed: OSError: out of ammunition"),
+    "hung up": ("the game's own connection breaks", "crashed: ConnectionResetError: the game hung up"),
     "crash": ("the game crashes", "crashed: hosts.Crash: the game is gone"),
     "garbage": ("a wrong record on the wire", "sent what is no message"),
     "half": ("half a record on the wire, then silence", "sent what is no message"),
@@ -96,12 +103,32 @@ FAULTS = {  # what goes wrong, and what the pool says of it
 ROUNDS = 63 if LONG else 2
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_lost_worker_costs_one_transition(fault):
-    """At its third step each worker fails: its episode is over, nothing else is touched, and a fresh one goes on.
+def in_the_table(name: str, said: str, times: int, lost: int, orphans: int, leaked: int) -> bool:
+    """Whether docs/bridge.md has this row; its numbers are those of ``make test-long``, number by number."""
+    row, page = (
+        f"| {name} | {said} | {times} | {lost} | {orphans} | {leaked} |",
+        (TESTS.parent / "docs/bridge.md").read_text(),
+    )
+    if not LONG:
+        row, page = (re.sub(r"\| \d+ \| \d+ \| 0 \| 0 \|", "", text) for text in (row, page))
+    elif row not in page:
+        print(row)
+    return row in page
 
-    In ``make test-long`` this is the table of docs/bridge.md, number by number.
-    """
+
+@pytest.fixture
+def load():
+    """In ``make test-long``: as many busy processes as there are processors."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LONG * os.cpu_count())]
+    yield
+    for process in busy:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_lost_worker_costs_one_transition(fault, load):
+    """At its third step each worker fails: its episode is over, nothing else is touched, and a fresh one goes on."""
     pool = open_pool(COUNTER, 2, timeout=1.5, max_restarts=1000, fault=fault, at=3, length=100)
     sessions, lost_in_all = [w.process.pid for w in pool.workers], 0
     before = len(os.listdir("/proc/self/fd"))
@@ -119,35 +146,68 @@ def test_a_lost_worker_costs_one_transition(fault):
             begun = (10 * step + np.arange(2)) % 1000
             np.testing.assert_array_equal(reply.seen["world_state"], np.stack([begun, [0, 0]], axis=1))
             sessions += [w.process.pid for w in pool.workers]
-    assert reply.restarts == lost_in_all == 2 * ROUNDS
+    assert pool.restarts == lost_in_all == 2 * ROUNDS
     leaked = len(os.listdir("/proc/self/fd")) - before
     pool.close()
     orphans = sum(map(alive, sessions))
-    name, said = FAULTS[fault]
-    row = f"| {name} | {said} | {2 * ROUNDS} | {lost_in_all} | {orphans} | {leaked} |"
-    page = (TESTS.parent / "docs/bridge.md").read_text()
-    if not LONG:
-        row, page = (re.sub(r"\| \d+ \| \d+ \| 0 \| 0 \|", "", text) for text in (row, page))
-    assert row in page
+    assert in_the_table(*FAULTS[fault], 2 * ROUNDS, lost_in_all, orphans, leaked)
 
 
-@pytest.mark.parametrize("fault", ["kill", "raise", "noise"])
-def test_restarts_have_a_budget(fault):
-    pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1)
+def test_restarts_have_a_budget(load):
+    """The second of two faults is one too many: whatever it is, it ends in a line, and nothing is left."""
+    rounds, sessions, stopped, lost = 14 if LONG else 1, [], 0, 0
+    before = len(os.listdir("/proc/self/fd"))
+    for fault in ("kill", "raise", "noise") * rounds:
+        pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1)
+        sessions += [w.process.pid for w in pool.workers]
+        pool.reset(numbers(0, 1))
+        lost += int((~pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).valid).sum())
+        sessions += [w.process.pid for w in pool.workers]
+        with pytest.raises(Stopped, match=f"worker 0 {FAULTS[fault][1]}, and all 1 restarts"):
+            pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
+        stopped += 1
+        pool.close()
+    orphans, leaked = sum(map(alive, sessions)), len(os.listdir("/proc/self/fd")) - before
+    assert in_the_table("the budget is used up", "training stops with one line", stopped, lost, orphans, leaked)
+
+
+def test_a_worker_that_cannot_reset_is_replaced(load):
+    """Between two episodes, so that no transition is lost."""
+    pool, sessions, lost = open_pool(COUNTER, 1, fault="reset", at=2, length=1, max_restarts=1000), set(), 0
+    before = len(os.listdir("/proc/self/fd"))
     pool.reset(numbers(0, 1))
-    pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
-    with pytest.raises(Stopped, match=f"worker 0 {FAULTS[fault][1]}, and all 1 restarts"):
+    for step in range(1, 2 * ROUNDS + 1):  # the handshake resets too, so every second reset of a process fails
+        sessions |= {w.process.pid for w in pool.workers}
+        reply = pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(step, 1))
+        assert reply.seen["world_state"][0, 0] == step
+        lost += int((~reply.valid).sum())
+    leaked = len(os.listdir("/proc/self/fd")) - before
+    pool.close()
+    orphans = sum(map(alive, sessions))
+    assert in_the_table(
+        "an exception in `reset`", "crashed: OSError: cannot reset", pool.restarts, lost, orphans, leaked
+    )
+
+
+def test_what_comes_back_as_another_environment_is_no_replacement(tmp_path):
+    pool = open_pool("hosts_of_tests.Changing", 1, max_restarts=2, file=str(tmp_path / "begun"))
+    pool.reset(numbers(0, 1))
+    with pytest.raises(Stopped, match="came back as another environment"):
         pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
     pool.close()
 
 
-def test_a_worker_that_cannot_reset_is_replaced():
-    pool = open_pool(COUNTER, 1, fault="reset", at=2, length=1)
+def test_a_device_gets_memory_of_its_own():
+    """A CPU device goes on using a numpy array that it was given, and the pool writes into its own again and again."""
+    pool = open_pool(COUNTER, 1, length=100)
     pool.reset(numbers(0, 1))
-    for step in range(1, 6):  # the handshake resets too, so every second reset of a process fails
-        reply = pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(step, 1))
-        assert reply.seen["world_state"][0, 0] == step and reply.valid.all()
-    assert reply.restarts == 5
+    given = []
+    for _ in range(5):
+        reply = pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
+        arrays = arrays_of(reply.seen)
+        assert not any(np.shares_memory(x, pool.seen) for x in arrays.values())
+        given.append(jax.device_put(arrays))
+    np.testing.assert_array_equal([x["world_state"][0, 1] for x in given], [1, 2, 3, 4, 5])
     pool.close()
 
 
@@ -169,7 +229,7 @@ def test_a_bug_is_raised_with_the_remote_traceback(settings, action, message):
         (Launch(COUNTER, {"colour": 1}), "does not start: .*unexpected keyword argument 'colour'"),
         (Launch(COUNTER, {}, python="/no/such/python"), "cannot start '/no/such/python': No such file or directory"),
         (Launch(COUNTER, {}, python="true"), "does not start: it exited with code 0"),
-        (Launch(DOUBLE, {"extra_feature": True}), "announced obs_sizes .4, 4. and gives .5, 5."),
+        (Launch("hosts_of_tests.Mumbling", {}), "does not start: it sent what is no message"),
     ],
 )
 def test_an_environment_that_does_not_start_is_one_line(launch, line):
@@ -181,19 +241,27 @@ def test_an_environment_that_does_not_start_is_one_line(launch, line):
 
 
 @pytest.mark.parametrize("fault", ["", "hang"])
-def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path):
+def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path, load):
     """Not even a worker that was stopped, or the game of one."""
+    orphans = [kill_a_trainer(fault, tmp_path) for _ in range(12 if LONG else 1)]
+    name = "`kill -9` of the trainer" + (", its workers stopped" if fault else "")
+    assert in_the_table(name, "all of them end", 2 * len(orphans), 0, sum(orphans), 0)
+
+
+def kill_a_trainer(fault: str, folder) -> int:
+    """How many of its workers outlive it by 20 seconds."""
     code = f"""
-import sys, time
-sys.path.insert(0, {str(TESTS)!r})
-from test_bridge import *
-pool = open_pool(COUNTER, 2, timeout=100, fault={fault!r}, at=1)
-pool.reset(numbers(0, 2))
+import time
+import numpy as np
+from hamljax.bridge.pool import Launch, Pool
+pool = Pool(Launch({COUNTER!r}, dict(fault={fault!r}, at=1), timeout=100.0), 2, [{str(TESTS)!r}])
+keys = np.zeros((2, 2), np.uint32)
+pool.reset(keys)
 print(*[w.process.pid for w in pool.workers], pool._janitor.pid, flush=True)
-pool.step(np.zeros((2, 2)), numbers(0, 2), numbers(0, 2))
+pool.step(keys, keys, keys)
 time.sleep(100)
 """
-    trainer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    trainer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder)
     pids = [int(pid) for pid in trainer.stdout.readline().split()]
     assert len(pids) == 3 and all(map(alive, pids))
     if fault:
@@ -203,47 +271,153 @@ time.sleep(100)
     trainer.send_signal(signal.SIGKILL)
     trainer.wait()
     trainer.stdout.close()
-    assert wait_until(lambda: not any(map(alive, pids)))
+    wait_until(lambda: not any(map(alive, pids)))
+    return sum(map(alive, pids))
 
 
 # SMAC
 
+DOUBLES = TESTS / "doubles"  # packages ``smac`` and ``smacv2`` that need no game
+TERRAN = hamljax.make_env(hamljax.configure("bridge/smacv2")).launch.settings
 
-def play_double(steps: int, action=(1, 1), **settings):
-    pool = open_pool(DOUBLE, 1, **settings)
-    replies = [pool.reset(numbers(0, 1))]
+
+def play_smac(steps: int, action=1, host="smac", **settings):
+    """Replies of one worker, and how many were replaced by then."""
+    pool = Pool(Launch(host, settings), 1, [str(DOUBLES)])
+    alive = pool.reset(numbers(0, 1))["alive"][0].copy()
     for _ in range(steps):
-        act = [action[0], 0 if not replies[-1]["alive"][0, 1] else action[1]]
-        reply = pool.step(np.array([act]), numbers(0, 1), numbers(0, 1))
-        replies.append(reply.seen)
-        yield reply
+        reply = pool.step(np.where(alive, action, 0)[None], numbers(0, 1), numbers(0, 1))
+        alive = reply.seen["alive"][0].copy()
+        yield jax.tree.map(np.copy, reply), pool.restarts  # the pool's own hold until its next call
     pool.close()
 
 
 def test_how_episodes_of_smac_end():
-    """Won and lost terminate; a time limit shows in a counter alone and truncates; a crash is no end of anything."""
-    ends = [
-        r
-        for r in play_double(16, script=["", "won", "lost", "late", "crash"])
-        if r.final["terminated"] | r.final["truncated"]
-    ]
-    assert [bool(r.final["terminated"][0]) for r in ends] == [True, True, False, False]
-    assert [bool(r.valid[0]) for r in ends] == [True, True, True, False]
+    """Won and lost terminate; a time limit shows in a counter alone and truncates; a crash is no end of anything.
+
+    After the crash the object is of no use: the double says so if it is asked again.
+    """
+    replies = list(play_smac(20, map_name="3m", script=["won", "lost", "late", "crash"]))
+    ends = [r for r, _ in replies if r.final["terminated"] | r.final["truncated"]]
+    assert [bool(r.final["terminated"][0]) for r in ends] == [True, True, False, False, True]
+    assert [bool(r.valid[0]) for r in ends] == [True, True, True, False, True]
     np.testing.assert_array_equal([r.final["metrics"][0] for r in ends[:3]], [[1, 1, 2], [0, 1, 2], [0, 1, 2]])
-    assert [float(r.final["reward"][0]) for r in ends] == [1.5, 1.5, 1.5, 0.0]
-    assert ends[3].restarts == 1
+    assert [float(r.final["reward"][0]) for r in ends] == [1.5, 1.5, 1.5, 0.0, 1.5]
+    assert [restarts for _, restarts in replies] == [0] * 15 + [1] * 5
+
+
+def test_a_game_that_restarts_by_itself_is_a_lost_worker():
+    """In a reset, where SMAC hides it: nothing that was stepped is lost, and the restart counts."""
+    replies = list(play_smac(9, map_name="3m", script=["gone"]))
+    assert all(r.valid[0] for r, _ in replies)
+    assert [restarts for _, restarts in replies] == [0] * 3 + [1] * 4 + [2] * 2
 
 
 def test_the_dead_of_smac_may_only_do_nothing():
-    replies = list(play_double(3))
-    assert [r.seen["alive"][0].tolist() for r in replies] == [[True, True], [True, False], [True, False]]
-    with pytest.raises(WorkerBug, match="cannot perform action 6"):
-        list(play_double(1, action=(6, 6)))
+    replies = [r for r, _ in play_smac(3, map_name="3m")]
+    assert [r.seen["alive"][0].tolist() for r in replies] == [[True] * 3, [True, False, True], [True, False, True]]
+    with pytest.raises(WorkerBug, match="Agent 0 cannot perform action 8"):
+        list(play_smac(1, map_name="3m", action=[8, 1, 1]))
+
+
+def test_a_game_is_launched_once_and_with_its_own_dice():
+    """SMAC launches one in every reset until an episode has ended."""
+    pool = Pool(Launch("smac", {"map_name": "3m", "script": ["won", "crash"]}), 2, [str(DOUBLES)])
+    seeds = []
+    for _ in range(2):
+        seen = pool.reset(numbers(0, 2))
+        assert (seen["obs"][:, 0, 1] == 1).all()
+        seeds += seen["obs"][:, 0, 2].tolist()
+        for _ in range(8):  # the second episode ends in a crash, and its worker is replaced
+            pool.step(np.where(pool.seen["alive"], 1, 0), numbers(0, 2), numbers(0, 2))
+    assert pool.restarts == 4 and len(set(seeds)) == 4
+    pool.close()
 
 
 def test_smacv2_is_looked_at_once_a_step():
-    replies = list(play_double(3, version=2))
-    assert [r.seen["obs"][0, 0, 0] for r in replies] == [3, 4, 5]  # the handshake, the first reset, then each step
+    """Looking at it changes it. Its own reset looks too, in the handshake and then."""
+    replies = list(play_smac(3, host="smacv2", **TERRAN))
+    assert [r.seen["obs"][0, 0, 7] for r, _ in replies] == [5, 6, 7]
+
+
+def test_smacv2_draws_teams_and_places_from_its_key():
+    pool = Pool(Launch("smacv2", TERRAN), 3, [str(DOUBLES)])
+    draws = []
+    for key in (5, 6, 5):
+        keys = np.repeat(numbers(key, 1), 3, axis=0)
+        draws.append(pool.reset(keys)["obs"][:, :, 3:7].copy())
+        assert (draws[-1] == draws[-1][:1]).all()  # whichever worker it is
+    assert (draws[0] == draws[2]).all() and len(np.unique(np.array(draws)[:2, 0, 0, 1:])) == 6
+    pool.close()
+
+
+PUBLISHED = {  # actions, observation, state, as tables of papers that trained on them have it
+    "3m": (9, 30, 48),
+    "8m": (14, 80, 168),
+    "5m_vs_6m": (12, 55, 98),
+    "8m_vs_9m": (15, 85, 179),
+    "10m_vs_11m": (17, 105, 243),
+    "27m_vs_30m": (36, 285, 1170),
+    "2s3z": (11, 80, 120),
+    "3s5z": (14, 128, 216),
+    "3s5z_vs_3s6z": (15, 136, 230),
+    "1c3s5z": (15, 162, 270),
+    "3s_vs_5z": (11, 48, 68),
+    "MMM": (16, 160, 290),
+    "MMM2": (18, 176, 322),
+    "corridor": (30, 156, 282),
+    "6h_vs_8z": (14, 78, 140),
+    "2c_vs_64zg": (70, 332, 342),
+}
+
+
+def test_sizes_of_the_23_maps(monkeypatch):
+    """As the units give them feature by feature, and as published."""
+    monkeypatch.syspath_prepend(str(DOUBLES))
+    double = importlib.import_module("smac.env")
+    assert sorted(MAPS) == sorted(double.MAPS) and len(MAPS) == 23
+    for name, about in MAPS.items():
+        spec = Smac(map_name=name).spec
+        assert {key: spec[key] for key in about.spec} == about.spec
+        assert len(double.MAPS[name][0]) == about.allies and len(double.MAPS[name][1]) == about.enemies
+        sizes = (about.spec["action_sizes"][0], about.spec["obs_sizes"][0], about.spec["world_state_size"])
+        assert sizes == PUBLISHED.get(name, sizes)
+
+
+@pytest.mark.parametrize(
+    ("launch", "line"),
+    [
+        (
+            Launch("smac", {"map_name": "3m", "obs_timestep_number": True}),
+            "announced obs_sizes .31, 31, 31. and gives .30, 30, 30.",
+        ),
+        (
+            Launch("smac", {"map_name": "3m"}, expected=MAPS["8m"].spec),
+            "announces obs_sizes .30, .*; another version of it",
+        ),
+    ],
+)
+def test_a_game_of_other_sizes_is_one_line(launch, line):
+    with pytest.raises(ConfigError, match=line) as caught:
+        Pool(launch, 1, [str(DOUBLES)])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [["env=bridge/smac", "map=3m"], ["env=bridge/smacv2", "race=zerg", "num_seeds=2"]])
+def test_starcraft_trains_from_the_command_line(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(DOUBLES)
+    assert main(["train", "algo=happo", *words, *TINY, f"run_dir={tmp_path}/run"]) == 0
+    record = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
+    assert record["train/won"].max() == 1 and record["eval/won"].max() == 1
+    shares = record[["perf/workers", "perf/device", "perf/host"]].dropna()
+    assert len(shares) and (shares > 0).all(axis=None)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert (record["perf/restarts"].dropna() == 0).all()
+
+
+def test_a_map_that_does_not_exist_is_one_line(capsys):
+    assert main(["train", "algo=happo", "env=bridge/smac", "map=3mm"]) == 2
+    assert "unknown env.map '3mm'; did you mean '3m'" in capsys.readouterr().err
 
 
 # LEARNING
@@ -431,9 +605,6 @@ def tiny(host: str, front_end: str, tmp_path) -> list[str]:
     return [*chosen, *TINY]
 
 
-TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2", "network.hidden_sizes=[8]"]
-
-
 @pytest.mark.parametrize("front_end", ["loop", "callback"])
 def test_training_goes_on_past_lost_workers(front_end, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
@@ -492,7 +663,8 @@ def test_training_does_not_depend_on_the_janitor():
     pool._janitor.kill()
     pool._janitor.wait()
     pool.reset(numbers(0, 1))
-    assert pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).restarts == 1
+    pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
+    assert pool.restarts == 1
     sessions = [w.process.pid for w in pool.workers]
     pool.close()
     assert not any(map(alive, sessions))
@@ -540,7 +712,7 @@ def test_the_doctor_names_the_next_step(tmp_path, monkeypatch, capsys):
 )
 def test_what_smac_lacks(found, step):
     facts = {"modules": found, "game": "/home/me/StarCraftII", "game found": False, "maps found": False}
-    assert step in doctor.missing("smac", facts, "python")
+    assert step in needs.missing("smac", facts, "python")
 
 
 # SMAX BEHIND SMAC

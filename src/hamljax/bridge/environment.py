@@ -32,7 +32,7 @@ class HostState(NamedTuple):
 
 
 def arrays_of(records: np.ndarray) -> dict[str, np.ndarray]:
-    """Records (E,) -> arrays (E, ...) by name, in memory of their own: a device may go on using what it was given."""
+    """Records (E,) -> arrays (E, ...) by name, in memory of their own: a CPU device goes on using what it was given."""
     return {name: np.array(records[name]) for name in records.dtype.names}
 
 
@@ -93,6 +93,16 @@ class HostEnvironment(Environment):
 
     def vectorise(self, num_envs: int) -> "HostVec":
         return HostVec(self, num_envs)
+
+    @property
+    def restarts(self) -> int:
+        """How many workers were replaced so far."""
+        return sum(pool.restarts for pool in self._pools.values())
+
+    @property
+    def waited(self) -> float:
+        """Seconds that training spent waiting for workers so far."""
+        return sum(pool.waited for (_, purpose), pool in self._pools.items() if purpose == "training")
 
     def close(self) -> None:
         """End all processes."""

@@ -1,15 +1,19 @@
-"""The names of environments in host processes. Four settings are common to all:
+"""The names of environments in host processes."""
 
-python: the interpreter of the workers; empty for our own. timeout: seconds that a step may take. max_restarts: how many lost
-workers are replaced. front_end: ``loop``, or ``callback`` for one compiled program.
-"""
-
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from ..envs import smax as on_device
 from ..envs.registry import register_environment
-from ..envs.smax import MAPS
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, lookup, nearest
 from .environment import HostEnvironment
+from .maps import MAPS
 from .pool import Launch
 from .worker.hosts.mamujoco import EXTRA, TASKS
 
@@ -20,115 +24,113 @@ RACES = {  # the units of SMACv2's scenarios; the last one never makes up a whol
     "zerg": ("zergling", "hydralisk", "baneling"),
 }
 
+# How its authors play it: agents see all around themselves and where they are, and shoot as far as their kind does.
+SMACV2 = {"conic_fov": False, "obs_own_pos": True, "use_unit_ranges": True, "min_attack_range": 2}
 
-def smax(
-    map_name: str = "3m",
-    layout: str = "smax",
-    max_steps: int = 100,
-    timeout: float = 60.0,
-    max_restarts: int = 100,
-    front_end: str = "loop",
-) -> HostEnvironment:
+
+def common(python: str = "", timeout: float = 60.0, max_restarts: int = 100, front_end: str = "loop") -> dict[str, Any]:
+    """The settings that all have.
+
+    python: the interpreter of the workers; empty for our own. timeout: seconds that a reset or a step may take.
+    max_restarts: how many lost workers are replaced. front_end: ``loop``, or ``callback`` for one compiled program.
+    """
+    return locals()
+
+
+def in_workers(launch: Callable[..., Launch]) -> Callable[..., HostEnvironment]:
+    """``launch``, which says how to start a worker, as the factory of an environment; it gets the settings of ``common`` too."""
+    own, shared = (inspect.signature(f).parameters for f in (launch, common))
+
+    @functools.wraps(launch)
+    def factory(**settings):
+        how = launch(**{name: settings.pop(name) for name in own if name in settings})
+        chosen = common(**settings)
+        front_end, python = chosen.pop("front_end"), chosen.pop("python") or how.python
+        return HostEnvironment(dataclasses.replace(how, python=python, **chosen), front_end)
+
+    factory.__signature__ = inspect.Signature([*own.values(), *shared.values()])
+    return factory
+
+
+@in_workers
+def smax(map_name: str = "3m", layout: str = "smax", max_steps: int = 100):
     """SMAX behind SMAC's interface"""
-    settings = {"map_name": map_name, "layout": layout, "max_steps": max_steps}
-    return HostEnvironment(Launch("smax", settings, "", timeout, max_restarts), front_end)
+    return Launch("smax", {"map_name": map_name, "layout": layout, "max_steps": max_steps})
 
 
-def mamujoco(
-    task: str = "halfcheetah_6x1",
-    agent_obsk: str = "1",
-    max_steps: int = 0,
-    python: str = "",
-    timeout: float = 60.0,
-    max_restarts: int = 100,
-    front_end: str = "loop",
-) -> HostEnvironment:
+@in_workers
+def mamujoco(task: str = "halfcheetah_6x1", agent_obsk: str = "1", max_steps: int = 0):
     """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics"""
-    settings = {"task": task, "agent_obsk": agent_obsk, "max_steps": max_steps}
-    return HostEnvironment(Launch("mamujoco", settings, python, timeout, max_restarts), front_end)
+    return Launch("mamujoco", {"task": task, "agent_obsk": agent_obsk, "max_steps": max_steps})
 
 
-def pettingzoo(
-    path: str = "",
-    max_steps: int = 500,
-    reward: str = "mean",
-    python: str = "",
-    timeout: float = 60.0,
-    max_restarts: int = 100,
-    front_end: str = "loop",
-) -> HostEnvironment:
+@in_workers
+def pettingzoo(path: str = "", options: tuple[str, ...] = (), max_steps: int = 500, reward: str = "mean"):
     """any parallel environment of PettingZoo, by import path: env.path=pettingzoo.sisl.multiwalker_v9"""
     if not path:
         raise ConfigError("bridge/pettingzoo needs an import path, such as env.path=pettingzoo.sisl.multiwalker_v9")
-    settings = {"path": path, "max_steps": max_steps, "reward": reward}
-    return HostEnvironment(Launch("pettingzoo", settings, python, timeout, max_restarts), front_end)
+    if reward not in ("mean", "sum"):
+        raise ConfigError(f"unknown env.reward '{reward}'{nearest(reward, ('mean', 'sum'))}")
+    named = dict(map(_option, options))
+    return Launch("pettingzoo", {"path": path, "options": named, "max_steps": max_steps, "reward": reward})
 
 
-def smac(
-    map: str = "3m",
-    python: str = "",
-    timeout: float = 120.0,
-    max_restarts: int = 100,
-    front_end: str = "loop",
-) -> HostEnvironment:
+def _option(text: str) -> tuple[str, Any]:
+    """``name:value``, the value as YAML has it."""
+    name, colon, value = text.partition(":")
+    if not (name.isidentifier() and colon and value):
+        raise ConfigError(
+            f"cannot read '{text}' in env.options; it wants name:value, such as env.options=[n_walkers:2]"
+        )
+    return name, yaml.safe_load(value)
+
+
+@in_workers
+def smac(map: str = "3m"):
     """StarCraft II itself, by SMAC"""
-    return HostEnvironment(Launch("smac", {"map_name": map}, _smac_python(python), timeout, max_restarts), front_end)
+    expected = lookup("env.map", map, MAPS).spec
+    return Launch("smac", {"map_name": map}, _smac_python(), expected=expected)
 
 
-def smacv2(
-    race: str = "terran",
-    num_allies: int = 5,
-    num_enemies: int = 5,
-    python: str = "",
-    timeout: float = 120.0,
-    max_restarts: int = 100,
-    front_end: str = "loop",
-) -> HostEnvironment:
+@in_workers
+def smacv2(race: str = "terran", num_allies: int = 5, num_enemies: int = 5):
     """StarCraft II with random teams and places, by SMACv2"""
-    if race not in RACES:
-        raise ConfigError(f"unknown env.race '{race}'{nearest(race, RACES)}")
-    settings = {
-        "map_name": f"10gen_{race}",
-        "capabilities": {
-            "n_units": num_allies,
+    units = lookup("env.race", race, RACES)
+    capabilities = {
+        "n_units": num_allies,
+        "n_enemies": num_enemies,
+        "team_gen": {
+            "dist_type": "weighted_teams",
+            "unit_types": list(units),
+            "weights": [0.45, 0.45, 0.1],
+            "exception_unit_types": [units[-1]],
+            "observe": True,
+        },
+        "start_positions": {
+            "dist_type": "surrounded_and_reflect",
+            "p": 0.5,
             "n_enemies": num_enemies,
-            "team_gen": {
-                "dist_type": "weighted_teams",
-                "unit_types": list(RACES[race]),
-                "weights": [0.45, 0.45, 0.1],
-                "exception_unit_types": [RACES[race][-1]],
-                "observe": True,
-            },
-            "start_positions": {
-                "dist_type": "surrounded_and_reflect",
-                "p": 0.5,
-                "n_enemies": num_enemies,
-                "map_x": 32,
-                "map_y": 32,
-            },
+            "map_x": 32,
+            "map_y": 32,
         },
     }
-    return HostEnvironment(Launch("smacv2", settings, _smac_python(python), timeout, max_restarts), front_end)
+    settings = {"map_name": f"10gen_{race}", "capabilities": capabilities, **SMACV2}
+    return Launch("smacv2", settings, _smac_python())
 
 
-def _smac_python(python: str) -> str:
-    return python or (str(SMAC_PYTHON.absolute()) if SMAC_PYTHON.is_file() else "")
+def _smac_python() -> str:
+    return str(SMAC_PYTHON.absolute()) if SMAC_PYTHON.is_file() else ""
 
 
-def host(
-    path: str = "",
-    python: str = "",
-    timeout: float = 60.0,
-    max_restarts: int = 100,
-    front_end: str = "loop",
-) -> HostEnvironment:
+@in_workers
+def host(path: str = ""):
     """a host of your own: env.path=module.Class"""
     if "." not in path:
         raise ConfigError("bridge/host needs a class, such as env.path=my_module.MyHost")
-    return HostEnvironment(Launch(path, {}, python, timeout, max_restarts), front_end)
+    return Launch(path, {})
 
 
-for _map in MAPS:
+for _map in on_device.MAPS:
     register_environment(f"bridge/smax_{_map}", smax, map_name=_map)
 for _task in TASKS | EXTRA:
     register_environment(f"bridge/mamujoco_{_task}", mamujoco, task=_task)

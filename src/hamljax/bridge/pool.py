@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ConfigError, Stopped
+from .needs import next_step
 from .worker import wire
 
 WORKER = Path(__file__).parent / "worker"
@@ -34,6 +35,7 @@ class Launch:
     """How to start a worker. host: a name of ``worker.hosts.HOSTS``, or ``module.Class`` of the user's.
 
     python: an interpreter, empty for our own. timeout: seconds that a step or a reset may take. max_restarts: of one pool.
+    expected: what the ``spec`` of the host must say, by name.
     """
 
     host: str
@@ -41,6 +43,7 @@ class Launch:
     python: str = ""
     timeout: float = 60.0
     max_restarts: int = 100
+    expected: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Fault(NamedTuple):
@@ -54,22 +57,21 @@ class WorkerBug(RuntimeError):
 
 
 class Reply(NamedTuple):
-    """What one step of all workers gives, arrays (E, ...).
+    """What one step of all workers gives, arrays (E, ...); the records are the pool's own, and hold until its next call.
 
     seen: records of ``wire.reply_type``, after the reset of episodes that ended. final: before it. valid (E,): false where
-    the worker was lost in this step, which then says nothing about the environment. restarts: workers replaced so far.
+    the worker was lost in this step, which then says nothing about the environment.
     """
 
     seen: np.ndarray
     final: np.ndarray
     valid: np.ndarray
-    restarts: int
 
 
 class Worker:
     """One process and the socket to it."""
 
-    def __init__(self, launch: Launch, paths: list[str]):
+    def __init__(self, launch: Launch, paths: list[str], key: tuple[int, int]):
         ours, theirs = socket.socketpair()
         seconds = struct.pack("ll", int(launch.timeout), int(launch.timeout % 1 * 1e6))
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a peer that stops in the middle of a message
@@ -95,7 +97,7 @@ class Worker:
         self.connection = Connection(ours.detach())
         self.ready = select.poll()
         self.ready.register(self.connection.fileno(), select.POLLIN)
-        self.send(wire.encode({"host": launch.host, "settings": launch.settings, "paths": paths}))
+        self.send(wire.encode({"host": launch.host, "settings": launch.settings, "paths": paths, "key": key}))
 
     def send(self, message: bytes) -> Fault | None:
         try:
@@ -148,17 +150,20 @@ class Worker:
 
 
 class Pool:
-    """E workers that answer together. Raises ConfigError where the environment cannot even be started."""
+    """E workers that answer together. Raises ConfigError where the environment cannot even be started.
+
+    restarts: workers replaced so far. waited: seconds spent waiting for workers so far.
+    """
 
     def __init__(self, launch: Launch, size: int, paths: list[str] | None = None):
         self.launch, self.size, self.paths = launch, size, [os.getcwd()] if paths is None else paths
-        self.restarts, self.spec = 0, None
+        self.restarts, self.waited, self.spec = 0, 0.0, None
         self.workers: list[Worker] = []
         self._janitor = _janitor()
         self._end = weakref.finalize(self, _kill_all, self.workers, self._janitor)
         try:
-            for _ in range(size):
-                self.workers.append(self._start())
+            for i in range(size):
+                self.workers.append(self._start(i))
         except ConfigError:
             self.close()
             raise
@@ -170,17 +175,25 @@ class Pool:
                 raise ConfigError(
                     f"environment '{launch.host}' does not start: it {found.what}"
                     + (f"; {said}" if said else "")
-                    + "; hamljax doctor says what this machine lacks"
+                    + (f"; next: {step}" if (step := next_step(launch.host, launch.python)) else "")
                 )
             self.spec = found
+        for name, value in launch.expected.items():
+            if self.spec[name] != value:
+                self.close()
+                raise ConfigError(
+                    f"environment '{launch.host}' announces {name} {self.spec[name]}, and {launch.settings} should have "
+                    f"{value}; another version of it?"
+                )
         self.seen = np.zeros(size, wire.reply_type(self.spec))
+        self.final = self.seen.copy()
         self.over = np.zeros(size, bool)
         self._request = np.zeros(size, wire.request_type(self.spec))
 
     # PROCESSES
 
-    def _start(self) -> Worker:
-        worker = Worker(self.launch, self.paths)
+    def _start(self, i: int) -> Worker:
+        worker = Worker(self.launch, self.paths, (self.restarts, int(i)))  # no two games with the same dice
         _tell(self._janitor, worker)
         return worker
 
@@ -189,7 +202,10 @@ class Pool:
             found = worker.receive(time.monotonic() + LAUNCH_SECONDS, limit=1 << 20)
         except WorkerBug as error:
             return Fault("failed: " + str(error).strip().splitlines()[-1])
-        return found if isinstance(found, Fault) else wire.decode(found)
+        try:
+            return found if isinstance(found, Fault) else wire.decode(found)
+        except ValueError:
+            return Fault("sent what is no message")
 
     def _replace(self, i: int, fault: Fault) -> None:
         """Start worker i afresh, within the budget."""
@@ -204,10 +220,12 @@ class Pool:
                     f"(env.max_restarts) are used up" + (f"; it said: {said}" if said else ""),
                     1,
                 )
-            self.workers[i] = self._start()
+            self.workers[i] = self._start(i)
             fault = self._greet(self.workers[i])
-            if not isinstance(fault, Fault):
+            if fault == self.spec:
                 return
+            if not isinstance(fault, Fault):
+                fault = Fault(f"came back as another environment ({fault})")
 
     def close(self) -> None:
         """End all workers and what they started."""
@@ -219,7 +237,7 @@ class Pool:
         """Start an episode in every worker, from keys (E, 2) uint32. Returns what the teams see, records (E,)."""
         self._request["key"] = keys
         self._begin_episodes(range(self.size))
-        return self.seen.copy()
+        return self.seen
 
     def step(self, action, keys, episode_keys=None) -> Reply:
         """Move every environment, and start an episode where one ended.
@@ -240,13 +258,13 @@ class Pool:
         valid = np.array([not isinstance(found.get(i), Fault) for i in range(self.size)])
         for i in np.flatnonzero(~valid):
             self._replace(i, found[i])
-        final = self.seen.copy()
-        self.over = final["terminated"] | final["truncated"]
+        self.final[:] = self.seen
+        self.over = self.seen["terminated"] | self.seen["truncated"]
         over = np.flatnonzero(self.over)
         if episode_keys is not None and len(over):
             self._request["key"][over] = episode_keys[: len(over)]
             self._begin_episodes(over)
-        return Reply(self.seen.copy(), final, valid, self.restarts)
+        return Reply(self.seen, self.final, valid)
 
     def _begin_episodes(self, which) -> None:
         """Reset the workers ``which``; one that fails is replaced and asked again."""
@@ -268,11 +286,14 @@ class Pool:
         """
         if not self.workers:
             raise RuntimeError("this pool is closed")
+        began = time.perf_counter()
         try:
             return self._exchange(which, kind)
         except BaseException:
             self.close()
             raise
+        finally:
+            self.waited += time.perf_counter() - began
 
     def _exchange(self, which, kind: bytes) -> dict[int, Any]:
         faults = {i: self.workers[i].send(kind + self._request[i].tobytes()) for i in which}

@@ -81,7 +81,8 @@ def play_episodes(team: Trained, env: Environment, num_episodes: int, greedy: bo
 def interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean and 95 % interval of independent values (n,): Wilson's for 0 and 1 in single precision, else Student's t."""
     values = np.asarray(values)
-    mean, n = float(values.mean()), len(values)
+    n = len(values)
+    mean = float(values.mean()) if n else float("nan")
     if values.dtype.kind in "bf" and values.dtype != np.float64 and set(np.unique(values)) <= {0, 1}:
         found = stats.binomtest(int(values.sum()), n).proportion_ci(0.95, method="wilson")
         return mean, float(found.low), float(found.high)
@@ -92,12 +93,16 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
-    """Per seed an interval over episodes; over all seeds, which are the independent runs, one over their means."""
-    found = {}
+    """Per seed an interval over episodes; over all seeds, which are the independent runs, one over their means.
+
+    Lost episodes count in ``lost`` alone.
+    """
+    found, whole = {}, 1 - episodes.get("lost", np.zeros_like(episodes["return"])) > 0
     for name, values in episodes.items():
+        values = [x if name == "lost" else x[w] for x, w in zip(values, whole, strict=True)]
         rows = {str(seed): interval(x) for seed, x in zip(seeds, values, strict=True)}
         if len(values) > 1:
-            rows["all seeds"] = interval(values.mean(axis=1, dtype=np.float64))
+            rows["all seeds"] = interval(np.array([x.mean(dtype=np.float64) for x in values]))
         found[name] = {who: dict(zip(("mean", "low", "high"), row, strict=True)) for who, row in rows.items()}
     return found
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -94,7 +95,8 @@ class Programs:
         self.choose = jax.jit(jax.vmap(Best.update))
         self.seconds = time.perf_counter() - began
 
-    waited = 0.0  # seconds in environments outside of the programs
+    spent: dict[str, float] = {}  # see ``HostPrograms``
+    restarts = 0
 
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
@@ -114,9 +116,10 @@ class Programs:
 
 
 class HostPrograms:
-    """``Programs`` for environments in host processes: seeds one after another, each with workers of its own.
+    """``Programs`` for environments in host processes: each seed with workers of its own, and a thread.
 
-    The host steps the environments of one seed after those of another, or, with a callback, one program does it all.
+    So the device computes for one seed while the workers of another move. No seed waits for what it does not need, and none
+    acts by parameters that are not its latest.
     """
 
     def __init__(self, learner: Learner, num_seeds: int, evaluates: bool):
@@ -138,37 +141,54 @@ class HostPrograms:
         )
         self._updates = [each.update if each.host else jax.jit(each.update) for each in self.learners]
         self.seconds = time.perf_counter() - began
+        self._took = [0.0] * num_seeds  # seconds of updates so far
 
     @property
-    def waited(self) -> float:
-        """Seconds in environments so far; with a callback it cannot be told."""
-        return sum(each.host.waited for each in self.learners if each.host)
+    def spent(self) -> dict[str, float]:
+        """Seconds of updates so far, of all seeds: waiting for workers, waiting for the device, and what the host itself did."""
+        total, workers = sum(self._took), sum(each.env.waited for each in self.learners)
+        hosts = [each.host for each in self.learners if each.host]
+        device = sum(host.waited for host in hosts) if hosts else total - workers
+        return {"workers": workers, "device": device, "host": total - workers - device}
+
+    @property
+    def restarts(self) -> int:
+        """Workers replaced so far."""
+        return sum(each.env.restarts for each in self.learners)
 
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
-        begun = [jax.jit(functools.partial(_begin, each)) for each in self.learners]
-        return stacked([f(jax.random.key(int(seed))) for f, seed in zip(begun, seeds, strict=True)])
+        begin = [jax.jit(functools.partial(_begin, each)) for each in self.learners]
+        return self._in_turn(begin, [jax.random.key(int(seed)) for seed in seeds])
 
     def place(self, progress: Progress) -> Progress:
         """``progress`` on the device; a process cannot be restored, so that all its episodes begin anew."""
         progress = jax.device_put(progress)
-        states = [
-            reopen(state)
-            for reopen, state in zip(self._reopen, unstacked(progress.state, len(self.learners)), strict=True)
-        ]
-        return progress._replace(state=stacked(states))
+        return progress._replace(state=self._in_turn(self._reopen, unstacked(progress.state, len(self.learners))))
+
+    def _in_turn(self, functions, arguments):
+        """What each seed's function gives of its argument, stacked."""
+        found = []
+        for each, function, argument in zip(self.learners, functions, arguments, strict=True):
+            with failures_of(each.env):
+                found.append(jax.block_until_ready(function(argument)))
+        return stacked(found)
 
     def advance(self, state, count):
         """``count`` updates of every seed. Returns the state and metrics (seeds, count)."""
-        states, metrics = [], []
-        for update, one in zip(self._updates, unstacked(state, len(self.learners)), strict=True):
-            rows = []
+
+        def train(i, state):
+            began, rows = time.perf_counter(), []
             for _ in range(int(count)):
-                one, row = update(one)
+                state, row = jax.block_until_ready(self._updates[i](state))
                 rows.append(row)
-            states.append(one)
-            metrics.append(stacked(rows))
-        return stacked(states), stacked(metrics)
+            self._took[i] += time.perf_counter() - began
+            return state, stacked(rows)
+
+        states = unstacked(state, len(self.learners))
+        with ThreadPoolExecutor(len(states)) as threads:
+            done = list(threads.map(train, range(len(states)), states))
+        return tuple(map(stacked, zip(*done, strict=True)))
 
 
 def make_programs(learner: Learner, num_seeds: int, evaluates: bool) -> Programs | HostPrograms:

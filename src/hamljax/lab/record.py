@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 
 
-def rows(seeds, updates, per_update: int, metrics: dict, evals: dict, speed: float) -> pd.DataFrame:
+def rows(seeds, updates, per_update: int, metrics: dict, evals: dict, speed: dict[str, float]) -> pd.DataFrame:
     """One row per update and seed; evaluations stand on the row of the update that they follow.
 
-    metrics: (seeds, updates) by name; evals: (seeds,) by name.
+    metrics: (seeds, updates) by name; evals: (seeds,) by name; speed: one number for all rows, by name.
     """
     updates = np.asarray(updates)
     frame = pd.DataFrame({"update": np.tile(updates, len(seeds)), "seed": np.repeat(seeds, len(updates))})
@@ -17,7 +17,7 @@ def rows(seeds, updates, per_update: int, metrics: dict, evals: dict, speed: flo
     for name, values in evals.items():
         columns[name] = np.full(len(frame), np.nan)
         columns[name][last] = values
-    columns["perf/steps_per_second"] = np.full(len(frame), speed)
+    columns |= {f"perf/{name}": np.full(len(frame), value) for name, value in speed.items()}
     return pd.concat([frame, pd.DataFrame(columns)], axis=1)
 
 

@@ -125,7 +125,7 @@ class Training:
             self.run.start_with(None)
             self.progress = programs.begin(self.seeds)
             if 0 in self.evals:
-                self._record([], np.nan)
+                self._record([], {"steps_per_second": np.nan})
         self.reporter.started(self.done * self.per_update)
 
     def _restore(self) -> Checkpoint | None:
@@ -166,7 +166,7 @@ class Training:
 
     def _block(self, end: int, pace: Pace, signals) -> None:
         """Updates up to number ``end``, or until something has to be done about the run; then record them."""
-        parts, began, first, waited = [], self.seconds["training"], self.done, self.programs.waited
+        parts, began, first, spent = [], self.seconds["training"], self.done, self.programs.spent
         while self.done < end:
             count, before = pace.next(end - self.done), self.seconds["training"]
             with self.timed("training"):
@@ -180,11 +180,17 @@ class Training:
             if signals.caught or self.streak.broken or self._is_late():
                 break
         steps, seconds = (self.done - first) * self.per_update * len(self.seeds), self.seconds["training"] - began
-        if self.programs.waited:  # the share of the time in which the host's environments moved
-            self.shown["bridge"] = (self.programs.waited - waited) / seconds
-        self._record(parts, steps / max(seconds, 1e-9))
+        bridge = self._bridge(spent)
+        self.shown |= bridge
+        self._record(parts, {"steps_per_second": steps / max(seconds, 1e-9), **bridge})
 
-    def _record(self, parts: list[dict], speed: float) -> None:
+    def _bridge(self, before: dict[str, float]) -> dict[str, float]:
+        """With environments in host processes: where the time since ``before`` went, and how many workers were lost so far."""
+        spent = {part: now - before[part] for part, now in self.programs.spent.items()}
+        shares = {part: x / max(sum(spent.values()), 1e-9) for part, x in spent.items()}
+        return shares and shares | {"restarts": self.programs.restarts}
+
+    def _record(self, parts: list[dict], speed: dict[str, float]) -> None:
         """Add rows for ``parts`` (metrics of the updates since the last rows), and evaluate if it is time."""
         metrics, found = record.joined(parts), {}
         if self.done in self.evals:
@@ -216,7 +222,22 @@ class Training:
     # NON-FINITE NUMBERS
 
     def _report_non_finite(self, seed: int, first: int) -> None:
-        """Make the run again up to its first bad update, number ``first``, keep what that learnt from, and say so."""
+        """Stop with what there is to say of the first bad update, number ``first``."""
+        message = (
+            f"{self.streak.patience} update(s) in a row were not finite (seed {self.seeds[seed]}, from step "
+            f"{first * self.per_update:,}) and were not taken; {self._evidence(seed, first)}, and checkpoints are as they were. "
+            f"Try a smaller learning rate, or on_nan=skip"
+        )
+        if self.job.run.on_nan == "raise":
+            raise FloatingPointError(message)
+        raise Stopped(message, 1)
+
+    def _evidence(self, seed: int, first: int) -> str:
+        """Make the run again up to update number ``first``, keep what that learns from, and say where."""
+        if self.learner.env.vectorise:
+            return (
+                "what the first one learnt from is gone, because environments in host processes cannot be played again"
+            )
         self.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
         before = [u for u in checkpoints.kept(self.run.path) if u < first and not checkpoints.damage(self.run.path, u)]
         if before:
@@ -234,14 +255,7 @@ class Training:
         with writing(self.run.path):
             arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(batch)}
             np.savez(file, **arrays)
-        message = (
-            f"{self.streak.patience} update(s) in a row were not finite (seed {self.seeds[seed]}, from step "
-            f"{first * self.per_update:,}) and were not taken; what the first one learnt from is in {file}, and checkpoints are "
-            f"as they were. Try a smaller learning rate, or on_nan=skip"
-        )
-        if self.job.run.on_nan == "raise":
-            raise FloatingPointError(message)
-        raise Stopped(message, 1)
+        return f"what the first one learnt from is in {file}"
 
     # FINISH
 

@@ -70,6 +70,17 @@ def make_evaluate(config, env, episodes: int):
     return evaluate
 
 
+def means(episodes: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Of what ``evaluate`` gives, over the episodes that came to their own end; ``lost`` is the share of the others."""
+    found = {name: jnp.mean(x) for name, x in episodes.items()}
+    if "lost" not in episodes:
+        return found
+    lost = episodes["lost"] > 0
+    whole = {name: jnp.sum(jnp.where(lost, 0, x)) / jnp.sum(~lost) for name, x in episodes.items()}
+    # A sum divided by a count is not the mean to the last bit, and where nothing was lost it shall be.
+    return {name: jnp.where(jnp.any(lost) & (name != "lost"), whole[name], found[name]) for name in episodes}
+
+
 class Best(NamedTuple):
     """The players with the highest score of all evaluations so far: the win rate where there are wins, else the return."""
 

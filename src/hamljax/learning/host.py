@@ -16,7 +16,7 @@ class HostLoop:
     """``update(state)`` of an algorithm (``OnPolicy`` or ``OffPolicy``) whose ``vec`` is stepped by the host.
 
     Between ``vec.ask`` and ``vec.take`` the host calls ``vec.answer``. What is computed is what ``algorithm.update``
-    computes. ``waited``: seconds in environments so far.
+    computes. ``waited``: seconds spent waiting for the device so far.
     """
 
     def __init__(self, algorithm):
@@ -41,7 +41,13 @@ class HostLoop:
 
     def update(self, state):
         """One iteration: collect and learn."""
-        return self._learn(*self.collect(state))
+        return self._wait_for(self._learn(*self.collect(state)))
+
+    def _wait_for(self, arrays):
+        began = time.perf_counter()
+        jax.block_until_ready(arrays)
+        self.waited += time.perf_counter() - began
+        return arrays
 
     def collect(self, state):
         """``algorithm.collect``, step by step."""
@@ -51,10 +57,7 @@ class HostLoop:
         for t in range(num_steps):
             if t % algorithm.chunk == 0:
                 memory.append(state.actor_carry)
-            request = [np.asarray(x) for x in request]  # waits for the device
-            began = time.perf_counter()
-            answer = algorithm.vec.answer(*request)
-            self.waited += time.perf_counter() - began
+            answer = algorithm.vec.answer(*map(np.asarray, self._wait_for(request)))
             if t + 1 < num_steps:
                 state, row, request, decided = self._move(state, decided, answer)
             else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..envs import make
 from .config import Config, OffPolicyAlgo, validate
-from .evaluate import make_evaluate
+from .evaluate import make_evaluate, means
 from .host import HostLoop
 from .off_policy.loop import OffPolicy
 from .on_policy.loop import OnPolicy
@@ -33,9 +33,9 @@ class Learner:
         """Means over ``num_eval_episodes`` episodes: greedy ``eval/...`` and, if asked for, ``eval_sampled/...``."""
         kinds = {"eval": True} | ({"eval_sampled": False} if self.config.eval_sampled else {})
         return {
-            f"{kind}/{name}": jnp.mean(x)
+            f"{kind}/{name}": x
             for kind, greedy in kinds.items()
-            for name, x in self.evaluate_episodes(players, round, greedy).items()
+            for name, x in means(self.evaluate_episodes(players, round, greedy)).items()
         }
 
     def empty_metrics(self, state, capacity: int) -> dict[str, jax.Array]:

@@ -3,6 +3,7 @@
 Whatever happens, the session of this process ends with it, so that no game it started is left over.
 """
 
+import contextlib
 import importlib
 import os
 import signal
@@ -16,6 +17,20 @@ from hosts import HOSTS, Crash
 
 # What Python raises where it was asked for something wrong, as opposed to a simulator that breaks down.
 BUGS = (AssertionError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
+
+
+class Failed(Exception):
+    """The host raised something; its one argument is the message to send."""
+
+
+@contextlib.contextmanager
+def reported():
+    """Around all that a host does: what it raises is its own, even if it looks like the trainer's end."""
+    try:
+        yield
+    except Exception as error:
+        kind = wire.BUG if isinstance(error, BUGS) and not isinstance(error, Crash) else wire.CRASH
+        raise Failed(kind + traceback.format_exc().encode()) from None
 
 
 def build(greeting):
@@ -33,29 +48,31 @@ def serve(connection, host):
     request_type, reply = wire.request_type(spec), np.zeros((), wire.reply_type(spec))
     while True:
         message = connection.recv_bytes()
-        request = np.frombuffer(message, request_type, offset=1)[0]
-        if message[:1] == wire.RESET:
-            wire.write_seen(reply, host.reset(request["key"]))
-        else:
-            seen, reward, terminated, truncated, metrics = host.step(request["key"], request["action"])
-            wire.write_seen(reply, seen)
-            reply["reward"], reply["terminated"], reply["truncated"] = reward, terminated, truncated
-            reply["metrics"] = [metrics[name] for name in spec["metrics"]]
+        with reported():
+            request = np.frombuffer(message, request_type, offset=1)[0]
+            if message[:1] == wire.RESET:
+                wire.write_seen(reply, host.reset(request["key"]))
+            else:
+                seen, reward, terminated, truncated, metrics = host.step(request["key"], request["action"])
+                wire.write_seen(reply, seen)
+                reply["reward"], reply["terminated"], reply["truncated"] = reward, terminated, truncated
+                reply["metrics"] = [metrics[name] for name in spec["metrics"]]
         connection.send_bytes(wire.DONE + reply.tobytes())
 
 
 def main():
     connection, host = Connection(int(sys.argv[1])), None
     try:
-        host = build(wire.decode(connection.recv_bytes()))
-        wire.check_seen(host.spec, host.reset(np.zeros(2, np.uint32)))
+        greeting = wire.decode(connection.recv_bytes())
+        with reported():
+            host = build(greeting)
+            wire.check_seen(host.spec, host.reset(np.array(greeting["key"], np.uint32)))
         connection.send_bytes(wire.DONE + wire.encode(host.spec))
         serve(connection, host)
+    except Failed as failure:
+        connection.send_bytes(failure.args[0])
     except (EOFError, ConnectionError):  # the trainer is gone
         pass
-    except Exception as error:
-        kind = wire.BUG if isinstance(error, BUGS) and not isinstance(error, Crash) else wire.CRASH
-        connection.send_bytes(kind + traceback.format_exc().encode())
     finally:
         try:
             if host is not None:

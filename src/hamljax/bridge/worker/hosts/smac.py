@@ -1,8 +1,11 @@
 """SMAC and SMACv2, and whatever else has the Python interface of SMAC's ``StarCraft2Env``."""
 
 import copy
+import random
 
-from . import Crash, Seen
+import numpy as np
+
+from . import Crash, Seen, seed_of
 
 # pysc2's own errors, by name because importing them needs pysc2: the game broke down, or the connection to it.
 BREAKDOWNS = ("ConnectError", "RequestError", "ProtocolError", "SC2LaunchError", "WebSocketException")
@@ -53,7 +56,7 @@ class BehindSmac:
         self.env.close()
 
     def _use(self, key):
-        if hasattr(self.env, "use_key"):  # SMAC itself has a seed for the launch of the game only
+        if hasattr(self.env, "use_key"):  # the game has a seed for its launch only
             self.env.use_key(key)
 
     def _seen(self):
@@ -76,7 +79,30 @@ class translated:
             raise Crash(f"{kind.__name__}: {error}") from error
 
 
-class Smac(BehindSmac):
+class StarCraft(BehindSmac):
+    """The game itself, which has quirks that a double of its interface does not need."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.game = getattr(env, "env", env)  # SMACv2 wraps it
+
+    def reset(self, key):
+        self._reseed(seed_of(key))
+        before = self.game.force_restarts
+        seen = super().reset(key)
+        if self.game.force_restarts > before:  # and the new game has not begun an episode as it should
+            raise Crash("the game crashed between two episodes")
+        self.game._episode_count = max(
+            1, self.game._episode_count
+        )  # until an episode has ended, a reset launches a game
+        return seen
+
+    def _reseed(self, seed):
+        if self.game._seed is None:
+            self.game._seed = seed  # counts when the game is launched, which is in the first reset
+
+
+class Smac(StarCraft):
     """StarCraft II micromanagement (Samvelyan et al., 2019). ``settings`` are those of ``StarCraft2Env``."""
 
     def __init__(self, map_name="3m", **settings):
@@ -85,7 +111,7 @@ class Smac(BehindSmac):
         super().__init__(StarCraft2Env(map_name=map_name, **settings))
 
 
-class SmacV2(BehindSmac):
+class SmacV2(StarCraft):
     """Its second version, with random teams and places (Ellis et al., 2023). ``capabilities``: its distributions."""
 
     def __init__(self, map_name="10gen_terran", capabilities=None, **settings):
@@ -94,7 +120,15 @@ class SmacV2(BehindSmac):
         config = copy.deepcopy(capabilities)  # the wrapper changes it
         super().__init__(StarCraftCapabilityEnvWrapper(capability_config=config, map_name=map_name, **settings))
 
-    def _use(self, key):
-        import numpy as np
-
-        np.random.seed(int(key[0] ^ key[1]))  # its distributions draw from numpy's global generator
+    def _reseed(self, seed):
+        """Of all that teams and places are drawn from: each distribution's generator, and the two global ones."""
+        super()._reseed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        sequence = np.random.SeedSequence(seed)
+        found = list(self.env.env_key_to_distribution_map.values())
+        while found:
+            distribution = found.pop()
+            if hasattr(distribution, "rng"):
+                distribution.rng = np.random.default_rng(sequence.spawn(1)[0])
+            found += [inner for inner in vars(distribution).values() if hasattr(inner, "generate")]

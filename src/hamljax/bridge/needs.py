@@ -1,0 +1,71 @@
+"""What the hosts need of an interpreter and of the machine, and what to type where it is not there."""
+
+import json
+import subprocess
+import sys
+
+NOT_SMAC = "the package 'smac' there is a hyper-parameter optimiser of the same name"
+
+MODULES = "numpy,pysc2,smac,smac.env,smac.facade,smacv2,gymnasium_robotics,pettingzoo"
+DISTRIBUTIONS = "pysc2,smac,smacv2,gymnasium-robotics,pettingzoo"
+
+# What an interpreter has; it runs there, so it is Python 3.8.
+ASK = """
+import importlib.util, json, os, sys
+def has(name):
+    try: return importlib.util.find_spec(name) is not None
+    except Exception: return False
+def version(name):
+    try:
+        from importlib.metadata import version
+        return version(name)
+    except Exception: return ""
+game = os.path.expanduser(os.environ.get("SC2PATH", "~/StarCraftII"))
+print(json.dumps({
+    "python": sys.version.split()[0],
+    "modules": [n for n in sys.argv[1].split(",") if has(n)],
+    "versions": {n: version(n) for n in sys.argv[2].split(",")},
+    "game": game,
+    "game found": os.path.isdir(os.path.join(game, "Versions")),
+    "maps found": os.path.isdir(os.path.join(game, "Maps", "SMAC_Maps")),
+}))
+"""
+
+
+def examine(python: str) -> dict | None:
+    """What the interpreter ``python`` has; None if it cannot be run."""
+    try:
+        done = subprocess.run([python, "-c", ASK, MODULES, DISTRIBUTIONS], capture_output=True, text=True, timeout=60)
+        return json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+        return None
+
+
+def missing(host: str, found: dict, python: str) -> str:
+    """The exact next step for a host that ``found`` (an interpreter) cannot run; empty if nothing is seen to be missing."""
+    modules = found["modules"]
+    if "numpy" not in modules:
+        return f"{python} -m pip install numpy"
+    if host == "mamujoco" and "gymnasium_robotics" not in modules:
+        return f"{python} -m pip install gymnasium-robotics 'gymnasium[mujoco]'"
+    if host == "pettingzoo" and "pettingzoo" not in modules:
+        return f"{python} -m pip install 'pettingzoo[sisl]', or the family that you want"
+    if host in ("smac", "smacv2"):
+        package = {"smac": "smac.env", "smacv2": "smacv2"}[host]
+        if "pysc2" not in modules:
+            return "make smac-env, which makes .venv-smac with pysc2 and the protobuf that it needs"
+        if package not in modules:
+            step = f"{python} -m pip install git+https://github.com/oxwhirl/{host}.git"
+            wrong = host == "smac" and "smac.facade" in modules
+            return f"{NOT_SMAC}: {python} -m pip uninstall smac; {step}" if wrong else step
+        if not found["game found"]:
+            return f"install StarCraft II (Linux, 4.10) in {found['game']}, or set SC2PATH to where it is"
+        if not found["maps found"]:
+            return f"put SMAC's maps into {found['game']}/Maps/SMAC_Maps"
+    return ""
+
+
+def next_step(host: str, python: str = "") -> str:
+    """``missing`` of the interpreter ``python`` (empty: our own) as it is now."""
+    found = examine(python or sys.executable)
+    return "" if found is None else missing(host, found, python or sys.executable)
