@@ -48,14 +48,15 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-# SMAC needs a protobuf that wandb cannot live with. Python 3.8 to 3.10 parse it fastest; later ones work too.
+# SMAC needs a protobuf that wandb cannot live with, and some of its versions a numpy that still has numpy.bool.
+# Python 3.8 to 3.10 parse that protobuf fastest; later ones work too.
 SMAC_PYTHON ?= $(firstword $(foreach p,python3.10 python3.9 python3.8 $(PYTHON),$(if $(shell $(p) -c 1 2>/dev/null && echo yes),$(p))))
 
 smac-env: .venv-smac/.stamp
 
 .venv-smac/.stamp:
 	$(SMAC_PYTHON) -m venv .venv-smac
-	.venv-smac/bin/python -m pip install --disable-pip-version-check -q pysc2 'protobuf<3.21' 'numpy<2'
+	.venv-smac/bin/python -m pip install --disable-pip-version-check -q pysc2 'protobuf<3.21' 'numpy<2' 'numpy<1.24; python_version < "3.12"'
 	@.venv-smac/bin/python -c 'from pysc2 import maps, run_configs; from pysc2.lib import protocol'
 	@touch $@
 	@echo "SMAC itself: .venv-smac/bin/python -m pip install git+https://github.com/oxwhirl/smac.git; then: hamljax doctor"

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -549,6 +550,57 @@ def test_mujoco_is_truncated_and_bounded_as_on_the_device():
     host.close()
 
 
+def test_a_truncated_robot_is_worth_what_it_would_have_gone_on_to():
+    """Where time ran out the rollout has the true next state, which returns bootstrap from, and then the fresh one."""
+    env = hamljax.make_env(hamljax.configure("bridge/mamujoco_hopper_3x1", max_steps=3))
+    config = hamljax.config("happo", "game/tracking", **SMALL | {"num_envs": 1, "num_steps": 7, "obs_norm": "never"})
+    learner = make_learner(config, env)
+    _, rollout = learner.host.collect(jax.jit(learner.init)(jax.random.key(0)))
+    steps = jax.tree.map(lambda x: x[:, 0], rollout.transitions)
+    env.close()
+    assert np.flatnonzero(steps.truncated).tolist() == [2, 5] and not steps.terminated.any()
+    after, seen = steps.final_input[:-1, 0], steps.observation.world_state[1:]
+    cut = np.asarray(steps.truncated)[:-1]
+    np.testing.assert_array_equal(after[~cut], seen[~cut])
+    assert (np.abs(after[cut] - seen[cut]).max(axis=-1) > 1e-3).all()
+
+
+@pytest.fixture
+def another_python(tmp_path):
+    """An interpreter that has our packages and not hamljax."""
+    home = tmp_path / "another"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    ours, theirs = (Path(sysconfig.get_path("purelib", vars={"base": str(base)})) for base in (sys.prefix, home))
+    (theirs / "ours.pth").write_text(str(ours))
+    return str(home / "bin/python")
+
+
+def test_mujoco_trains_in_an_interpreter_of_its_own(another_python, tmp_path):
+    assert subprocess.run([another_python, "-c", "import hamljax.bridge"], stderr=subprocess.DEVNULL).returncode != 0
+    words = ["algo=happo", "env=bridge/mamujoco_hopper_3x1", f"python={another_python}", *TINY]
+    assert main(["train", *words, f"run_dir={tmp_path}/run"]) == 0
+    assert np.isfinite(pd.read_parquet(tmp_path / "run" / "metrics.parquet")["train/critic_loss"].dropna()).all()
+
+
+def test_the_environment_for_smac_has_pysc2_and_runs_workers(tmp_path, monkeypatch):
+    """``make smac-env`` from nothing; then all that is missing is SMAC itself, not the optimiser of that name."""
+    made = ["make", "-s", "-f", str(TESTS.parent / "Makefile"), "smac-env", f"SMAC_PYTHON={sys.executable}"]
+    subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
+    python = str(tmp_path / ".venv-smac/bin/python")
+    code = "from pysc2 import maps, run_configs; from pysc2.lib import protocol; import google.protobuf as p"
+    said = subprocess.run(
+        [python, "-c", code + "; print(p.__version__)"], check=True, capture_output=True, text=True
+    ).stdout.split(".")
+    assert (int(said[0]), int(said[1])) < (3, 21)
+    assert needs.next_step("smac", python) == f"{python} -m pip install git+https://github.com/oxwhirl/smac.git"
+    pool = Pool(Launch("smac", {"map_name": "2s3z"}, python), 1, [str(DOUBLES)])
+    assert pool.reset(numbers(0, 1))["obs"].shape == (1, 5, 80)
+    pool.close()
+    (tmp_path / "wrong/smac/facade").mkdir(parents=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "wrong"))
+    assert "is a hyper-parameter optimiser of the same name" in needs.next_step("smac", python)
+
+
 @pytest.mark.parametrize("path", ["pettingzoo.sisl.pursuit_v5", "pettingzoo.sisl.multiwalker_v9"])
 def test_pettingzoo_plays_on_through_ends(path):
     pool = open_pool("pettingzoo", 1, path=path, max_steps=30)
@@ -572,7 +624,13 @@ def test_pettingzoo_plays_on_through_ends(path):
         ["algo=hatrpo", "env=bridge/host", "path=hosts_of_tests.Counter", "front_end=callback", "network=gru"],
         ["algo=haddpg", "env=bridge/mamujoco_hopper_3x1"],
         ["algo=happo", "env=bridge/pettingzoo", "path=pettingzoo.sisl.pursuit_v5", "env.max_steps=10"],
-        ["algo=hasac", "env=bridge/pettingzoo", "path=pettingzoo.sisl.multiwalker_v9", "env.max_steps=10"],
+        [
+            "algo=hasac",
+            "env=bridge/pettingzoo",
+            "path=pettingzoo.sisl.multiwalker_v9",
+            "options=[n_walkers:2]",
+            "env.max_steps=10",
+        ],
     ],
 )
 def test_a_run_through_the_bridge_has_the_same_life(words, tmp_path, monkeypatch):

@@ -232,8 +232,8 @@ def test_a_discrete_proposal_is_hard_forwards_and_soft_backwards():
 
 def test_target_entropies():
     avail = jnp.array([[True, True, True, False], [True, False, False, False]])
-    np.testing.assert_allclose(Categorical.target_entropy(avail), [0.98 * np.log(3), 0], rtol=1e-6)
-    np.testing.assert_array_equal(SquashedGaussian.target_entropy(avail), [-3, -1])
+    np.testing.assert_allclose(Categorical.target_entropy(avail, 0.98), [0.98 * np.log(3), 0], rtol=1e-6)
+    np.testing.assert_array_equal(SquashedGaussian.target_entropy(avail, 0.98), [-3, -1])
 
 
 # ONE GRADIENT STEP, AGAINST PLAIN NUMPY

@@ -99,6 +99,7 @@ OFF_POLICY = {
     "algo.learning_starts": (["0", "1000"], ["-1", "1e7", *RUBBISH]),
     "algo.others": (["buffer", "policy"], ["nobody", *RUBBISH]),
     "algo.auto_alpha": (["true", "false"], ["2.5", *RUBBISH]),
+    "algo.target_entropy_scale": (["0", "0.98", "1"], ["-0.1", "1.5", *RUBBISH]),
     "algo.clip_eps": ([], ["0.1"]),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """``hamljax doctor``: what this machine can run, and for what it cannot, the next step."""
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -7,39 +8,39 @@ import sys
 
 import numpy as np
 
-from ..bridge import make
+from ..bridge import configure, make
 from ..bridge.families import SMAC_PYTHON
 from ..bridge.needs import examine, missing
-from ..bridge.pool import Launch, Pool, WorkerBug
+from ..bridge.pool import Pool, WorkerBug
 from ..errors import ConfigError, Stopped, one_line
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "brax", "jaxmarl", "numpy")
 
 
+TRIALS = {  # host -> the environment, and settings, that show whether it runs
+    "smax": ("bridge/smax_3m", {}),
+    "mamujoco": ("bridge/mamujoco_halfcheetah_6x1", {}),
+    "pettingzoo": ("bridge/pettingzoo", {"path": "pettingzoo.sisl.pursuit_v5"}),
+    "smac": ("bridge/smac", {}),
+    "smacv2": ("bridge/smacv2", {}),
+}
+
+
 def trial(host: str, python: str) -> str:
     """Three steps of one worker, in words."""
-    settings = {
-        "smax": {"map_name": "3m"},
-        "mamujoco": {"task": "halfcheetah_6x1"},
-        "pettingzoo": {"path": "pettingzoo.sisl.pursuit_v5"},
-        "smacv2": make("bridge/smacv2").launch.settings,
-    }.get(host, {})
+    name, settings = TRIALS[host]
+    launch = make(configure(name, **settings)).launch
     try:
-        pool = Pool(Launch(host, settings, python, timeout=120.0, max_restarts=0), 1)
+        pool = Pool(dataclasses.replace(launch, python=python, max_restarts=0), 1)
     except ConfigError as error:
         return str(error)
     try:
         keys = np.zeros((1, 2), np.uint32)
         seen = pool.reset(keys)
         for _ in range(3):
-            action = (
-                seen["avail_actions"].argmax(-1) if pool.spec["discrete"] else np.zeros(seen["avail_actions"].shape)
-            )
-            seen = pool.step(action, keys, keys).seen
-        agents, name = len(pool.spec["obs_sizes"]), next(iter(settings.values()), "")
-        return (
-            f"three steps of {name} with {agents} agents: fine" if name else f"three steps with {agents} agents: fine"
-        )
+            avail = seen["avail_actions"]
+            seen = pool.step(avail.argmax(-1) if pool.spec["discrete"] else np.zeros(avail.shape), keys, keys).seen
+        return f"three steps of {settings.get('path', name.removeprefix('bridge/'))} with {avail.shape[1]} agents: fine"
     except (Stopped, WorkerBug) as error:
         return f"three steps: {one_line(error)}"
     finally:
@@ -49,7 +50,7 @@ def trial(host: str, python: str) -> str:
 def rows(python: str = "") -> list[tuple[str, str, str]]:
     """(what, where, how it is) of the host environments. ``python``: an interpreter to look at besides our own."""
     table = []
-    for host in ("smax", "mamujoco", "pettingzoo", "smac", "smacv2"):
+    for host in TRIALS:
         named = python if host != "smax" else ""
         named = named or (str(SMAC_PYTHON) if host.startswith("smac") and SMAC_PYTHON.is_file() else "")
         found = examine(named or sys.executable)
@@ -58,7 +59,8 @@ def rows(python: str = "") -> list[tuple[str, str, str]]:
             continue
         step = missing(host, found, named or sys.executable)
         package = {"mamujoco": "gymnasium-robotics"}.get(host, host)
-        where = " ".join(filter(None, (named or "our own Python", found["python"], found["versions"].get(package, ""))))
+        version = found["versions"].get(package, "")
+        where = f"{named or 'our own Python'} {found['python']}" + (f", {package} {version}" if version else "")
         table.append((host, where, f"next: {step}" if step else trial(host, named)))
     return table
 

@@ -129,6 +129,9 @@ class OffPolicyAlgo(AnyAlgo):
     alpha: float = 0.2
     auto_alpha: bool = True
     alpha_lr: float = 5e-4
+    # Discrete actions: the target as a share of the largest entropy there is. The 0.98 of Christodoulou (2019) keeps a policy
+    # next to random: on smax/3m its own return stayed at 0.31 for 1e6 steps, and with 0.2 to 0.5 it was 1.3 after 3e5.
+    target_entropy_scale: float = 0.3
 
 
 def algo_kind(name: str) -> type[AnyAlgo]:
@@ -221,6 +224,7 @@ RANGES = {
         "algo.tau": (0, 1, False, True),
         **{f"algo.{name}": FROM_0 for name in "exploration_noise target_noise_clip".split()},
         **{f"algo.{name}": ABOVE_0 for name in "alpha alpha_lr".split()},
+        "algo.target_entropy_scale": (0, 1, True, True),
         "algo.target_noise": (-1, math.inf, True, False),
     },
 }

@@ -73,9 +73,9 @@ class Categorical:
         return jax.random.categorical(key, jnp.where(avail, 0.0, -1e9))
 
     @staticmethod
-    def target_entropy(avail):
-        """0.98 of the largest entropy there is, over the legal actions (Christodoulou, 2019)."""
-        return 0.98 * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1), 1))
+    def target_entropy(avail, scale):
+        """``scale`` of the largest entropy there is, over the legal actions (Christodoulou, 2019)."""
+        return scale * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1), 1))
 
 
 class Gaussian:
@@ -130,8 +130,9 @@ class Unit:
         return jnp.where(avail, jax.random.uniform(key, avail.shape, minval=-1.0), 0.0)
 
     @staticmethod
-    def target_entropy(avail):
-        """Minus the number of dimensions (Haarnoja et al., 2018)."""
+    def target_entropy(avail, scale):
+        """Minus the number of dimensions (Haarnoja et al., 2018), whatever the ``scale`` of discrete ones."""
+        del scale
         return -jnp.sum(avail, axis=-1).astype(jnp.float32)
 
 

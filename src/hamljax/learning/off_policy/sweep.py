@@ -126,7 +126,8 @@ class ValueSweep(Policies):
         info = {"alpha": jnp.exp(learner.log_alpha), "entropy": -masked_mean(log_prob, view.alive)}
         if not self.config.algo.auto_alpha:
             return learner, info
-        surplus = masked_mean(-log_prob - self.distribution.target_entropy(view.avail), view.alive)
+        target = self.distribution.target_entropy(view.avail, self.config.algo.target_entropy_scale)
+        surplus = masked_mean(-log_prob - target, view.alive)
         updates, opt_state = self.alpha_optimiser.update(surplus, learner.alpha_opt_state, learner.log_alpha)
         log_alpha = optax.apply_updates(learner.log_alpha, updates)
         return learner._replace(log_alpha=log_alpha, alpha_opt_state=opt_state), info

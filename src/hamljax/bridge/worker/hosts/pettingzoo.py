@@ -53,7 +53,8 @@ class PettingZoo:
         acts = {a: self._action(i, action[i]) for i, a in enumerate(self.agents) if a in self.env.agents}
         obs, rewards, terminated, truncated, _ = self.env.step(acts)
         self.time += 1
-        over = not self.env.agents
+        gone = [a not in self.env.agents or terminated.get(a, False) or truncated.get(a, False) for a in self.agents]
+        over = all(gone)  # some leave their agents in the list at the end
         late = over and any(truncated.values()) or not over and self.time >= self.limit
         reward = self.pool([rewards.get(a, 0.0) for a in self.agents])
         return self._seen(obs), reward, over and not late, late, {}
