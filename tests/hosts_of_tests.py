@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 from hosts import Crash, Seen
+from wire import DONE, HEADER
 
 
 class Counter:
@@ -70,9 +71,9 @@ class Counter:
         elif self.fault == "bug":
             raise ValueError("what a mistake")
         elif self.fault == "garbage":
-            os.write(int(sys.argv[1]), b"\x00\x00\x00\x05hello")
+            os.write(int(sys.argv[1]), HEADER.pack(DONE, 5) + b"hello")
         elif self.fault == "half":
-            os.write(int(sys.argv[1]), b"\x00\x00\x10\x00hello")
+            os.write(int(sys.argv[1]), HEADER.pack(DONE, 100) + b"hello")
             time.sleep(60)
         elif self.fault == "noise":
             os.write(int(sys.argv[1]), np.random.default_rng(0).bytes(1000))
@@ -105,7 +106,7 @@ class Mumbling(Counter):
 
     def __init__(self):
         super().__init__()
-        os.write(int(sys.argv[1]), b"\x00\x00\x00\x05.{bad")
+        os.write(int(sys.argv[1]), HEADER.pack(DONE, 4) + b"{bad")
 
 
 class Closing(Counter):

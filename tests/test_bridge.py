@@ -97,7 +97,7 @@ FAULTS = {  # what goes wrong, and what the pool says of it
     "raise": ("an exception in `step`", "crashed: OSError: out of ammunition"),
     "hung up": ("the game's own connection breaks", "crashed: ConnectionResetError: the game hung up"),
     "crash": ("the game crashes", "crashed: hosts.Crash: the game is gone"),
-    "garbage": ("a wrong record on the wire", "sent what is no message"),
+    "garbage": ("a wrong record on the wire", "sent what is no record"),
     "half": ("half a record on the wire, then silence", "sent what is no message"),
     "noise": ("noise on the wire", "sent what is no message"),
 }

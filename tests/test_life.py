@@ -26,7 +26,7 @@ from hamljax.lab.rundir import locked
 from hamljax.lab.trained import load
 
 GAME = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=4"]
-KILLS = int(os.environ.get("HAMLJAX_KILLS", "20"))
+KILLS = int(os.environ.get("HAMLJAX_KILLS", "12"))
 
 
 class Zygote:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 import weakref
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,35 +93,41 @@ class Worker:
             ) from None
         finally:
             theirs.close()
-        self.connection = Connection(ours.detach())
+        self.channel = wire.Channel(ours)
         self.ready = select.poll()
-        self.ready.register(self.connection.fileno(), select.POLLIN)
-        self.send(wire.encode({"host": launch.host, "settings": launch.settings, "paths": paths, "key": key}))
+        self.ready.register(ours.fileno(), select.POLLIN)
+        greeting = {"host": launch.host, "settings": launch.settings, "paths": paths, "key": key}
+        with contextlib.suppress(OSError):  # who does not listen will not answer either
+            self.channel.send(wire.HELLO, wire.encode(greeting))
 
-    def send(self, message: bytes) -> Fault | None:
+    def send(self, message) -> Fault | None:
+        """Send a row of ``wire.Frames``."""
         try:
-            self.connection.send_bytes(message)
+            self.channel.sock.sendall(message)
         except OSError:
             return self.lost()
 
-    def receive(self, deadline: float, limit: int) -> bytes | Fault:
-        """The next message, without its first byte."""
-        if not self.ready.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-            return Fault("did not answer in time")
+    def receive(self, deadline: float, limit: int) -> memoryview | Fault:
+        """What the next message says; it holds until the one after."""
         try:
-            message = self.connection.recv_bytes(limit)
+            try:
+                kind, content = self.channel.receive(limit, socket.MSG_DONTWAIT)
+            except BlockingIOError:  # it is not there yet
+                if not self.ready.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+                    return Fault("did not answer in time")
+                kind, content = self.channel.receive(limit)
         except (EOFError, ConnectionError):
             return self.lost()
-        except OSError:
+        except (OSError, ValueError):
             return Fault("sent what is no message")
-        kind, content = message[:1], message[1:]
+        if kind == wire.DONE:
+            return content
+        text = bytes(content).decode(errors="replace").strip()
         if kind == wire.BUG:
-            raise WorkerBug(f"in a worker:\n{content.decode(errors='replace')}")
+            raise WorkerBug(f"in a worker:\n{text}")
         if kind == wire.CRASH:
-            return Fault(
-                "crashed: " + (content.decode(errors="replace").strip().splitlines() or ["no more is known"])[-1]
-            )
-        return content if kind == wire.DONE else Fault("sent what is no message")
+            return Fault("crashed: " + (text.splitlines() or ["no more is known"])[-1])
+        return Fault("sent what is no message")
 
     def lost(self) -> Fault:
         """How a process that is gone came to its end."""
@@ -145,7 +150,7 @@ class Worker:
         except ProcessLookupError:
             pass
         self.process.wait()
-        self.connection.close()
+        self.channel.close()
         self.log.close()
 
 
@@ -188,7 +193,11 @@ class Pool:
         self.seen = np.zeros(size, wire.reply_type(self.spec))
         self.final = self.seen.copy()
         self.over = np.zeros(size, bool)
-        self._request = np.zeros(size, wire.request_type(self.spec))
+        self._requests = wire.Frames(wire.request_type(self.spec), size)
+        self._request = self._requests.content
+        self._replies = wire.Frames(self.seen.dtype, size)
+        for worker, row in zip(self.workers, self._replies.rows, strict=True):
+            worker.channel.buffer = row
 
     # PROCESSES
 
@@ -223,6 +232,7 @@ class Pool:
             self.workers[i] = self._start(i)
             fault = self._greet(self.workers[i])
             if fault == self.spec:
+                self.workers[i].channel.buffer = self._replies.rows[i]
                 return
             if not isinstance(fault, Fault):
                 fault = Fault(f"came back as another environment ({fault})")
@@ -236,7 +246,7 @@ class Pool:
     def reset(self, keys) -> np.ndarray:
         """Start an episode in every worker, from keys (E, 2) uint32. Returns what the teams see, records (E,)."""
         self._request["key"] = keys
-        self._begin_episodes(range(self.size))
+        self._begin_episodes(np.arange(self.size))
         return self.seen
 
     def step(self, action, keys, episode_keys=None) -> Reply:
@@ -248,16 +258,12 @@ class Pool:
         """
         self._request["key"], self._request["action"] = keys, action
         moving = np.flatnonzero(~self.over)
-        found = self._ask(moving, wire.STEP)
-        for i in moving:
-            if not isinstance(found[i], Fault):
-                self.seen[i] = found[i]
-            else:
-                self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
-                self.seen[i]["metrics"] = 0.0
-        valid = np.array([not isinstance(found.get(i), Fault) for i in range(self.size)])
-        for i in np.flatnonzero(~valid):
-            self._replace(i, found[i])
+        valid = np.ones(self.size, bool)
+        for i, fault in self._ask(moving, wire.STEP).items():
+            valid[i] = False
+            self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
+            self.seen[i]["metrics"] = 0.0
+            self._replace(i, fault)
         self.final[:] = self.seen
         self.over = self.seen["terminated"] | self.seen["truncated"]
         over = np.flatnonzero(self.over)
@@ -266,21 +272,17 @@ class Pool:
             self._begin_episodes(over)
         return Reply(self.seen, self.final, valid)
 
-    def _begin_episodes(self, which) -> None:
+    def _begin_episodes(self, which: np.ndarray) -> None:
         """Reset the workers ``which``; one that fails is replaced and asked again."""
-        which = list(which)
         self.over[which] = False
-        while which:
-            found = self._ask(which, wire.RESET)
-            for i in which:
-                if isinstance(found[i], Fault):
-                    self._replace(i, found[i])
-                else:
-                    self.seen[i] = found[i]
-            which = [i for i in which if isinstance(found[i], Fault)]
+        while len(which):
+            faults = self._ask(which, wire.RESET)
+            for i, fault in faults.items():
+                self._replace(i, fault)
+            which = np.array([*faults], int)
 
-    def _ask(self, which, kind: bytes) -> dict[int, Any]:
-        """Send its request to each of ``which``, then collect: a record or a fault of each.
+    def _ask(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
+        """Send its request to each of ``which``, then collect what they see into ``seen``. Returns the faults of the others.
 
         What interrupts that closes the pool, because answers that nobody has read would be taken for later ones.
         """
@@ -295,16 +297,19 @@ class Pool:
         finally:
             self.waited += time.perf_counter() - began
 
-    def _exchange(self, which, kind: bytes) -> dict[int, Any]:
-        faults = {i: self.workers[i].send(kind + self._request[i].tobytes()) for i in which}
-        deadline, layout = time.monotonic() + self.launch.timeout, self.seen.dtype
-        found = {}
-        for i in which:
-            content = faults[i] or self.workers[i].receive(deadline, limit=1 << 20 | 2 * layout.itemsize)
-            if not isinstance(content, Fault) and len(content) != layout.itemsize:
-                content = Fault("sent what is no record")
-            found[i] = content if isinstance(content, Fault) else np.frombuffer(content, layout)[0]
-        return found
+    def _exchange(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
+        self._requests.kinds[:], faults = kind, {}
+        asked = [(int(i), self.workers[i].send(self._requests.rows[i])) for i in which]
+        deadline, size = time.monotonic() + self.launch.timeout, self.seen.dtype.itemsize
+        for i, fault in asked:
+            content = fault or self.workers[i].receive(deadline, limit=1 << 20 | 2 * size)
+            if isinstance(content, Fault):
+                faults[i] = content
+            elif len(content) != size:
+                faults[i] = Fault("sent what is no record")
+        well = [i for i, _ in asked if i not in faults]
+        self.seen[well] = self._replies.content[well]
+        return faults
 
 
 # A process that outlives us by a moment: when its input ends, because we ended in whatever way, it kills every session that
@@ -340,7 +345,7 @@ def _tell(janitor: subprocess.Popen, worker: Worker) -> None:
 def _kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
     """End workers: those that listen close their environment first."""
     for worker in workers:
-        worker.connection.close()
+        worker.channel.close()
     end = time.monotonic() + CLOSING_SECONDS
     for worker in workers:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -16,7 +16,7 @@ BARE = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from hosts.pause import Pause
-host, steps = Pause(milliseconds=float(sys.argv[2])), int(sys.argv[3])
+host, steps = Pause(milliseconds=float(sys.argv[2]), busy=sys.argv[4] == "True"), int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
 began = time.perf_counter()
@@ -25,9 +25,9 @@ print(time.perf_counter() - began, flush=True)
 """
 
 
-def bare_speed(workers: int, milliseconds: float, steps: int) -> float:
+def bare_speed(workers: int, milliseconds: float, steps: int, busy: bool = False) -> float:
     """Steps/s of all together, in processes that nobody waits for but at the end."""
-    command = [sys.executable, "-c", BARE, str(WORKER), str(milliseconds), str(steps)]
+    command = [sys.executable, "-c", BARE, str(WORKER), str(milliseconds), str(steps), str(busy)]
     made = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
     for process in made:
         process.stdout.readline()
@@ -53,13 +53,43 @@ def pool_speed(launch: Launch, workers: int, steps: int) -> float:
     return workers * steps / seconds
 
 
-def gymnasium_speed(workers: int, steps: int) -> float:
-    """Steps/s of Gymnasium's own vector of HalfCheetahs in processes."""
+def one_agent():
+    """Gymnasium's own HalfCheetah."""
+    import gymnasium
+
+    return gymnasium.make("HalfCheetah-v5")
+
+
+def six_agents():
+    """The host of halfcheetah_6x1 as an environment of Gymnasium, all observations in one vector."""
+    import gymnasium
+
+    sys.path.insert(0, str(WORKER))
+    from hosts.mamujoco import GymnasiumRobotics
+
+    class Flat(gymnasium.Env):
+        def __init__(self):
+            self.host = GymnasiumRobotics("halfcheetah_6x1")
+            self.action_space = gymnasium.spaces.Box(-1, 1, (6,))
+            self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (sum(self.host.spec["obs_sizes"]),))
+
+        def reset(self, seed=None, options=None):
+            return np.concatenate(self.host.reset((0, seed or 0)).obs, dtype=np.float32), {}
+
+        def step(self, action):
+            seen, *outcome, _ = self.host.step((0, 0), action[:, None])
+            return np.concatenate(seen.obs, dtype=np.float32), *outcome, {}
+
+    return Flat()
+
+
+def gymnasium_speed(made, workers: int, steps: int) -> float:
+    """Steps/s of Gymnasium's own vector of environments in processes."""
     try:
         import gymnasium
     except ModuleNotFoundError:
         raise ConfigError("this compares with Gymnasium's MuJoCo; pip install 'hamljax[hosts]'") from None
-    envs = gymnasium.vector.AsyncVectorEnv([lambda: gymnasium.make("HalfCheetah-v5")] * workers, context="spawn")
+    envs = gymnasium.vector.AsyncVectorEnv([made] * workers, context="spawn")
     envs.reset(seed=0)
     action = np.zeros(envs.action_space.shape)
     began = time.perf_counter()
@@ -73,19 +103,20 @@ def gymnasium_speed(workers: int, steps: int) -> float:
 def run(quick: bool = False) -> None:
     """Measure, print and write ``bench_bridge.json``. ``quick``: a few steps; it tests the benchmark only."""
     steps, found, rows = 20 if quick else 2000, {}, []
-    for workers in WORKERS[:2] if quick else WORKERS:
-        bare = bare_speed(workers, 1.0, steps)
-        pooled = pool_speed(Launch("pause", {"milliseconds": 1.0}), workers, steps)
-        found[f"{workers} workers"] = {"bare": bare, "pool": pooled}
-        floor = "<= 15 %" if workers == 8 else ""
-        rows.append(
-            (f"{workers} workers, steps of 1 ms", f"{pooled:,.0f} steps/s", f"{100 * (bare / pooled - 1):.0f} %", floor)
-        )
+    for busy in (False, True):
+        for workers in WORKERS[:2] if quick else WORKERS:
+            bare = bare_speed(workers, 1.0, steps, busy)
+            pooled = pool_speed(Launch("pause", {"milliseconds": 1.0, "busy": busy}), workers, steps)
+            what = f"{workers} workers, 1 ms of {'computing' if busy else 'sleep'} a step"
+            found[what] = {"bare": bare, "pool": pooled}
+            more = f"{100 * (bare / pooled - 1):.0f} %"
+            rows.append((what, f"{pooled:,.0f} steps/s", more, "<= 15 %" if workers == 8 else ""))
     workers = 2 if quick else 8
     ours = pool_speed(Launch("mamujoco", {"task": "halfcheetah_6x1"}), workers, steps)
-    theirs = gymnasium_speed(workers, steps)
-    found["mamujoco"] = {"pool": ours, "gymnasium": theirs}
     rows.append((f"halfcheetah_6x1 on MuJoCo, {workers} workers", f"{ours:,.0f} steps/s", "", ""))
-    rows.append(("  / AsyncVectorEnv of HalfCheetah-v5, which has one agent", f"{ours / theirs:.2f}", "", ">= 1"))
+    found["mamujoco"] = {"pool": ours}
+    for made, what in ((six_agents, "the same"), (one_agent, "HalfCheetah-v5, which has one agent")):
+        theirs = found["mamujoco"][made.__name__] = gymnasium_speed(made, workers, steps)
+        rows.append((f"  / AsyncVectorEnv of {what}", f"{ours / theirs:.2f}", "", ">= 1"))
     columns = ("measured", "value", "more than bare processes", "floor")
     finish(f"the bridge on {machine()}", columns, rows, {"quick": quick, **found}, "bench_bridge.json")

@@ -265,6 +265,9 @@ class Training:
         if self.job.run.absolute_metric and self.evals:
             with self.timed("evaluating"):
                 best = self.progress.best.players
+                self.reporter.say(
+                    f"measuring the best team: {ABSOLUTE_ROUNDS} x {self.job.config.num_eval_episodes} episodes"
+                )
                 rounds = [self.programs.evaluate(best, np.int32(n + 1)) for n in range(ABSOLUTE_ROUNDS)]
                 absolute = {name: np.mean([np.asarray(r[name]) for r in rounds], axis=0) for name in rounds[0]}
         steps = self.done * self.per_update

@@ -3,13 +3,12 @@
 Whatever happens, the session of this process ends with it, so that no game it started is left over.
 """
 
-import contextlib
 import importlib
 import os
 import signal
+import socket
 import sys
 import traceback
-from multiprocessing.connection import Connection
 
 import numpy as np
 import wire
@@ -20,17 +19,20 @@ BUGS = (AssertionError, AttributeError, ImportError, LookupError, NameError, Syn
 
 
 class Failed(Exception):
-    """The host raised something; its one argument is the message to send."""
+    """The host raised something; its arguments are the message to send."""
 
 
-@contextlib.contextmanager
-def reported():
+class reported:
     """Around all that a host does: what it raises is its own, even if it looks like the trainer's end."""
-    try:
-        yield
-    except Exception as error:
-        kind = wire.BUG if isinstance(error, BUGS) and not isinstance(error, Crash) else wire.CRASH
-        raise Failed(kind + traceback.format_exc().encode()) from None
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, error, trace):
+        if kind and issubclass(kind, Exception):
+            bug = issubclass(kind, BUGS) and not issubclass(kind, Crash)
+            text = "".join(traceback.format_exception(kind, error, trace))
+            raise Failed(wire.BUG if bug else wire.CRASH, text.encode()) from None
 
 
 def build(greeting):
@@ -42,35 +44,39 @@ def build(greeting):
     return getattr(importlib.import_module(module), name)(**greeting["settings"])
 
 
-def serve(connection, host):
+def serve(channel, host):
     """Answer requests until the trainer is gone."""
-    spec = host.spec
-    request_type, reply = wire.request_type(spec), np.zeros((), wire.reply_type(spec))
+    names = host.spec["metrics"]
+    requests, replies = (wire.Frames(layout(host.spec), 1) for layout in (wire.request_type, wire.reply_type))
+    channel.buffer, replies.kinds[0] = requests.rows[0], wire.DONE
+    reply = replies.content[0]
     while True:
-        message = connection.recv_bytes()
+        kind, _ = channel.receive()
         with reported():
-            request = np.frombuffer(message, request_type, offset=1)[0]
-            if message[:1] == wire.RESET:
+            request = requests.content[0].copy()
+            if kind == wire.RESET:
                 wire.write_seen(reply, host.reset(request["key"]))
             else:
                 seen, reward, terminated, truncated, metrics = host.step(request["key"], request["action"])
                 wire.write_seen(reply, seen)
                 reply["reward"], reply["terminated"], reply["truncated"] = reward, terminated, truncated
-                reply["metrics"] = [metrics[name] for name in spec["metrics"]]
-        connection.send_bytes(wire.DONE + reply.tobytes())
+                reply["metrics"] = [metrics[name] for name in names]
+        channel.sock.sendall(replies.rows[0])
 
 
 def main():
-    connection, host = Connection(int(sys.argv[1])), None
+    if hasattr(os, "SCHED_BATCH"):  # the trainer, whom all others wait for, goes first
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    channel, host = wire.Channel(socket.socket(fileno=int(sys.argv[1]))), None
     try:
-        greeting = wire.decode(connection.recv_bytes())
+        greeting = wire.decode(channel.receive()[1])
         with reported():
             host = build(greeting)
             wire.check_seen(host.spec, host.reset(np.array(greeting["key"], np.uint32)))
-        connection.send_bytes(wire.DONE + wire.encode(host.spec))
-        serve(connection, host)
+        channel.send(wire.DONE, wire.encode(host.spec))
+        serve(channel, host)
     except Failed as failure:
-        connection.send_bytes(failure.args[0])
+        channel.send(*failure.args)
     except (EOFError, ConnectionError):  # the trainer is gone
         pass
     finally:
@@ -78,7 +84,7 @@ def main():
             if host is not None:
                 host.close()
         finally:
-            connection.close()
+            channel.close()
             os.killpg(0, signal.SIGKILL)
 
 

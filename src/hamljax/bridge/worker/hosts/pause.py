@@ -2,14 +2,16 @@
 
 import time
 
+import numpy as np
+
 from . import Seen
 
 
 class Pause:
-    """Eight agents with observations of 80 numbers; a step lasts ``milliseconds``."""
+    """Eight agents with observations of 80 numbers; a step sleeps, or computes if ``busy``, for ``milliseconds``."""
 
-    def __init__(self, milliseconds=1.0):
-        self.seconds = milliseconds / 1000
+    def __init__(self, milliseconds=1.0, busy=False):
+        self.seconds, self.busy = milliseconds / 1000, busy
         self.spec = {
             "obs_sizes": [80] * 8,
             "action_sizes": [12] * 8,
@@ -19,13 +21,18 @@ class Pause:
             "metrics": [],
             "needs_obs_norm": False,
         }
-        self.seen = Seen([[0.0] * 80] * 8, [0.0] * 120, [[1] * 12] * 8, [1] * 8)
+        self.seen = Seen(np.zeros((8, 80)), np.zeros(120), np.ones((8, 12)), np.ones(8))
 
     def reset(self, key):
         return self.seen
 
     def step(self, key, action):
-        time.sleep(self.seconds)
+        if self.busy:
+            end = time.thread_time() + self.seconds
+            while time.thread_time() < end:
+                pass
+        else:
+            time.sleep(self.seconds)
         return self.seen, 0.0, False, False, {}
 
     def close(self):
