@@ -7,9 +7,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from hamljax.bridge import needs
 from hamljax.bridge.environment import arrays_of
 from hamljax.bridge.maps import MAPS
 from hamljax.bridge.pool import Launch, Pool, WorkerBug
+from hamljax.bridge.worker import wire
 from hamljax.envs import VecEnv, configure, make
 from hamljax.errors import ConfigError, Stopped
 from hamljax.lab.cli import main
@@ -88,6 +91,28 @@ def test_workers_step_together_and_start_again():
     np.testing.assert_array_equal(second.seen["world_state"], [[100, 0], [101, 0], [102, 0]])
     np.testing.assert_array_equal(second.final["metrics"], [[4.0]] * 3)
     pool.close()
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, 200_000])
+def test_a_message_comes_whole_however_it_was_cut(size):
+    """Also one that is longer than the room kept for it; the next one is not touched."""
+    here, there = socket.socketpair()
+    channel, content = wire.Channel(there), bytes(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
+    message = wire.HEADER.pack(wire.CRASH, size) + content
+    for cuts in ([0], [0, 1], [0, 3, 5, 6], [0, 5], [0, len(message) - 1]):
+        pieces = [message[a:b] for a, b in itertools.pairwise([*cuts, len(message)])]
+        sender = threading.Thread(target=lambda pieces=pieces: [(here.sendall(p), time.sleep(0.01)) for p in pieces])
+        sender.start()
+        kind, found = channel.receive()
+        assert kind == wire.CRASH and found == content
+        sender.join()
+    with pytest.raises(ValueError, match="too long"):
+        here.sendall(wire.HEADER.pack(wire.DONE, 1000))
+        channel.receive(limit=999)
+    here.close()
+    with pytest.raises(EOFError):
+        channel.receive()
+    channel.close()
 
 
 FAULTS = {  # what goes wrong, and what the pool says of it

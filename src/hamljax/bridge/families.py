@@ -3,11 +3,10 @@
 import dataclasses
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ..envs import smax as on_device
 from ..envs.registry import register_environment
@@ -76,13 +75,16 @@ def pettingzoo(path: str = "", options: tuple[str, ...] = (), max_steps: int = 5
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """``name:value``, the value as YAML has it."""
+    """``name:value``, the value as JSON has it; what is none is a text."""
     name, colon, value = text.partition(":")
     if not (name.isidentifier() and colon and value):
         raise ConfigError(
             f"cannot read '{text}' in env.options; it wants name:value, such as env.options=[n_walkers:2]"
         )
-    return name, yaml.safe_load(value)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 @in_workers

@@ -203,4 +203,5 @@ def failures_of(env):
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        raise (env.failure or error) from None
+        failure, env.failure = env.failure, None
+        raise (failure or error) from None

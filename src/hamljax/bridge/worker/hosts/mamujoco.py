@@ -60,6 +60,7 @@ class GymnasiumRobotics:
         self.agents = self.env.possible_agents
         boxes = [self.env.action_space(a) for a in self.agents]
         self.low, self.high = [b.low for b in boxes], [b.high for b in boxes]
+        self.avail, self.alive = [np.ones(len(low), bool) for low in self.low], [True] * len(self.agents)
         obs, _ = self.env.reset(seed=0)
         limit = self.env.single_agent_env.spec.max_episode_steps
         self.time, self.limit = 0, min(max_steps or limit, limit)
@@ -92,5 +93,4 @@ class GymnasiumRobotics:
         self.env.close()
 
     def _seen(self, obs):
-        avail = [np.ones(len(low), bool) for low in self.low]
-        return Seen([obs[a] for a in self.agents], self.env.state(), avail, [True] * len(self.agents))
+        return Seen([obs[a] for a in self.agents], self.env.state(), self.avail, self.alive)
