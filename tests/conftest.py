@@ -2,9 +2,10 @@
 
 import os
 
-# The generator of code is lab.machine's. Level 0 would be a little quicker, but with that generator it is wrong: a gradient
-# whose value is finite became NaN.
-COMPILATION = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
-
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {COMPILATION}"
+
+from hamljax.lab.machine import xla_flags  # noqa: E402  it imports JAX, which reads the line above then
+
+# Level 0 would be a little quicker, but with the generator of code that lab.machine chooses it is wrong: a gradient whose
+# value is finite became NaN.
+os.environ["XLA_FLAGS"] = xla_flags(f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip())

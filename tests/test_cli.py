@@ -1,15 +1,19 @@
 """The command line as its users meet it."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import jax
 import pandas as pd
 import pytest
 import yaml
 
 from hamljax.envs import ENVIRONMENTS
 from hamljax.errors import ConfigError
+from hamljax.lab import machine
 from hamljax.lab.cli import main
 from hamljax.lab.trained import load
 
@@ -239,3 +243,15 @@ def test_benches_print_and_store_their_tables(kind, word, tmp_path, monkeypatch,
     assert main(["bench", kind, "--quick"]) == 0
     assert word in capsys.readouterr().out
     assert json.loads((tmp_path / f"bench_{kind}.json").read_text())["quick"] is True
+
+
+def test_the_compiler_gets_its_option_only_where_it_has_it():
+    option = machine.XLA_CPU_FUSION
+    assert machine.xla_flags("--xla_a=1", (0, 11, 0)) == f"--xla_a=1 {option}"
+    assert machine.xla_flags(option, (0, 11, 0)) == option
+    assert machine.xla_flags("", (0, 11, 1)) == ""
+
+
+def test_every_python_gets_the_jax_that_is_tested():
+    pins = [line for line in Path("constraints.txt").read_text().splitlines() if re.match("jax(lib)?==", line)]
+    assert pins == [f"jax=={jax.__version__}", f"jaxlib=={jax.__version__}"]

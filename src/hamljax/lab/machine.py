@@ -4,10 +4,18 @@ import os
 from pathlib import Path
 
 import jax
+import jaxlib.version
 
 # XLA's newer code generator for a CPU computes anew, for each joint of a chain, all that comes before it: a step of a long
 # swimmer then takes hours. The older one compiles robots in two thirds of the time, and what it makes is as fast.
 XLA_CPU_FUSION = "--xla_cpu_use_fusion_emitters=false"
+
+
+def xla_flags(given: str, jaxlib_version: tuple = jaxlib.version.__version_info__) -> str:
+    """``given`` with XLA_CPU_FUSION, unless it speaks of that itself or this jaxlib ends at once on an option it has not."""
+    if XLA_CPU_FUSION.split("=")[0] in given or jaxlib_version >= (0, 11, 1):
+        return given
+    return f"{given} {XLA_CPU_FUSION}".strip()
 
 
 def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
@@ -16,11 +24,9 @@ def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
     No more than that: devices divide the machine's threads among themselves, and a lone run had better have them all.
     ``devices`` is their number where it is known already: a run goes on with as many as it began with, because another
     division of the seeds rounds differently. The user's JAX_COMPILATION_CACHE_DIR (empty: no cache) and
-    JAX_NUM_CPU_DEVICES come first, as does whatever XLA_FLAGS says of XLA_CPU_FUSION's option.
+    JAX_NUM_CPU_DEVICES come first, as does whatever XLA_FLAGS says of the code generator.
     """
-    flags, option = os.environ.get("XLA_FLAGS", ""), XLA_CPU_FUSION.split("=")[0]
-    if option not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {XLA_CPU_FUSION}".strip()
+    os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""))
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(home / "hamljax"))
