@@ -546,6 +546,27 @@ def test_training_through_workers_is_training_on_the_device(algo, map_name, fron
     assert others["train/lost"] == 0 and numbers["train/episode_return"] == others["train/episode_return"]
 
 
+@pytest.mark.parametrize("algo", ["happo", "haddpg"])
+def test_acting_on_another_device_than_learning_changes_nothing(algo):
+    """As with an accelerator, beside which the CPU acts. A compiled program takes nothing from another device than its own."""
+    small = SMALL | {"num_envs": 2, "num_steps": 8, "obs_norm": "always"}
+    if algo == "haddpg":
+        small |= {"learning_starts": 16, "buffer_size": 160, "batch_size": 8, "gradient_steps": 2}
+    found = []
+    for acting in jax.devices():
+        env = hamljax.make_env(hamljax.configure("bridge/mamujoco_hopper_3x1", max_steps=5))
+        learner = make_learner(hamljax.config(algo, "game/tracking", **small), env)
+        learner.host.acting = acting
+        state = jax.jit(learner.init)(jax.random.key(0))
+        learner.host.compile(jax.eval_shape(lambda state=state: state))
+        for _ in range(3):
+            state, metrics = learner.update(state)
+        assert {x.device for x in jax.tree.leaves(state)} == {jax.devices()[0]}
+        found.append((state._replace(key=None, eval_key=None, env_state=None), metrics))
+        env.close()
+    assert len(found) == 2 and same(*found)
+
+
 # HOSTS
 
 

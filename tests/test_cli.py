@@ -245,11 +245,12 @@ def test_benches_print_and_store_their_tables(kind, word, tmp_path, monkeypatch,
     assert json.loads((tmp_path / f"bench_{kind}.json").read_text())["quick"] is True
 
 
-def test_the_compiler_gets_its_option_only_where_it_has_it():
-    option = machine.XLA_CPU_FUSION
-    assert machine.xla_flags("--xla_a=1", (0, 11, 0)) == f"--xla_a=1 {option}"
-    assert machine.xla_flags(option, (0, 11, 0)) == option
-    assert machine.xla_flags("", (0, 11, 1)) == ""
+def test_the_compiler_gets_an_option_only_where_it_has_it_and_the_user_says_nothing():
+    fusion, sums = (f"{name}={value}" for name, value in machine.XLA_OPTIONS.items())
+    assert machine.xla_flags("--xla_a=1", (0, 11, 0)) == f"--xla_a=1 {fusion} {sums}"
+    assert machine.xla_flags("", (0, 11, 1)) == sums
+    for name in machine.XLA_OPTIONS:
+        assert machine.xla_flags(f"{name}=other", (0, 11, 0)).count(name) == 1
 
 
 def test_every_python_gets_the_jax_that_is_tested():

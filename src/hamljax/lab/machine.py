@@ -6,16 +6,19 @@ from pathlib import Path
 import jax
 import jaxlib.version
 
-# XLA's newer code generator for a CPU computes anew, for each joint of a chain, all that comes before it: a step of a long
-# swimmer then takes hours. The older one compiles robots in two thirds of the time, and what it makes is as fast.
-XLA_CPU_FUSION = "--xla_cpu_use_fusion_emitters=false"
+# What is asked of XLA. Its newer code generator for a CPU computes anew, for each joint of a chain, all that comes before it:
+# a step of a long swimmer then takes hours. The older one compiles robots in two thirds of the time, and what it makes is as
+# fast. A GPU adds up in whatever order its threads arrive unless it is told not to, and a robot's contacts are such sums.
+XLA_OPTIONS = {"--xla_cpu_use_fusion_emitters": "false", "--xla_gpu_deterministic_ops": "true"}
+LAST_FUSION_CHOICE = (0, 11, 0)  # of jaxlib; later ones end at once on that option
 
 
 def xla_flags(given: str, jaxlib_version: tuple = jaxlib.version.__version_info__) -> str:
-    """``given`` with XLA_CPU_FUSION, unless it speaks of that itself or this jaxlib ends at once on an option it has not."""
-    if XLA_CPU_FUSION.split("=")[0] in given or jaxlib_version >= (0, 11, 1):
-        return given
-    return f"{given} {XLA_CPU_FUSION}".strip()
+    """``given`` with those of XLA_OPTIONS that it does not speak of itself and that this jaxlib has."""
+    asked = dict(XLA_OPTIONS)
+    if jaxlib_version > LAST_FUSION_CHOICE:
+        del asked["--xla_cpu_use_fusion_emitters"]
+    return " ".join([given, *(f"{name}={value}" for name, value in asked.items() if name not in given)]).strip()
 
 
 def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
@@ -23,10 +26,13 @@ def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
 
     No more than that: devices divide the machine's threads among themselves, and a lone run had better have them all.
     ``devices`` is their number where it is known already: a run goes on with as many as it began with, because another
-    division of the seeds rounds differently. The user's JAX_COMPILATION_CACHE_DIR (empty: no cache) and
-    JAX_NUM_CPU_DEVICES come first, as does whatever XLA_FLAGS says of the code generator.
+    division of the seeds rounds differently. Products of matrices are made in the precision of their numbers: a GPU would
+    keep three digits. What the user says comes first: JAX_COMPILATION_CACHE_DIR (empty: no cache), JAX_NUM_CPU_DEVICES,
+    JAX_DEFAULT_MATMUL_PRECISION, and XLA_FLAGS where it speaks of XLA_OPTIONS.
     """
     os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""))
+    if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
+        jax.config.update("jax_default_matmul_precision", "highest")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(home / "hamljax"))

@@ -5,6 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 
 from .batching import stacked
 from .state import Stage
@@ -12,28 +13,38 @@ from .state import Stage
 _STACKED = jax.jit(stacked)
 
 
+def beside_the_host():
+    """The device that acts: the CPU, where the environments are. A decision is less work than the way to an accelerator."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX was told to use the accelerator alone
+        return jax.local_devices()[0]
+
+
 class HostLoop:
     """``update(state)`` of an algorithm (``OnPolicy`` or ``OffPolicy``) whose ``vec`` is stepped by the host.
 
     Between ``vec.ask`` and ``vec.take`` the host calls ``vec.answer``. What is computed is what ``algorithm.update``
-    computes. ``waited``: seconds spent waiting for the device so far.
+    computes. ``update`` gives up the state that it is given. ``waited``: seconds spent waiting for the device so far.
     """
 
     def __init__(self, algorithm):
         self.algorithm, self.waited = algorithm, 0.0
+        self.acting, self.learning = beside_the_host(), jax.local_devices()[0]
         self._begin, self._move = jax.jit(self._decide), jax.jit(self._settle_and_decide)
-        self._end, self._learn = jax.jit(self._settle), jax.jit(algorithm.learn)
+        self._end, self._learn = jax.jit(self._settle), jax.jit(algorithm.learn, donate_argnums=0)
 
     def compile(self, state) -> int:
         """Compile for states of these shapes, and say how many bytes the largest program needs."""
-        answer = self.algorithm.vec.answer_shapes
-        decided = jax.eval_shape(self._decide, state)[1]
-        rollout = jax.eval_shape(self.algorithm.collect, state)[1]
+        rollout = _on(self.learning, jax.eval_shape(self.algorithm.collect, state)[1])
+        actors = _on(self.acting, _actors(state))
+        decided = _on(self.acting, jax.eval_shape(self._decide, actors)[1])
+        answer = _on(self.acting, self.algorithm.vec.answer_shapes)
         programs = (
-            self._begin.lower(state),
-            self._move.lower(state, decided, answer),
-            self._end.lower(state, decided, answer),
-            self._learn.lower(state, rollout),
+            self._begin.lower(actors),
+            self._move.lower(actors, decided, answer),
+            self._end.lower(actors, decided, answer),
+            self._learn.lower(_on(self.learning, state), rollout),
         )
         self._begin, self._move, self._end, self._learn = programs = [program.compile() for program in programs]
         sizes = [program.memory_analysis() for program in programs]
@@ -53,17 +64,20 @@ class HostLoop:
         """``algorithm.collect``, step by step."""
         algorithm, num_steps = self.algorithm, self.algorithm.config.num_steps
         rows, memory = [], []
-        request, decided = self._begin(state)
+        actors = jax.device_put(_actors(state), self.acting)
+        request, decided = self._begin(actors)
         for t in range(num_steps):
             if t % algorithm.chunk == 0:
-                memory.append(state.actor_carry)
+                memory.append(actors.actor_carry)
             answer = algorithm.vec.answer(*map(np.asarray, self._wait_for(request)))
             if t + 1 < num_steps:
-                state, row, request, decided = self._move(state, decided, answer)
+                actors, row, request, decided = self._move(actors, decided, answer)
             else:
-                state, row = self._end(state, decided, answer)
+                actors, row = self._end(actors, decided, answer)
             rows.append(row)
-        return state, algorithm.pack(_STACKED(rows), jnp.stack(memory))
+        played = Stage.of(actors), algorithm.pack(_STACKED(rows), jnp.stack(memory))
+        stage, rollout = jax.device_put(played, self.learning)
+        return state._replace(**stage._asdict()), rollout
 
     def _decide(self, state):
         stage = Stage.of(state)
@@ -81,3 +95,14 @@ class HostLoop:
     def _settle_and_decide(self, state, decided, answer):
         state, row = self._settle(state, decided, answer)
         return state, row, *self._decide(state)
+
+
+def _actors(state):
+    """What of a runner state acts: all but what is played from, which is large."""
+    return state._replace(replay=None) if "replay" in state._fields else state
+
+
+def _on(device, shapes):
+    """``shapes`` as of arrays on ``device``."""
+    sharding = SingleDeviceSharding(device)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
