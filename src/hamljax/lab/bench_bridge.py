@@ -1,5 +1,7 @@
 """What the bridge costs: its pool against the same environments in bare processes, and real MuJoCo beside Gymnasium's."""
 
+import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -83,13 +85,27 @@ def six_agents():
     return Flat()
 
 
+@contextlib.contextmanager
+def silent_children():
+    """Processes that start here print nothing on the terminal, for eight would greet at once; what they raise comes by a pipe."""
+    ours = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+
+
 def gymnasium_speed(made, workers: int, steps: int) -> float:
     """Steps/s of Gymnasium's own vector of environments in processes."""
     try:
         import gymnasium
     except ModuleNotFoundError:
         raise ConfigError("this compares with Gymnasium's MuJoCo; pip install 'hamljax[hosts]'") from None
-    envs = gymnasium.vector.AsyncVectorEnv([made] * workers, context="spawn")
+    with silent_children():
+        envs = gymnasium.vector.AsyncVectorEnv([made] * workers, context="spawn")
     envs.reset(seed=0)
     action = np.zeros(envs.action_space.shape)
     began = time.perf_counter()
