@@ -86,6 +86,14 @@ class Failing(Counter):
         super().__init__(fault="raise", at=7, length=4)
 
 
+class Talkative(Counter):
+    """Prints 100,000 characters a step."""
+
+    def step(self, key, action):
+        print(10_000 * "blah blah\n", flush=True)
+        return super().step(key, action)
+
+
 class Mistaken(Counter):
     """Says at its seventh step that it was asked for something wrong."""
 

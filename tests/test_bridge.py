@@ -752,6 +752,19 @@ def test_what_a_lost_worker_had_to_say_is_in_no_average():
     env.close()
 
 
+def test_what_workers_print_does_not_fill_the_disk():
+    """Five steps of 100 kB an episode, thrice over the limit."""
+    pool = open_pool("hosts_of_tests.Talkative", 1)
+    pool.reset(numbers(0, 1))
+    for _ in range(33):
+        pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
+    (worker,) = pool.workers
+    printed = os.fstat(worker.log.fileno())
+    assert 1e5 < printed.st_size < 2e6 and 512 * printed.st_blocks > 1e5
+    assert worker.said() == "blah blah"
+    pool.close()
+
+
 def test_an_interrupted_pool_answers_no_more():
     """Unread answers would be taken for those of later steps."""
     pool = open_pool(COUNTER, 2)

@@ -27,6 +27,7 @@ from .worker import wire
 WORKER = Path(__file__).parent / "worker"
 CLOSING_SECONDS = 2.0
 LAUNCH_SECONDS = 300.0  # a game may take minutes to start, and a compiler to compile
+LOG_BYTES = 1 << 20  # of what a worker printed, between two of its episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +137,12 @@ class Worker:
         except subprocess.TimeoutExpired:
             return Fault("closed its connection")
         return Fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}")
+
+    def forget(self) -> None:
+        """Drop what it printed where that is long: a run of days has no bound to it."""
+        if os.fstat(self.log.fileno()).st_size > LOG_BYTES:
+            self.log.seek(0)  # the process writes where we are: it inherited this file
+            self.log.truncate()
 
     def said(self) -> str:
         """The last line that it printed."""
@@ -279,6 +286,8 @@ class Pool:
             faults = self._ask(which, wire.RESET)
             for i, fault in faults.items():
                 self._replace(i, fault)
+            for i in which:
+                self.workers[i].forget()
             which = np.array([*faults], int)
 
     def _ask(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
