@@ -139,7 +139,7 @@ class HostPrograms:
         self.bytes = num_seeds * max(
             [each.host.compile(one) for each in self.learners if each.host] or [size_of(one)[1]]
         )
-        self._updates = [each.update if each.host else jax.jit(each.update) for each in self.learners]
+        self._updates = [each.update if each.host else jax.jit(each.update, donate_argnums=0) for each in self.learners]
         self.seconds = time.perf_counter() - began
         self._took = [0.0] * num_seeds  # seconds of updates so far
 
