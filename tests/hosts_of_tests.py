@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -13,10 +14,10 @@ from wire import DONE, HEADER
 class Counter:
     """Two agents who see how many steps the episode has, which started at a number from its key, and nothing else.
 
-    fault: what happens at step number ``at`` of the process.
+    fault: what happens at step number ``at`` of the process. game: there is a process that it depends on.
     """
 
-    def __init__(self, length=5, fault="", at=3, milliseconds=0.0):
+    def __init__(self, length=5, fault="", at=3, milliseconds=0.0, game=False):
         self.spec = {
             "obs_sizes": [2, 3],
             "action_sizes": [2, 3],
@@ -28,6 +29,8 @@ class Counter:
         }
         self.length, self.fault, self.at, self.seconds = length, fault, at, milliseconds / 1000
         self.steps, self.resets, self.time, self.begin = 0, 0, 0, 0
+        if game:
+            subprocess.Popen(["sleep", "1000"])
 
     def reset(self, key):
         self.resets += 1
@@ -86,12 +89,61 @@ class Failing(Counter):
         super().__init__(fault="raise", at=7, length=4)
 
 
+class Uneven(Counter):
+    """Its episodes have 1, 2 or 3 steps, as the key says."""
+
+    def reset(self, key):
+        self.length = 1 + int(key[1]) % 3
+        return super().reset(key)
+
+
+class Narrowing(Counter):
+    """Shows less than it announced from its second step on."""
+
+    def _seen(self):
+        seen = super()._seen()
+        return seen._replace(world_state=[7.0]) if self.time > 1 else seen
+
+
+class Dribbling(Counter):
+    """Its process answers byte by byte, and never to the end."""
+
+    def step(self, key, action):
+        os.write(int(sys.argv[1]), HEADER.pack(DONE, 1000))
+        while True:
+            os.write(int(sys.argv[1]), b"x")
+            time.sleep(0.1)
+
+
 class Talkative(Counter):
     """Prints 100,000 characters a step."""
 
     def step(self, key, action):
         print(10_000 * "blah blah\n", flush=True)
         return super().step(key, action)
+
+
+class Stillborn(Counter):
+    """Cannot be made, because of a bug."""
+
+    def __init__(self):
+        self.length = int("x")
+
+
+class Silent(Counter):
+    """Does not say what it measures."""
+
+    def __init__(self):
+        super().__init__()
+        del self.spec["metrics"]
+
+
+class Inexact(Counter):
+    """Announces what JSON has no word for."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec["max_episode_length"] = np.int64(5)
 
 
 class Mistaken(Counter):

@@ -1,6 +1,7 @@
 """Environments in host processes: the wire, the pool and its faults, SMAC's contract, and SMAX through all of it, bit for bit."""
 
 import ast
+import errno
 import importlib
 import itertools
 import json
@@ -14,6 +15,7 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ import hamljax
 from hamljax.bridge import needs
 from hamljax.bridge.environment import arrays_of
 from hamljax.bridge.maps import MAPS
-from hamljax.bridge.pool import Launch, Pool, WorkerBug
+from hamljax.bridge.pool import WORKER, Launch, Pool, WorkerBug
 from hamljax.bridge.worker import wire
 from hamljax.envs import VecEnv, configure, make
 from hamljax.errors import ConfigError, Stopped
@@ -67,6 +69,20 @@ def alive(pid: int) -> bool:
         return False
 
 
+def left(sessions) -> int:
+    """How many processes of ``sessions`` (the numbers of their leaders) are alive, games of workers included."""
+    stats = [text for path in Path("/proc").glob("[0-9]*/stat") if (text := _read(path))]
+    fields = [text.rsplit(")", 1)[1].split() for text in stats]
+    return sum(state != "Z" and int(session) in sessions for state, _, _, session, *_ in fields)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it ended just now
+        return ""
+
+
 def wait_until(condition, seconds=20.0) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -90,6 +106,30 @@ def test_workers_step_together_and_start_again():
     np.testing.assert_array_equal(second.final["world_state"], [[10, 2], [11, 2], [12, 2]])
     np.testing.assert_array_equal(second.seen["world_state"], [[100, 0], [101, 0], [102, 0]])
     np.testing.assert_array_equal(second.final["metrics"], [[4.0]] * 3)
+    pool.close()
+
+
+def test_who_begins_an_episode_gets_the_next_key():
+    """Whichever workers they are."""
+    pool = open_pool("hosts_of_tests.Uneven", 3)
+    pool.reset(numbers(0, 3))  # of 1, 2 and 3 steps
+    begun = []
+    for step in range(1, 4):
+        reply = pool.step(np.zeros((3, 2)), numbers(0, 3), numbers(30 * step + 2, 3))
+        begun.append(reply.seen["world_state"][:, 0].tolist())
+    assert begun == [[32, 1, 2], [32, 62, 2], [32, 62, 92]]
+    pool.close()
+
+
+def test_nothing_of_the_episode_before_is_left_in_a_lost_step():
+    """That one was won; this one ends in its first step, of which nothing is known."""
+    pool = open_pool(COUNTER, 1, fault="raise", at=3, length=2)
+    pool.reset(numbers(0, 1))
+    for _ in range(3):
+        reply = pool.step(np.ones((1, 2)), numbers(0, 1), numbers(0, 1))
+        final = reply.final[0].copy()
+    assert not reply.valid[0] and not final["terminated"] and final["truncated"]
+    assert final["reward"] == 0 and final["metrics"] == 0
     pool.close()
 
 
@@ -155,7 +195,8 @@ def load():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_lost_worker_costs_one_transition(fault, load):
     """At its third step each worker fails: its episode is over, nothing else is touched, and a fresh one goes on."""
-    pool = open_pool(COUNTER, 2, timeout=1.5, max_restarts=1000, fault=fault, at=3, length=100)
+    pool = open_pool(COUNTER, 2, timeout=1.5, max_restarts=1000, fault=fault, at=3, length=100, game=True)
+    assert left([w.process.pid for w in pool.workers]) == 4
     sessions, lost_in_all = [w.process.pid for w in pool.workers], 0
     before = len(os.listdir("/proc/self/fd"))
     pool.reset(numbers(0, 2))
@@ -175,7 +216,8 @@ def test_a_lost_worker_costs_one_transition(fault, load):
     assert pool.restarts == lost_in_all == 2 * ROUNDS
     leaked = len(os.listdir("/proc/self/fd")) - before
     pool.close()
-    orphans = sum(map(alive, sessions))
+    wait_until(lambda: not left(sessions), 5.0)
+    orphans = left(sessions)
     assert in_the_table(*FAULTS[fault], 2 * ROUNDS, lost_in_all, orphans, leaked)
 
 
@@ -184,7 +226,7 @@ def test_restarts_have_a_budget(load):
     rounds, sessions, stopped, lost = 14 if LONG else 1, [], 0, 0
     before = len(os.listdir("/proc/self/fd"))
     for fault in ("kill", "raise", "noise") * rounds:
-        pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1)
+        pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1, game=True)
         sessions += [w.process.pid for w in pool.workers]
         pool.reset(numbers(0, 1))
         lost += int((~pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).valid).sum())
@@ -193,13 +235,15 @@ def test_restarts_have_a_budget(load):
             pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
         stopped += 1
         pool.close()
-    orphans, leaked = sum(map(alive, sessions)), len(os.listdir("/proc/self/fd")) - before
+    wait_until(lambda: not left(sessions), 5.0)
+    orphans, leaked = left(sessions), len(os.listdir("/proc/self/fd")) - before
     assert in_the_table("the budget is used up", "training stops with one line", stopped, lost, orphans, leaked)
 
 
 def test_a_worker_that_cannot_reset_is_replaced(load):
     """Between two episodes, so that no transition is lost."""
-    pool, sessions, lost = open_pool(COUNTER, 1, fault="reset", at=2, length=1, max_restarts=1000), set(), 0
+    settings = {"fault": "reset", "at": 2, "length": 1, "game": True}
+    pool, sessions, lost = open_pool(COUNTER, 1, max_restarts=1000, **settings), set(), 0
     before = len(os.listdir("/proc/self/fd"))
     pool.reset(numbers(0, 1))
     for step in range(1, 2 * ROUNDS + 1):  # the handshake resets too, so every second reset of a process fails
@@ -209,7 +253,8 @@ def test_a_worker_that_cannot_reset_is_replaced(load):
         lost += int((~reply.valid).sum())
     leaked = len(os.listdir("/proc/self/fd")) - before
     pool.close()
-    orphans = sum(map(alive, sessions))
+    wait_until(lambda: not left(sessions), 5.0)
+    orphans = left(sessions)
     assert in_the_table(
         "an exception in `reset`", "crashed: OSError: cannot reset", pool.restarts, lost, orphans, leaked
     )
@@ -248,13 +293,60 @@ def test_a_bug_is_raised_with_the_remote_traceback(settings, action, message):
     pool.close()
 
 
+def test_shapes_are_those_announced_in_every_step():
+    pool = open_pool("hosts_of_tests.Narrowing", 2)
+    pool.reset(numbers(0, 2))
+    pool.step(np.zeros((2, 2)), numbers(0, 2), numbers(0, 2))
+    with pytest.raises(WorkerBug, match="announced world_state_size 2 and gives 1"):
+        pool.step(np.zeros((2, 2)), numbers(0, 2), numbers(0, 2))
+
+
+def test_a_worker_that_answers_without_end_is_lost_in_time():
+    pool = open_pool("hosts_of_tests.Dribbling", 1, timeout=0.5)
+    pool.reset(numbers(0, 1))
+    began = time.monotonic()
+    assert not pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).valid[0]
+    assert time.monotonic() - began < 20  # a thousand bytes would take 100 seconds
+    pool.close()
+
+
+def test_more_workers_than_the_system_allows_are_one_line(monkeypatch):
+    start = subprocess.Popen
+
+    def too_many(command, **settings):
+        if str(WORKER) in command:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return start(command, **settings)
+
+    monkeypatch.setattr(subprocess, "Popen", too_many)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigError, match="cannot start 3 workers: Too many open files; fewer num_envs"):
+        try:
+            open_pool(COUNTER, 3)
+        finally:
+            assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_host_processes_cannot_be_stepped_in_one_program():
+    env = hamljax.make_env(hamljax.configure("bridge/host", path="hosts_of_tests.Counter"))
+    env._pools[1, "asking"] = open_pool(COUNTER, 1)
+    with pytest.raises(ConfigError, match="front_end='callback'"):
+        hamljax.make_train(hamljax.config("happo", "game/tracking", **SMALL), env)
+    env.close()
+
+
 @pytest.mark.parametrize(
     ("launch", "line"),
     [
         (Launch("nowhere.Host", {}), "environment 'nowhere.Host' does not start: .*No module named 'nowhere'"),
-        (Launch(COUNTER, {"colour": 1}), "does not start: .*unexpected keyword argument 'colour'"),
+        (Launch("hosts_of_tests.Nobody", {}), "module 'hosts_of_tests' has no attribute 'Nobody'$"),
+        (Launch("mamujoco", {"colour": 1}), "does not start: .*unexpected keyword argument 'colour'$"),
+        (Launch("pettingzoo", {"path": "pettingzoo.sisl.pursuitt_v5"}), "did you mean 'pettingzoo.sisl.pursuit_v5'"),
         (Launch(COUNTER, {}, python="/no/such/python"), "cannot start '/no/such/python': No such file or directory"),
-        (Launch(COUNTER, {}, python="true"), "does not start: it exited with code 0"),
+        (
+            Launch(COUNTER, {}, python="true"),
+            "does not start: it exited with code 0; next: another env.python, because",
+        ),
         (Launch("hosts_of_tests.Mumbling", {}), "does not start: it sent what is no message"),
     ],
 )
@@ -266,6 +358,36 @@ def test_an_environment_that_does_not_start_is_one_line(launch, line):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("Stillborn", "line .*int.*ValueError: invalid literal"),
+        ("Silent", "ValueError: the environment's spec does not say 'metrics'"),
+        ("Inexact", "TypeError: Object of type int64 is not JSON serializable"),
+    ],
+)
+def test_a_bug_at_the_start_is_raised_with_the_remote_traceback(host, message):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(WorkerBug, match=f"(?s)Traceback.*{message}"):
+        open_pool(f"hosts_of_tests.{host}", 2)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_janitor_forgets_a_session_that_ended(monkeypatch):
+    """The system may have given its number to somebody else by the end of training."""
+    told = []
+    monkeypatch.setattr("hamljax.bridge.pool._tell", lambda janitor, number: told.append(number))
+    pool = open_pool(COUNTER, 1, fault="kill", at=1)
+    pool.reset(numbers(0, 1))
+    first = pool.workers[0].process.pid
+    pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
+    second = pool.workers[0].process.pid
+    assert told == [first, -first, second]
+    assert os.getsid(pool._janitor.pid) == pool._janitor.pid  # a terminal's Ctrl-C is not for it
+    pool.close()
+    assert told[3:] == [-second]
+
+
 @pytest.mark.parametrize("fault", ["", "hang"])
 def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path, load):
     """Not even a worker that was stopped, or the game of one."""
@@ -275,12 +397,12 @@ def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path, load):
 
 
 def kill_a_trainer(fault: str, folder) -> int:
-    """How many of its workers outlive it by 20 seconds."""
+    """How many of its workers, and of their games, outlive it by 20 seconds."""
     code = f"""
 import time
 import numpy as np
 from hamljax.bridge.pool import Launch, Pool
-pool = Pool(Launch({COUNTER!r}, dict(fault={fault!r}, at=1), timeout=100.0), 2, [{str(TESTS)!r}])
+pool = Pool(Launch({COUNTER!r}, dict(fault={fault!r}, at=1, game=True), timeout=100.0), 2, [{str(TESTS)!r}])
 keys = np.zeros((2, 2), np.uint32)
 pool.reset(keys)
 print(*[w.process.pid for w in pool.workers], pool._janitor.pid, flush=True)
@@ -289,7 +411,7 @@ time.sleep(100)
 """
     trainer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder)
     pids = [int(pid) for pid in trainer.stdout.readline().split()]
-    assert len(pids) == 3 and all(map(alive, pids))
+    assert len(pids) == 3 and left(pids) == 5
     if fault:
         assert wait_until(
             lambda: all(Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for p in pids[:2])
@@ -297,8 +419,8 @@ time.sleep(100)
     trainer.send_signal(signal.SIGKILL)
     trainer.wait()
     trainer.stdout.close()
-    wait_until(lambda: not any(map(alive, pids)))
-    return sum(map(alive, pids))
+    wait_until(lambda: not left(pids))
+    return left(pids)
 
 
 # SMAC
@@ -358,6 +480,23 @@ def test_a_game_is_launched_once_and_with_its_own_dice():
             pool.step(np.where(pool.seen["alive"], 1, 0), numbers(0, 2), numbers(0, 2))
     assert pool.restarts == 4 and len(set(seeds)) == 4
     pool.close()
+
+
+def test_runs_and_evaluations_have_dice_of_their_own():
+    """A game's seed comes from the keys that its first episode has."""
+    settings = {"map_name": "3m", "script": ["won"]}
+    seeds = []
+    for key, purpose in ((0, "training"), (1, "training"), (0, "evaluation")):
+        env = hamljax.make_env(hamljax.configure("bridge/smac"))
+        env.launch = Launch("smac", settings)
+        with mock.patch("hamljax.bridge.pool.os.getcwd", lambda: str(DOUBLES)):
+            if purpose == "training":
+                seen = env.vectorise(2).reset(jax.random.key(key))[1]
+            else:
+                seen = env.reset_many(jax.random.split(jax.random.key(key)))[1]
+        seeds += seen.obs[:, 0, 2].tolist()
+        env.close()
+    assert len(set(seeds)) == 6
 
 
 def test_smacv2_is_looked_at_once_a_step():
@@ -721,13 +860,14 @@ def test_training_goes_on_past_lost_workers(front_end, tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize("evals", ["0", "2"])  # the first is met while training, the second in an evaluation
 @pytest.mark.parametrize("front_end", ["loop", "callback"])
-def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals, tmp_path, monkeypatch, capsys):
+def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals, tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.chdir(TESTS)
     words = tiny("Failing", front_end, tmp_path)
     assert main(["train", *words, "max_restarts=0", f"num_evals={evals}"]) == 1
     said = capsys.readouterr().err.strip()
-    assert "crashed: OSError: out of ammunition, and all 0 restarts (env.max_restarts) are used up" in said
-    assert "\n" not in said
+    assert "crashed: OSError: out of ammunition, and all 0 restarts (env.max_restarts) are used up; " in said
+    assert "hosts_of_tests.py, line " in said and "\n" not in said
+    assert not caplog.records  # where it happened in a callback, JAX would report on that
 
 
 @pytest.mark.parametrize("front_end", ["loop", "callback"])
@@ -761,7 +901,7 @@ def test_what_workers_print_does_not_fill_the_disk():
     (worker,) = pool.workers
     printed = os.fstat(worker.log.fileno())
     assert 1e5 < printed.st_size < 2e6 and 512 * printed.st_blocks > 1e5
-    assert worker.said() == "blah blah"
+    assert worker.said() == "it said: blah blah"
     pool.close()
 
 

@@ -5,6 +5,7 @@ the host loop calls, or a callback from inside one program. Shapes: E environmen
 """
 
 import functools
+import logging
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,14 @@ from .pool import Launch, Pool
 from .worker import wire
 
 FRONT_ENDS = ("loop", "callback")
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Whether JAX should print what a callback raised: not what is kept, to be raised again as it was."""
+    return not (record.exc_info and getattr(record.exc_info[1], "is_kept", False))
+
+
+logging.getLogger("jax._src.callback").addFilter(_news)
 
 
 class HostState(NamedTuple):
@@ -57,10 +66,10 @@ class HostEnvironment(Environment):
         self._pools: dict[Any, Pool] = {}
         self.failure: Exception | None = None  # what a callback raised, which JAX passes on as a text
 
-    def pool(self, size: int, purpose: str = "training") -> Pool:
-        """``size`` workers that serve ``purpose``, started at the first call."""
+    def pool(self, size: int, purpose: str = "training", keys=()) -> Pool:
+        """``size`` workers that serve ``purpose``, started at the first call, which has the ``keys`` (size, 2) of an episode."""
         if (size, purpose) not in self._pools:
-            self._pools[size, purpose] = Pool(self.launch, size)
+            self._pools[size, purpose] = Pool(self.launch, size, dice=np.ravel(keys))
             if purpose != "asking" and (1, "asking") in self._pools:
                 self._pools.pop((1, "asking")).close()
         return self._pools[size, purpose]
@@ -116,7 +125,7 @@ class HostEnvironment(Environment):
         size = len(keys)
 
         def reset(keys):
-            return arrays_of(self.pool(size, "evaluation").reset(keys))
+            return arrays_of(self.pool(size, "evaluation", keys).reset(keys))
 
         seen = self.call(reset, self._shapes(size), key_data(keys))
         return jnp.zeros(size), observation_of(seen)
@@ -141,6 +150,7 @@ class HostEnvironment(Environment):
                 return function(*map(np.asarray, arguments))
             except Exception as error:
                 self.failure = error
+                error.is_kept = True
                 raise
 
         return io_callback(guarded, shapes, *arguments, ordered=True)
@@ -172,7 +182,7 @@ class HostVec:
         pool_key, step_key = jax.random.split(key)
 
         def reset(keys):
-            return arrays_of(self.env.pool(self.num_envs).reset(keys))
+            return arrays_of(self.env.pool(self.num_envs, keys=keys).reset(keys))
 
         seen = self.env.call(reset, self.env._shapes(self.num_envs), self._fresh(pool_key, 0))
         stats = EpisodeStats(jnp.zeros(self.num_envs), jnp.zeros(self.num_envs, jnp.int32))

@@ -17,6 +17,7 @@ from .pool import Launch
 from .worker.hosts.mamujoco import EXTRA, TASKS
 
 SMAC_PYTHON = Path(".venv-smac/bin/python")  # what ``make smac-env`` makes; SMAC's workers use it where it is
+LAYOUTS = ("smax", "smac")  # of actions
 RACES = {  # the units of SMACv2's scenarios; the last one never makes up a whole team
     "terran": ("marine", "marauder", "medivac"),
     "protoss": ("stalker", "zealot", "colossus"),
@@ -54,13 +55,16 @@ def in_workers(launch: Callable[..., Launch]) -> Callable[..., HostEnvironment]:
 @in_workers
 def smax(map_name: str = "3m", layout: str = "smax", max_steps: int = 100):
     """SMAX behind SMAC's interface"""
-    return Launch("smax", {"map_name": map_name, "layout": layout, "max_steps": max_steps})
+    if layout not in LAYOUTS:
+        raise ConfigError(f"unknown env.layout '{layout}'{nearest(layout, LAYOUTS)}")
+    return Launch("smax", {"map_name": map_name, "layout": layout, "max_steps": _steps(max_steps)})
 
 
 @in_workers
 def mamujoco(task: str = "halfcheetah_6x1", agent_obsk: str = "1", max_steps: int = 0):
     """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics"""
-    return Launch("mamujoco", {"task": task, "agent_obsk": agent_obsk, "max_steps": max_steps})
+    own = max_steps == 0  # the task's
+    return Launch("mamujoco", {"task": task, "agent_obsk": agent_obsk, "max_steps": 0 if own else _steps(max_steps)})
 
 
 @in_workers
@@ -71,7 +75,13 @@ def pettingzoo(path: str = "", options: tuple[str, ...] = (), max_steps: int = 5
     if reward not in ("mean", "sum"):
         raise ConfigError(f"unknown env.reward '{reward}'{nearest(reward, ('mean', 'sum'))}")
     named = dict(map(_option, options))
-    return Launch("pettingzoo", {"path": path, "options": named, "max_steps": max_steps, "reward": reward})
+    return Launch("pettingzoo", {"path": path, "options": named, "max_steps": _steps(max_steps), "reward": reward})
+
+
+def _steps(count: int) -> int:
+    if count < 1:
+        raise ConfigError(f"env.max_steps must be at least 1, not {count}")
+    return count
 
 
 def _option(text: str) -> tuple[str, Any]:

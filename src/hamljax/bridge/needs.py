@@ -68,4 +68,6 @@ def missing(host: str, found: dict, python: str) -> str:
 def next_step(host: str, python: str = "") -> str:
     """``missing`` of the interpreter ``python`` (empty: our own) as it is now."""
     found = examine(python or sys.executable)
-    return "" if found is None else missing(host, found, python or sys.executable)
+    if found is None:
+        return f"another env.python, because '{python}' is no Python that runs"
+    return missing(host, found, python or sys.executable)

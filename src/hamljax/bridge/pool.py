@@ -5,7 +5,9 @@ Shapes: E workers.
 
 import contextlib
 import dataclasses
+import errno
 import os
+import re
 import select
 import signal
 import socket
@@ -26,6 +28,7 @@ from .worker import wire
 
 WORKER = Path(__file__).parent / "worker"
 CLOSING_SECONDS = 2.0
+TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 LAUNCH_SECONDS = 300.0  # a game may take minutes to start, and a compiler to compile
 LOG_BYTES = 1 << 20  # of what a worker printed, between two of its episodes
 
@@ -47,9 +50,13 @@ class Launch:
 
 
 class Fault(NamedTuple):
-    """What a worker did instead of answering."""
+    """What a worker did instead of answering, and more of it: the line of code where it crashed, or the last that it printed."""
 
     what: str
+    more: str = ""
+
+    def __str__(self):
+        return self.what + (f"; {self.more}" if self.more else "")
 
 
 class WorkerBug(RuntimeError):
@@ -69,15 +76,15 @@ class Reply(NamedTuple):
 
 
 class Worker:
-    """One process and the socket to it."""
+    """One process and the socket to it. Raises OSError where the system starts none."""
 
-    def __init__(self, launch: Launch, paths: list[str], key: tuple[int, int]):
-        ours, theirs = socket.socketpair()
+    def __init__(self, launch: Launch, paths: list[str], key: list[int]):
         seconds = struct.pack("ll", int(launch.timeout), int(launch.timeout % 1 * 1e6))
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a peer that stops in the middle of a message
-            ours.setsockopt(socket.SOL_SOCKET, option, seconds)
-        self.log = tempfile.TemporaryFile()
-        try:
+        with contextlib.ExitStack() as undo:
+            self.log = undo.enter_context(tempfile.TemporaryFile())
+            ours, theirs = map(undo.enter_context, socket.socketpair())
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a peer that stops in the middle of a message
+                ours.setsockopt(socket.SOL_SOCKET, option, seconds)
             self.process = subprocess.Popen(
                 [launch.python or sys.executable, str(WORKER), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -86,14 +93,8 @@ class Worker:
                 stderr=self.log,
                 start_new_session=True,
             )
-        except OSError as error:
-            ours.close()
-            self.log.close()
-            raise ConfigError(
-                f"cannot start '{launch.python}': {error.strerror}; env.python names an interpreter"
-            ) from None
-        finally:
-            theirs.close()
+            undo.pop_all()
+        theirs.close()
         self.channel = wire.Channel(ours)
         self.ready = select.poll()
         self.ready.register(ours.fileno(), select.POLLIN)
@@ -112,31 +113,32 @@ class Worker:
         """What the next message says; it holds until the one after."""
         try:
             try:
-                kind, content = self.channel.receive(limit, socket.MSG_DONTWAIT)
+                kind, content = self.channel.receive(limit, socket.MSG_DONTWAIT, deadline)
             except BlockingIOError:  # it is not there yet
                 if not self.ready.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-                    return Fault("did not answer in time")
-                kind, content = self.channel.receive(limit)
+                    return Fault("did not answer in time", self.said())
+                kind, content = self.channel.receive(limit, deadline=deadline)
         except (EOFError, ConnectionError):
             return self.lost()
         except (OSError, ValueError):
-            return Fault("sent what is no message")
+            return Fault("sent what is no message", self.said())
         if kind == wire.DONE:
             return content
         text = bytes(content).decode(errors="replace").strip()
         if kind == wire.BUG:
             raise WorkerBug(f"in a worker:\n{text}")
         if kind == wire.CRASH:
-            return Fault("crashed: " + (text.splitlines() or ["no more is known"])[-1])
-        return Fault("sent what is no message")
+            places = re.findall(r'^ *File "(.*)", line (\d+)', text, re.MULTILINE)
+            return Fault(f"crashed: {last_line(text)}", "{}, line {}".format(*places[-1]) if places else "")
+        return Fault("sent what is no message", self.said())
 
     def lost(self) -> Fault:
         """How a process that is gone came to its end."""
         try:
             code = self.process.wait(1.0)
         except subprocess.TimeoutExpired:
-            return Fault("closed its connection")
-        return Fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}")
+            return Fault("closed its connection", self.said())
+        return Fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}", self.said())
 
     def forget(self) -> None:
         """Drop what it printed where that is long: a run of days has no bound to it."""
@@ -146,12 +148,14 @@ class Worker:
 
     def said(self) -> str:
         """The last line that it printed."""
-        self.log.seek(0)
-        lines = self.log.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        size = os.fstat(self.log.fileno()).st_size
+        text = last_line(os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace"))
+        return f"it said: {text}" if text else ""
 
     def kill(self) -> None:
-        """End the process and all that it started."""
+        """End the process and all that it started. Once: its number may be somebody else's afterwards."""
+        if self.log.closed:
+            return
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -164,11 +168,13 @@ class Worker:
 class Pool:
     """E workers that answer together. Raises ConfigError where the environment cannot even be started.
 
+    dice: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
     restarts: workers replaced so far. waited: seconds spent waiting for workers so far.
     """
 
-    def __init__(self, launch: Launch, size: int, paths: list[str] | None = None):
+    def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, dice=()):
         self.launch, self.size, self.paths = launch, size, [os.getcwd()] if paths is None else paths
+        self.dice = [int(number) for number in dice]
         self.restarts, self.waited, self.spec = 0, 0.0, None
         self.workers: list[Worker] = []
         self._janitor = _janitor()
@@ -176,27 +182,10 @@ class Pool:
         try:
             for i in range(size):
                 self.workers.append(self._start(i))
-        except ConfigError:
+            self.spec = self._what_they_are()
+        except (ConfigError, WorkerBug):
             self.close()
             raise
-        for worker in self.workers:
-            found = self._greet(worker)
-            if isinstance(found, Fault):
-                said = worker.said()
-                self.close()
-                raise ConfigError(
-                    f"environment '{launch.host}' does not start: it {found.what}"
-                    + (f"; {said}" if said else "")
-                    + (f"; next: {step}" if (step := next_step(launch.host, launch.python)) else "")
-                )
-            self.spec = found
-        for name, value in launch.expected.items():
-            if self.spec[name] != value:
-                self.close()
-                raise ConfigError(
-                    f"environment '{launch.host}' announces {name} {self.spec[name]}, and {launch.settings} should have "
-                    f"{value}; another version of it?"
-                )
         self.seen = np.zeros(size, wire.reply_type(self.spec))
         self.final = self.seen.copy()
         self.over = np.zeros(size, bool)
@@ -209,15 +198,45 @@ class Pool:
     # PROCESSES
 
     def _start(self, i: int) -> Worker:
-        worker = Worker(self.launch, self.paths, (self.restarts, int(i)))  # no two games with the same dice
-        _tell(self._janitor, worker)
+        seed = np.random.SeedSequence([*self.dice, self.restarts, int(i)]).generate_state(2)
+        try:
+            worker = Worker(self.launch, self.paths, seed.tolist())
+        except OSError as error:
+            if error.errno in TOO_MANY:
+                what, advice = f"{self.size} workers", "fewer num_envs or num_seeds, or a higher ulimit"
+            else:
+                what, advice = f"'{self.launch.python}'", "env.python names an interpreter"
+            raise ConfigError(f"cannot start {what}: {error.strerror}; {advice}") from None
+        _tell(self._janitor, worker.process.pid)
         return worker
 
+    def _what_they_are(self) -> dict[str, Any]:
+        """The spec of all workers, once they have begun."""
+        launch = self.launch
+        for worker in self.workers:
+            spec = self._greet(worker)
+            if isinstance(spec, Fault):
+                step = next_step(launch.host, launch.python)
+                raise ConfigError(
+                    f"environment '{launch.host}' does not start: it {spec}" + (f"; next: {step}" if step else "")
+                )
+        for name, value in launch.expected.items():
+            if spec[name] != value:
+                raise ConfigError(
+                    f"environment '{launch.host}' announces {name} {spec[name]}, and {launch.settings} should have "
+                    f"{value}; another version of it?"
+                )
+        return spec
+
     def _greet(self, worker: Worker) -> dict | Fault:
+        """The spec of a worker that has begun. A bug in a class of the user's own is raised, unless it just is not there."""
         try:
             found = worker.receive(time.monotonic() + LAUNCH_SECONDS, limit=1 << 20)
         except WorkerBug as error:
-            return Fault("failed: " + str(error).strip().splitlines()[-1])
+            what = last_line(str(error))
+            if "." in self.launch.host and not what.startswith(("ModuleNotFoundError", "AttributeError: module")):
+                raise
+            return Fault(f"failed: {what}")
         try:
             return found if isinstance(found, Fault) else wire.decode(found)
         except ValueError:
@@ -226,16 +245,15 @@ class Pool:
     def _replace(self, i: int, fault: Fault) -> None:
         """Start worker i afresh, within the budget."""
         while True:
-            said = self.workers[i].said()
-            self.workers[i].kill()
-            _tell(self._janitor, self.workers[i])
             self.restarts += 1
             if self.restarts > self.launch.max_restarts:
                 raise Stopped(
                     f"environment worker {i} {fault.what}, and all {self.launch.max_restarts} restarts "
-                    f"(env.max_restarts) are used up" + (f"; it said: {said}" if said else ""),
+                    f"(env.max_restarts) are used up" + (f"; {fault.more}" if fault.more else ""),
                     1,
                 )
+            self.workers[i].kill()
+            _tell(self._janitor, -self.workers[i].process.pid)
             self.workers[i] = self._start(i)
             fault = self._greet(self.workers[i])
             if fault == self.spec:
@@ -321,13 +339,20 @@ class Pool:
         return faults
 
 
+def last_line(text: str) -> str:
+    """Of what a process printed, or of a traceback: what matters most."""
+    return (text.strip().splitlines() or [""])[-1]
+
+
 # A process that outlives us by a moment: when its input ends, because we ended in whatever way, it kills every session that
-# it has been told of. A worker that was stopped, or that hangs, could not end by itself.
+# began and has not ended (a negative number). A worker that was stopped, or that hangs, could not end by itself.
 JANITOR = """
 import os, signal, sys
 sessions = set()
 for line in sys.stdin:
-    sessions ^= {int(line)}
+    number = int(line)
+    if number > 0: sessions.add(number)
+    else: sessions.discard(-number)
 for session in sessions:
     try: os.killpg(session, signal.SIGKILL)
     except OSError: pass
@@ -345,10 +370,9 @@ def _janitor() -> subprocess.Popen:
     )
 
 
-def _tell(janitor: subprocess.Popen, worker: Worker) -> None:
-    """Said once of a session: it began. Said again: it ended."""
+def _tell(janitor: subprocess.Popen, number: int) -> None:
     with contextlib.suppress(BrokenPipeError):  # somebody killed it; the run does not depend on it
-        janitor.stdin.write(b"%d\n" % worker.process.pid)
+        janitor.stdin.write(b"%d\n" % number)
 
 
 def _kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
@@ -360,7 +384,7 @@ def _kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(max(0.0, end - time.monotonic()))
         worker.kill()
-        _tell(janitor, worker)
+        _tell(janitor, -worker.process.pid)
     workers.clear()
     janitor.stdin.close()
     janitor.wait()

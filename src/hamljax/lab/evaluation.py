@@ -82,7 +82,9 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     """Mean and 95 % interval of independent values (n,): Wilson's for 0 and 1 in single precision, else Student's t."""
     values = np.asarray(values)
     n = len(values)
-    mean = float(values.mean()) if n else float("nan")
+    if n == 0:
+        return (float("nan"),) * 3
+    mean = float(values.mean())
     if values.dtype.kind in "bf" and values.dtype != np.float64 and set(np.unique(values)) <= {0, 1}:
         found = stats.binomtest(int(values.sum()), n).proportion_ci(0.95, method="wilson")
         return mean, float(found.low), float(found.high)

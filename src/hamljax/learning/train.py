@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..envs import make
+from ..errors import ConfigError
 from .config import Config, OffPolicyAlgo, validate
 from .evaluate import make_evaluate, means
 from .host import HostLoop
@@ -79,6 +80,10 @@ def make_train(config: Config, env=None) -> Callable:
     ``lambda config, key: make_train(config)(key)`` over hyper-parameters too.
     """
     learner = make_learner(config, env)
+    if learner.host:
+        raise ConfigError(
+            "make_train makes one program: it wants front_end='callback' of an environment in host processes"
+        )
     points = evaluation_points(config)
 
     def train(key):

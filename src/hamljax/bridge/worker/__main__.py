@@ -16,6 +16,7 @@ from hosts import HOSTS, Crash
 
 # What Python raises where it was asked for something wrong, as opposed to a simulator that breaks down.
 BUGS = (AssertionError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
+BUGS += (ZeroDivisionError, NotImplementedError)
 
 
 class Failed(Exception):
@@ -44,7 +45,7 @@ def build(greeting):
     return getattr(importlib.import_module(module), name)(**greeting["settings"])
 
 
-def serve(channel, host):
+def serve(channel, host, shapes):
     """Answer requests until the trainer is gone."""
     names = host.spec["metrics"]
     requests, replies = (wire.Frames(layout(host.spec), 1) for layout in (wire.request_type, wire.reply_type))
@@ -55,12 +56,13 @@ def serve(channel, host):
         with reported():
             request = requests.content[0].copy()
             if kind == wire.RESET:
-                wire.write_seen(reply, host.reset(request["key"]))
+                seen = host.reset(request["key"])
             else:
                 seen, reward, terminated, truncated, metrics = host.step(request["key"], request["action"])
-                wire.write_seen(reply, seen)
                 reply["reward"], reply["terminated"], reply["truncated"] = reward, terminated, truncated
                 reply["metrics"] = [metrics[name] for name in names]
+            shapes.check(seen)
+            wire.write_seen(reply, seen)
         channel.sock.sendall(replies.rows[0])
 
 
@@ -72,9 +74,11 @@ def main():
         greeting = wire.decode(channel.receive()[1])
         with reported():
             host = build(greeting)
-            wire.check_seen(host.spec, host.reset(np.array(greeting["key"], np.uint32)))
-        channel.send(wire.DONE, wire.encode(host.spec))
-        serve(channel, host)
+            shapes = wire.Shapes(host.spec)
+            shapes.check(host.reset(np.array(greeting["key"], np.uint32)))
+            spec = wire.encode(host.spec)
+        channel.send(wire.DONE, spec)
+        serve(channel, host, shapes)
     except Failed as failure:
         channel.send(*failure.args)
     except (EOFError, ConnectionError):  # the trainer is gone

@@ -6,11 +6,15 @@ replies of fixed layout, little-endian. N agents, O = longest observation, S = s
 
 import json
 import struct
+import time
 
 import numpy as np
 
 HELLO, RESET, STEP = b"H", b"R", b"S"  # kinds of requests
 DONE, CRASH, BUG = b".", b"!", b"?"  # kinds of replies: a record (or the spec), or UTF-8 text of what went wrong
+
+# What a host's ``spec`` says; see ``hosts``.
+SPEC = ("obs_sizes", "action_sizes", "world_state_size", "discrete", "max_episode_length", "metrics", "needs_obs_norm")
 
 HEADER = struct.Struct("<cI")  # the kind of a message, and how long its content is
 
@@ -28,14 +32,22 @@ class Channel:
     def send(self, kind, content=b""):
         self.sock.sendall(HEADER.pack(kind, len(content)) + content)
 
-    def receive(self, limit=1 << 30, flags=0):
+    def receive(self, limit=1 << 30, flags=0, deadline=float("inf")):
         """(kind, content), the content a view that holds until the next call. ``flags``: of recv(2), until a message begins.
 
-        Raises EOFError where the other side is gone, ValueError for what is no message or longer than ``limit``.
+        Raises EOFError where the other side is gone; BlockingIOError where nothing came; ValueError for what is no message,
+        longer than ``limit``, or not whole by ``deadline``, a time of time.monotonic.
         """
         buffer, have, need, kind = self.buffer, 0, HEADER.size, None
         while have < need:
-            got = self.sock.recv_into(buffer[have:] if have else buffer, 0, 0 if have else flags)
+            if have and time.monotonic() > deadline:
+                raise ValueError("half a message")
+            try:
+                got = self.sock.recv_into(buffer[have:] if have else buffer, 0, 0 if have else flags)
+            except BlockingIOError:
+                if have:
+                    raise ValueError("half a message") from None
+                raise
             if not got:
                 raise EOFError
             have += got
@@ -99,7 +111,7 @@ def reply_type(spec):
 
 
 def write_seen(record, seen):
-    """Put what a host gave (``hosts.Seen``) into a reply, padded with zeros."""
+    """Put what a host gave (``hosts.Seen``) into a reply, padded with zeros. Its shapes are those announced (``Shapes``)."""
     for name in ("obs", "avail_actions"):
         into, rows = record[name], getattr(seen, name)
         if getattr(rows, "shape", None) == into.shape:
@@ -112,16 +124,25 @@ def write_seen(record, seen):
     record["alive"] = seen.alive
 
 
-def check_seen(spec, seen):
-    """Raise ValueError where a host gives other shapes than it announced."""
-    found = {
-        "obs_sizes": [len(x) for x in seen.obs],
-        "action_sizes": [len(x) for x in seen.avail_actions],
-        "world_state_size": len(seen.world_state),
-    }
-    for name, value in found.items():
-        if list(np.ravel(value)) != list(np.ravel(spec[name])):
-            raise ValueError(f"the environment announced {name} {spec[name]} and gives {value}")
+class Shapes:
+    """What a host announced in its ``spec``; raises ValueError where that is too little. ``check`` is made of every step."""
+
+    def __init__(self, spec):
+        for name in SPEC:
+            if name not in spec:
+                raise ValueError(f"the environment's spec does not say '{name}'")
+        obs, actions = (list(spec[name]) for name in ("obs_sizes", "action_sizes"))
+        self.announced = obs, actions, spec["world_state_size"], len(obs)
+
+    def check(self, seen):
+        """Raise ValueError where a host gives other shapes than it announced."""
+        rows, legal = ([*map(len, x)] for x in (seen.obs, seen.avail_actions))
+        found = rows, legal, len(seen.world_state), len(seen.alive)
+        if found != self.announced:
+            names = "obs_sizes", "action_sizes", "world_state_size", "agents alive"
+            for name, mine, theirs in zip(names, self.announced, found):
+                if mine != theirs:
+                    raise ValueError(f"the environment announced {name} {mine} and gives {theirs}")
 
 
 def encode(value):

@@ -1,10 +1,26 @@
 """Any parallel environment of PettingZoo (Terry et al., 2021), by import path."""
 
+import difflib
 import importlib
+import pkgutil
 
 import numpy as np
 
 from . import Seen, seed_of
+
+
+def _module(path):
+    """The module ``path``; where its package has none of that name, the error names the nearest that it has."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        parent, _, name = path.rpartition(".")
+        if not parent or error.name != path:
+            raise
+        there = [module.name for module in pkgutil.iter_modules(importlib.import_module(parent).__path__)]
+        near = difflib.get_close_matches(name, there, 1, 0.4)
+        hint = f"; did you mean '{parent}.{near[0]}'?" if near else f"; it has {', '.join(there)}"
+        raise ModuleNotFoundError(f"'{parent}' has no module '{name}'{hint}") from None
 
 
 class PettingZoo:
@@ -17,7 +33,7 @@ class PettingZoo:
     """
 
     def __init__(self, path, options=None, max_steps=500, reward="mean"):
-        self.env = importlib.import_module(path).parallel_env(**(options or {}))
+        self.env = _module(path).parallel_env(**(options or {}))
         self.agents, self.pool = self.env.possible_agents, {"mean": np.mean, "sum": np.sum}[reward]
         spaces = [self.env.action_space(a) for a in self.agents]
         kinds = {type(s).__name__ for s in spaces}
@@ -47,7 +63,7 @@ class PettingZoo:
 
     def reset(self, key):
         self.time = 0
-        return self._seen(self.env.reset(seed=seed_of(key))[0])
+        return self._seen(self.env.reset(seed=seed_of(key))[0], self.env.agents)
 
     def step(self, key, action):
         acts = {a: self._action(i, action[i]) for i, a in enumerate(self.agents) if a in self.env.agents}
@@ -57,7 +73,10 @@ class PettingZoo:
         over = all(gone)  # some leave their agents in the list at the end
         late = over and any(truncated.values()) or not over and self.time >= self.limit
         reward = self.pool([rewards.get(a, 0.0) for a in self.agents])
-        return self._seen(obs), reward, over and not late, late, {}
+        here = [
+            a for a in self.agents if a in self.env.agents or truncated.get(a, False)
+        ]  # whose time is up might go on
+        return self._seen(obs, here), reward, over and not late, late, {}
 
     def close(self):
         self.env.close()
@@ -90,8 +109,8 @@ class PettingZoo:
             return self.last
         return np.concatenate([self._vector(obs[a]) if a in obs else z for a, z in zip(self.agents, self.zeros)])
 
-    def _seen(self, obs):
-        here = [a in self.env.agents for a in self.agents]
+    def _seen(self, obs, here):
+        here = [a in here for a in self.agents]
         vectors = [self._vector(obs[a]) if a in obs else z for a, z in zip(self.agents, self.zeros)]
         avail = [self._avail(obs.get(a), size, alive) for a, size, alive in zip(self.agents, self.sizes, here)]
         return Seen(vectors, self._state(obs), avail, here)
