@@ -32,11 +32,15 @@ from hamljax.bridge.worker import wire
 from hamljax.envs import VecEnv, configure, make
 from hamljax.errors import ConfigError, Stopped
 from hamljax.lab.cli import main
+from hamljax.lab.evaluation import summarise
+from hamljax.lab.programs import HostPrograms
+from hamljax.learning.evaluate import means
 from hamljax.learning.state import episode_metrics
 from hamljax.learning.train import make_learner
 
 sys.path.insert(0, str(Path(importlib.import_module("hamljax.bridge.worker").__file__).parent))
 from hosts.mamujoco import GymnasiumRobotics  # noqa: E402
+from hosts.pettingzoo import PettingZoo  # noqa: E402
 from hosts.smac import Smac  # noqa: E402
 
 TESTS = Path(__file__).parent
@@ -643,10 +647,12 @@ def test_a_lost_sample_teaches_nothing(algo):
 @pytest.mark.parametrize(
     ("algo", "map_name", "front_end"),
     [
-        ("happo", "3m", "loop"),
+        ("happo with a GRU", "3m", "loop"),
         ("happo", "2s3z", "callback"),
         *long(
+            ("happo", "3m", "loop"),
             ("happo", "3m", "callback"),
+            ("happo with a GRU", "2s3z", "callback"),
             ("happo", "2s3z", "loop"),
             ("happo", "smacv2_5_units", "loop"),
             ("happo", "smacv2_5_units", "callback"),
@@ -656,11 +662,14 @@ def test_a_lost_sample_teaches_nothing(algo):
     ],
 )
 def test_training_through_workers_is_training_on_the_device(algo, map_name, front_end):
-    """Three updates and an evaluation, ends of episodes included: the same team. HAPPO's is the same bit for bit; off-policy
+    """Three updates and an evaluation, ends of episodes included: the same team, and HAPPO's the same bit for bit.
 
-    a mean over the steps that were not lost is another sum than a mean over all.
+    A GRU rounds otherwise in a program of its own; off-policy, a mean over the steps that were not lost is another sum than
+    a mean over all.
     """
     small = {"num_envs": 2, "num_steps": 16, "hidden_sizes": (8,), "num_eval_episodes": 3}
+    if "GRU" in algo:
+        algo, small = "happo", small | {"network": "gru", "gru_size": 8, "data_chunk_length": 4}
     if algo == "hasac":
         small |= {"learning_starts": 32, "buffer_size": 320, "batch_size": 8, "gradient_steps": 2}
     found = []
@@ -675,7 +684,7 @@ def test_training_through_workers_is_training_on_the_device(algo, map_name, fron
         found.append((state, metrics, jax.jit(learner.evaluate)(state.players)))
         env.close()
     (here, numbers, evaluated), (there, others, evaluated_there) = found
-    rtol = 0 if algo == "happo" else 1e-4
+    rtol = 0 if algo == "happo" and small.get("network") != "gru" else 1e-4
     for name in ("agents", "critic", "observation", "start"):
         for x, y in zip(*(jax.tree.leaves(getattr(state, name)) for state in (here, there)), strict=True):
             np.testing.assert_allclose(x, y, rtol, rtol / 10, err_msg=name)
@@ -723,6 +732,26 @@ def test_mujoco_shows_what_the_device_shows(task):
             for mine, theirs in zip(seen.obs, agents, strict=True):
                 np.testing.assert_allclose(mine, theirs, atol=1e-5)
         host.close()
+
+
+def test_mujoco_moves_as_its_robot_does_alone():
+    """Step by step, with the actions of three agents put together; until the hopper falls."""
+    host = GymnasiumRobotics("hopper_3x1")
+    host.reset(np.zeros(2, np.uint32))
+    robot = host.env.single_agent_env.unwrapped
+    alone, chance = type(robot)(), np.random.default_rng(0)
+    alone.reset()
+    alone.set_state(robot.data.qpos.copy(), robot.data.qvel.copy())
+    for _ in range(200):
+        action = chance.uniform(-1, 1, (3, 1)).astype(np.float32)
+        _, reward, terminated, truncated, _ = host.step(np.zeros(2, np.uint32), action)
+        _, wanted, fallen, _, _ = alone.step(action[:, 0])
+        assert reward == pytest.approx(wanted, rel=1e-5) and (terminated, truncated) == (fallen, False)
+        np.testing.assert_allclose(robot.data.qpos, alone.data.qpos, atol=1e-6)
+        if fallen:
+            break
+    assert fallen
+    host.close()
 
 
 def test_mujoco_is_truncated_and_bounded_as_on_the_device():
@@ -784,6 +813,33 @@ def test_the_environment_for_smac_has_pysc2_and_runs_workers(tmp_path, monkeypat
     (tmp_path / "wrong/smac/facade").mkdir(parents=True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "wrong"))
     assert "is a hyper-parameter optimiser of the same name" in needs.next_step("smac", python)
+
+
+@pytest.mark.parametrize(("reward", "wanted"), [("mean", [2, 2, 0.5, 0.5]), ("sum", [4, 4, 1, 1])])
+def test_agents_of_pettingzoo_leave_and_their_time_runs_out(reward, wanted, monkeypatch):
+    monkeypatch.syspath_prepend(DOUBLES)
+    host = PettingZoo("zoo", reward=reward)
+    first = host.reset((0, 1))
+    steps = [host.step((0, 0), np.array([0, 2])) for _ in range(4)]
+    assert host.env.played == [{"a": 5, "b": 7}, {"a": 5, "b": 7}, {"a": 5}, {"a": 5}]
+    seen = [first, *(step[0] for step in steps)]
+    assert [list(s.alive) for s in seen] == [[True, True], [True, True], [True, False], [True, False], [True, False]]
+    assert [s.avail_actions[0].tolist() for s in seen] == [
+        [True, even, True] for even in (True, False, True, False, True)
+    ]
+    assert [s.avail_actions[1].tolist() for s in seen[2:]] == [[True, False, False]] * 3
+    assert [step[1:4] for step in steps] == [(r, False, late) for r, late in zip(wanted, [0, 0, 0, 1], strict=True)]
+    assert seen[3].world_state.tolist() == [3, 1, 0, 0]
+
+
+def test_actions_of_pettingzoo_reach_their_own_bounds(monkeypatch):
+    monkeypatch.syspath_prepend(DOUBLES)
+    host = PettingZoo("zoo", options={"bounded": True}, max_steps=2)
+    host.reset((0, 1))
+    for action, wanted in (([-1, -1], [0, -3]), ([1, 1], [10, -1])):
+        *_, terminated, truncated, _ = host.step((0, 0), np.array([action], np.float32))
+        np.testing.assert_allclose(host.env.played, wanted)
+    assert truncated and not terminated
 
 
 @pytest.mark.parametrize("path", ["pettingzoo.sisl.pursuit_v5", "pettingzoo.sisl.multiwalker_v9"])
@@ -856,6 +912,33 @@ def test_training_goes_on_past_lost_workers(front_end, tmp_path, monkeypatch, ca
     record = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
     trained = record[record["step"] > 0]
     assert trained["train/lost"].max() > 0 and (trained["train/skipped"] == 0).all()
+    assert 0 < record["eval/lost"].max() <= 1  # the same befalls those who play the evaluation
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: environment worker")]
+    assert len(notes) == record["perf/restarts"].max() > 0
+    assert "crashed: OSError: out of ammunition; " in notes[0] and "hosts_of_tests.py, line " in notes[0]
+
+
+def test_lost_episodes_of_an_evaluation_are_in_no_mean():
+    episodes = {"return": np.array([[1.0, 7.0, 2.0], [7.0, 7.0, 7.0]], np.float32)}
+    episodes["lost"] = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]], np.float32)
+    first = means(jax.tree.map(lambda x: jnp.asarray(x[0]), episodes))
+    assert first["return"] == 1.5 and first["lost"] == pytest.approx(1 / 3)
+    found = summarise(episodes, [3, 4])
+    assert found["return"]["3"]["mean"] == 1.5 and np.isnan(found["return"]["4"]["mean"])
+    assert found["return"]["all seeds"]["mean"] == 1.5 and found["lost"]["4"]["mean"] == 1
+
+
+def test_who_goes_on_begins_with_what_the_fresh_workers_show():
+    """Not with what was seen when the run was stopped."""
+    env = hamljax.make_env(hamljax.configure("bridge/host", path=COUNTER))
+    env._pools[4, "training"] = open_pool(COUNTER, 4)
+    programs = HostPrograms(make_learner(hamljax.config("happo", "game/tracking", **SMALL), env), 1, evaluates=False)
+    before = programs.begin([0])
+    begun = np.asarray(before.state.observation.world_state)
+    after = programs.place(before).state.observation.world_state
+    assert not same(begun, after)
+    np.testing.assert_array_equal(after[0], env.pool(4).seen["world_state"])
+    programs.close()
 
 
 @pytest.mark.parametrize("evals", ["0", "2"])  # the first is met while training, the second in an evaluation
@@ -888,6 +971,7 @@ def test_what_a_lost_worker_had_to_say_is_in_no_average():
     state, rollout = learner.host.collect(jax.jit(learner.init)(jax.random.key(0)))
     numbers = episode_metrics(rollout.transitions)
     assert rollout.transitions.valid.ravel().tolist() == [True, True, False]
+    assert rollout.transitions.observation.alive[:, 0].all(axis=-1).tolist() == [True, True, False]
     assert (numbers["episodes"], numbers["lost"], numbers["episode_length"], numbers["doubled"]) == (1, 1, 2, 4)
     env.close()
 

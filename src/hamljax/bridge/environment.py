@@ -104,9 +104,9 @@ class HostEnvironment(Environment):
         return HostVec(self, num_envs)
 
     @property
-    def restarts(self) -> int:
-        """How many workers were replaced so far."""
-        return sum(pool.restarts for pool in self._pools.values())
+    def losses(self) -> list[str]:
+        """What became of the workers that were replaced so far."""
+        return [loss for pool in self._pools.values() for loss in pool.losses]
 
     @property
     def waited(self) -> float:

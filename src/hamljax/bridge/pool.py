@@ -169,13 +169,13 @@ class Pool:
     """E workers that answer together. Raises ConfigError where the environment cannot even be started.
 
     dice: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
-    restarts: workers replaced so far. waited: seconds spent waiting for workers so far.
+    losses: what became of the workers that were replaced so far. waited: seconds spent waiting for workers so far.
     """
 
     def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, dice=()):
         self.launch, self.size, self.paths = launch, size, [os.getcwd()] if paths is None else paths
         self.dice = [int(number) for number in dice]
-        self.restarts, self.waited, self.spec = 0, 0.0, None
+        self.losses, self.waited, self.spec = [], 0.0, None
         self.workers: list[Worker] = []
         self._janitor = _janitor()
         self._end = weakref.finalize(self, _kill_all, self.workers, self._janitor)
@@ -194,6 +194,11 @@ class Pool:
         self._replies = wire.Frames(self.seen.dtype, size)
         for worker, row in zip(self.workers, self._replies.rows, strict=True):
             worker.channel.buffer = row
+
+    @property
+    def restarts(self) -> int:
+        """How many workers were replaced so far."""
+        return len(self.losses)
 
     # PROCESSES
 
@@ -245,7 +250,7 @@ class Pool:
     def _replace(self, i: int, fault: Fault) -> None:
         """Start worker i afresh, within the budget."""
         while True:
-            self.restarts += 1
+            self.losses.append(f"environment worker {i} {fault}")
             if self.restarts > self.launch.max_restarts:
                 raise Stopped(
                     f"environment worker {i} {fault.what}, and all {self.launch.max_restarts} restarts "

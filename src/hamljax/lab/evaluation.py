@@ -104,7 +104,7 @@ def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
         values = [x if name == "lost" else x[w] for x, w in zip(values, whole, strict=True)]
         rows = {str(seed): interval(x) for seed, x in zip(seeds, values, strict=True)}
         if len(values) > 1:
-            rows["all seeds"] = interval(np.array([x.mean(dtype=np.float64) for x in values]))
+            rows["all seeds"] = interval(np.array([x.mean(dtype=np.float64) for x in values if len(x)]))
         found[name] = {who: dict(zip(("mean", "low", "high"), row, strict=True)) for who, row in rows.items()}
     return found
 

@@ -41,13 +41,15 @@ class Streak:
 
 
 class Signals:
-    """``caught`` is the first SIGINT or SIGTERM since; the second one ends the process at once."""
+    """``caught`` is the first SIGINT or SIGTERM since; the second one ends the process at once. ``say`` is told of the first."""
 
-    def __init__(self):
+    def __init__(self, say=lambda line: None):
         self.caught: int | None = None
+        self._say = say
 
     def _catch(self, number, frame):
         self.caught = number
+        self._say("stopping as soon as what goes on is done, and saving; a second signal does not wait")
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
 
@@ -56,9 +58,9 @@ class Signals:
 
 
 @contextlib.contextmanager
-def listening():
+def listening(say=lambda line: None):
     """Signals set a flag instead of ending the process. In a thread that may not choose, nothing changes."""
-    signals, before = Signals(), {}
+    signals, before = Signals(say), {}
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, signals._catch)

@@ -96,7 +96,11 @@ class Programs:
         self.seconds = time.perf_counter() - began
 
     spent: dict[str, float] = {}  # see ``HostPrograms``
-    restarts = 0
+    losses: list[str] = []
+
+    def close(self) -> None:
+        """End what the environment holds outside of this process."""
+        self.learner.env.close()
 
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
@@ -132,7 +136,7 @@ class HostPrograms:
         self.shapes = progress_shapes(learner, num_seeds)
         check_room(learner, self.shapes)
         self.sharding, began = seed_sharding(1), time.perf_counter()
-        self.evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
+        self._evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
         self.choose = jax.jit(jax.vmap(Best.update))
         self._reopen = [jax.jit(each.algorithm.reopen) for each in self.learners]
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes.state)
@@ -152,9 +156,19 @@ class HostPrograms:
         return {"workers": workers, "device": device, "host": total - workers - device}
 
     @property
-    def restarts(self) -> int:
-        """Workers replaced so far."""
-        return sum(each.env.restarts for each in self.learners)
+    def losses(self) -> list[str]:
+        """What became of the workers that were replaced so far, of all seeds."""
+        return [loss for each in self.learners for loss in each.env.losses]
+
+    def close(self) -> None:
+        """End the workers of all seeds."""
+        for each in self.learners:
+            each.env.close()
+
+    def evaluate(self, players, round):
+        """As ``Programs``' own; in another thread, because a signal is heard where Python waits, not where XLA does."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: jax.block_until_ready(self._evaluate(players, round))).result()
 
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""

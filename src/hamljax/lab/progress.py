@@ -37,26 +37,29 @@ class Reporter:
         if self.bar:
             self.bar.update(self.task, completed=step, description="first steps")
 
-    def _line(self, step: int, values: dict[str, float]) -> tuple[str, ...]:
-        elapsed = max(time.perf_counter() - self.start, 1e-9)
-        new = step - self.first
-        left = clock((self.total - step) * elapsed / new) if new else "?"
-        words = " ".join(f"{name}={value:.3g}" for name, value in values.items() if value == value)
-        return f"{new * self.seeds / elapsed:,.0f}", left, words
-
-    def tick(self, step: int, values: dict[str, float]) -> None:
-        """A few seconds have passed: the bar moves, and without a terminal nothing is printed."""
+    def busy(self, what: str) -> None:
+        """Something other than training goes on; without a terminal nothing is printed."""
         if self.bar:
-            speed, left, words = self._line(step, values)
-            self.bar.update(self.task, completed=step, description=f"{speed} steps/s  {left} left  {words}")
+            self.bar.update(self.task, description=what)
 
-    def update(self, step: int, values: dict[str, float]) -> None:
+    def _line(self, step: int, values: dict[str, float]) -> tuple[str, str]:
+        elapsed = max(time.perf_counter() - self.start, 1e-9)
+        words = " ".join(f"{name}={value:.3g}" for name, value in values.items() if value == value)
+        return f"{(step - self.first) * self.seeds / elapsed:,.0f}", words
+
+    def tick(self, step: int, values: dict[str, float], left: float) -> None:
+        """A few seconds have passed, and ``left`` remain: the bar moves, and without a terminal nothing is printed."""
+        if self.bar:
+            speed, words = self._line(step, values)
+            self.bar.update(self.task, completed=step, description=f"{speed} steps/s  {clock(left)} left  {words}")
+
+    def update(self, step: int, values: dict[str, float], left: float) -> None:
         """New values were recorded at ``step``."""
         if self.bar:
-            self.tick(step, values)
+            self.tick(step, values, left)
         else:
-            speed, left, words = self._line(step, values)
-            print(f"step={step:,} {words} steps/s={speed} left={left}", flush=True)
+            speed, words = self._line(step, values)
+            print(f"step={step:,} {words} steps/s={speed} left={clock(left)}", flush=True)
 
     def close(self) -> None:
         if self.bar:

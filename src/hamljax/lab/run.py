@@ -40,7 +40,7 @@ def train(job: Job, longer: bool = False) -> RunDir:
             reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
             stack.callback(reporter.close)
             training = Training(job, learner, run, logger, reporter)
-            stack.callback(learner.env.close)
+            stack.callback(training.close)
             with enough_memory(), failures_of(learner.env):
                 training.begin()
                 training.go_on()
@@ -89,7 +89,7 @@ class Training:
         self.ends, self.evals, self.saves = plan(job)
         self.per_update = steps_per_update(job)
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
-        self.done, self.shown, self.saved_at = 0, {}, 0.0
+        self.done, self.shown, self.saved_at, self.told, self.programs = 0, {}, 0.0, 0, None
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
@@ -97,6 +97,10 @@ class Training:
         began = time.perf_counter()
         yield
         self.seconds[what] += time.perf_counter() - began
+
+    def close(self) -> None:
+        """End what belongs to the run beside its files."""
+        (self.programs or self.learner.env).close()
 
     # BEGIN
 
@@ -125,6 +129,8 @@ class Training:
             self.run.start_with(None)
             self.progress = programs.begin(self.seeds)
             if 0 in self.evals:
+                if self.learner.env.vectorise:  # minutes, it may be
+                    say(f"evaluating the untrained team first: {config.num_eval_episodes} episodes")
                 self._record([], {"steps_per_second": np.nan})
         self.reporter.started(self.done * self.per_update)
 
@@ -153,7 +159,7 @@ class Training:
     def go_on(self) -> None:
         """Train to the end, looking up every few seconds and whenever the plan says so."""
         pace, self.saved_at = Pace(CAPACITY), time.perf_counter()
-        with listening() as signals:
+        with listening(self.reporter.say) as signals:
             while self.done < self.ends[-1]:
                 self._block(next(end for end in self.ends if end > self.done), pace, signals)
                 if self.streak.broken:
@@ -176,7 +182,8 @@ class Training:
             self.streak.watch(self.done, parts[-1]["train/skipped"])
             pace.took(count, self.seconds["training"] - before)
             self.done += count
-            self.reporter.tick(self.done * self.per_update, self.shown)
+            self._tell_of_losses()
+            self.reporter.tick(self.done * self.per_update, self.shown, self._left())
             if signals.caught or self.streak.broken or self._is_late():
                 break
         steps, seconds = (self.done - first) * self.per_update * len(self.seeds), self.seconds["training"] - began
@@ -184,16 +191,30 @@ class Training:
         self.shown |= bridge
         self._record(parts, {"steps_per_second": steps / max(seconds, 1e-9), **bridge})
 
+    def _tell_of_losses(self) -> None:
+        losses = self.programs.losses
+        for loss in losses[self.told :]:
+            self.reporter.say(f"note: {loss}; another took its place")
+        self.told = len(losses)
+
+    def _left(self) -> float:
+        """Seconds to the end, evaluations included, at the pace of this run so far."""
+        spent, ends = self.seconds, [e for e in self.evals if e > self.done]
+        rounds = len(ends) + (ABSOLUTE_ROUNDS if self.job.run.absolute_metric and self.evals else 0)
+        evaluations = rounds * spent["evaluating"] / max(len(self.evals) - len(ends), 1)
+        return (self.ends[-1] - self.done) * spent["training"] / max(self.done, 1) + evaluations
+
     def _bridge(self, before: dict[str, float]) -> dict[str, float]:
         """With environments in host processes: where the time since ``before`` went, and how many workers were lost so far."""
         spent = {part: now - before[part] for part, now in self.programs.spent.items()}
         shares = {part: x / max(sum(spent.values()), 1e-9) for part, x in spent.items()}
-        return shares and shares | {"restarts": self.programs.restarts}
+        return shares and shares | {"restarts": len(self.programs.losses)}
 
     def _record(self, parts: list[dict], speed: dict[str, float]) -> None:
         """Add rows for ``parts`` (metrics of the updates since the last rows), and evaluate if it is time."""
         metrics, found = record.joined(parts), {}
         if self.done in self.evals:
+            self.reporter.busy("evaluating")
             with self.timed("evaluating"):
                 players = self.progress.state.players
                 measured = self.programs.evaluate(players, np.int32(0))
@@ -207,7 +228,8 @@ class Training:
         step = self.done * self.per_update
         self.logger.log(step, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict())
         if self.done:
-            self.reporter.update(step, self.shown)
+            self._tell_of_losses()
+            self.reporter.update(step, self.shown, self._left())
 
     def _is_late(self) -> bool:
         return time.perf_counter() - self.saved_at > SAVE_SECONDS

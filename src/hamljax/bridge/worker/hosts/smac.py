@@ -1,14 +1,10 @@
 """SMAC and SMACv2, and whatever else has the Python interface of SMAC's ``StarCraft2Env``."""
 
-import copy
 import random
 
 import numpy as np
 
 from . import Crash, Seen, seed_of
-
-# pysc2's own errors, by name because importing them needs pysc2: the game broke down, or the connection to it.
-BREAKDOWNS = ("ConnectError", "RequestError", "ProtocolError", "SC2LaunchError", "WebSocketException")
 
 
 class BehindSmac:
@@ -36,21 +32,19 @@ class BehindSmac:
 
     def reset(self, key):
         self._use(key)
-        with translated():
-            self.env.reset()  # may return None (SMACv2): the getters say what there is
-            return self._seen()
+        self.env.reset()  # may return None (SMACv2): the getters say what there is
+        return self._seen()
 
     def step(self, key, action):
         self._use(key)
-        with translated():
-            timeouts = self.env.timeouts
-            reward, over, info = self.env.step([int(a) for a in action])
-            if over and "battle_won" not in info:
-                raise Crash("the game crashed")
-            truncated = over and (self.env.timeouts > timeouts or bool(info.get("episode_limit")))
-            metrics = {"won": float(bool(info.get("battle_won")))}
-            metrics.update({name: float(info.get(name, 0)) for name in self.METRICS[1:]})
-            return self._seen(), reward, over and not truncated, truncated, metrics
+        timeouts = self.env.timeouts
+        reward, over, info = self.env.step([int(a) for a in action])
+        if over and "battle_won" not in info:
+            raise Crash("the game crashed")
+        truncated = over and (self.env.timeouts > timeouts or bool(info.get("episode_limit")))
+        metrics = {"won": float(bool(info.get("battle_won")))}
+        metrics.update({name: float(info.get(name, 0)) for name in self.METRICS[1:]})
+        return self._seen(), reward, over and not truncated, truncated, metrics
 
     def close(self):
         self.env.close()
@@ -67,18 +61,6 @@ class BehindSmac:
         return [not agent[0] for agent in avail]  # action 0 is to do nothing, which the dead alone may
 
 
-class translated:
-    """Inside it, a breakdown of the game is a ``Crash``."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        names = {k.__name__ for k in kind.__mro__} if kind else set()
-        if names & set(BREAKDOWNS):
-            raise Crash(f"{kind.__name__}: {error}") from error
-
-
 class StarCraft(BehindSmac):
     """The game itself, which has quirks that a double of its interface does not need."""
 
@@ -92,9 +74,8 @@ class StarCraft(BehindSmac):
         seen = super().reset(key)
         if self.game.force_restarts > before:  # and the new game has not begun an episode as it should
             raise Crash("the game crashed between two episodes")
-        self.game._episode_count = max(
-            1, self.game._episode_count
-        )  # until an episode has ended, a reset launches a game
+        # Until an episode has ended, a reset launches a game.
+        self.game._episode_count = max(1, self.game._episode_count)
         return seen
 
     def _reseed(self, seed):
@@ -117,8 +98,7 @@ class SmacV2(StarCraft):
     def __init__(self, map_name="10gen_terran", capabilities=None, **settings):
         from smacv2.env.starcraft2.wrapper import StarCraftCapabilityEnvWrapper
 
-        config = copy.deepcopy(capabilities)  # the wrapper changes it
-        super().__init__(StarCraftCapabilityEnvWrapper(capability_config=config, map_name=map_name, **settings))
+        super().__init__(StarCraftCapabilityEnvWrapper(capability_config=capabilities, map_name=map_name, **settings))
 
     def _reseed(self, seed):
         """Of all that teams and places are drawn from: each distribution's generator, and the two global ones."""

@@ -7,7 +7,7 @@ from smac.env import StarCraft2Env
 
 
 class Teams:
-    """Draws as the original does: from a generator of its own, and from Python's."""
+    """Draws as the original does: from a generator of its own, from Python's, and from numpy's."""
 
     def __init__(self, config):
         self.config, self.rng = config, np.random.default_rng()
@@ -15,7 +15,7 @@ class Teams:
     def generate(self):
         team = list(self.rng.choice(self.config["unit_types"], size=self.config["n_units"], p=self.config["weights"]))
         random.shuffle(team)
-        return {"team": team}
+        return {"team": [team[i] for i in np.random.permutation(len(team))]}
 
 
 class Places:
