@@ -135,11 +135,11 @@ def _smac_python() -> str:
 
 
 @in_workers
-def host(path: str = ""):
-    """a host of your own: env.path=module.Class"""
+def host(path: str = "", options: tuple[str, ...] = ()):
+    """a host of your own: env.path=module.Class, its settings env.options=[name:value]"""
     if "." not in path:
         raise ConfigError("bridge/host needs a class, such as env.path=my_module.MyHost")
-    return Launch(path, {})
+    return Launch(path, dict(map(_option, options)))
 
 
 for _map in on_device.MAPS:

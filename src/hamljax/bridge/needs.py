@@ -8,6 +8,11 @@ NOT_SMAC = "the package 'smac' there is a hyper-parameter optimiser of the same 
 
 MODULES = "numpy,pysc2,smac,smac.env,smac.facade,smacv2,gymnasium_robotics,pettingzoo"
 DISTRIBUTIONS = "pysc2,smac,smacv2,gymnasium-robotics,pettingzoo"
+GAME = "https://blzdistsc2-a.akamaihd.net/Linux/SC2.4.10.zip"
+MAPS = {  # one of them, and where all of them are
+    "smac": ("3m.SC2Map", "https://github.com/oxwhirl/smac/releases/download/v0.1-beta1/SMAC_Maps.zip"),
+    "smacv2": ("10gen_terran.SC2Map", "https://github.com/oxwhirl/smacv2/releases/download/maps/SMAC_Maps.zip"),
+}
 
 # What an interpreter has; it runs there, so it is Python 3.8.
 ASK = """
@@ -27,7 +32,7 @@ print(json.dumps({
     "versions": {n: version(n) for n in sys.argv[2].split(",")},
     "game": game,
     "game found": os.path.isdir(os.path.join(game, "Versions")),
-    "maps found": os.path.isdir(os.path.join(game, "Maps", "SMAC_Maps")),
+    "maps": [map for map in sys.argv[3].split(",") if os.path.isfile(os.path.join(game, "Maps", "SMAC_Maps", map))],
 }))
 """
 
@@ -35,7 +40,8 @@ print(json.dumps({
 def examine(python: str) -> dict | None:
     """What the interpreter ``python`` has; None if it cannot be run."""
     try:
-        done = subprocess.run([python, "-c", ASK, MODULES, DISTRIBUTIONS], capture_output=True, text=True, timeout=60)
+        words = [MODULES, DISTRIBUTIONS, ",".join(map for map, _ in MAPS.values())]
+        done = subprocess.run([python, "-c", ASK, *words], capture_output=True, text=True, timeout=60)
         return json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
         return None
@@ -57,11 +63,16 @@ def missing(host: str, found: dict, python: str) -> str:
         if package not in modules:
             step = f"{python} -m pip install git+https://github.com/oxwhirl/{host}.git"
             wrong = host == "smac" and "smac.facade" in modules
-            return f"{NOT_SMAC}: {python} -m pip uninstall smac; {step}" if wrong else step
+            return f"{NOT_SMAC}: {python} -m pip uninstall -y smac; {step}" if wrong else step
         if not found["game found"]:
-            return f"install StarCraft II (Linux, 4.10) in {found['game']}, or set SC2PATH to where it is"
-        if not found["maps found"]:
-            return f"put SMAC's maps into {found['game']}/Maps/SMAC_Maps"
+            where = found["game"].rpartition("/")[0] or "."
+            return (
+                f"unzip -q -P iagreetotheeula SC2.4.10.zip -d {where}  (StarCraft II 4.10, which is at {GAME}; "
+                f"or set SC2PATH to where it is)"
+            )
+        a_map, address = MAPS[host]
+        if a_map not in found["maps"]:
+            return f"unzip -q SMAC_Maps.zip -d {found['game']}/Maps  (the maps, which are at {address})"
     return ""
 
 

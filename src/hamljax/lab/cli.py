@@ -197,7 +197,8 @@ def doctor(arguments: list[str]) -> None:
 
     print_facts(doctor.machine())
     rows = doctor.rows(arguments[-1].removeprefix("python=") if arguments else "")
-    print_table(("env=bridge/...", "where", "how it is"), rows)
+    print_table(("env=bridge/...", "where", "how it is"), [row[:3] for row in rows])
+    print(*doctor.next_steps(rows), sep="\n")
 
 
 def bench(arguments: list[str]) -> None:

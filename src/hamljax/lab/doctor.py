@@ -47,22 +47,28 @@ def trial(host: str, python: str) -> str:
         pool.close()
 
 
-def rows(python: str = "") -> list[tuple[str, str, str]]:
-    """(what, where, how it is) of the host environments. ``python``: an interpreter to look at besides our own."""
+def rows(python: str = "") -> list[tuple[str, str, str, str]]:
+    """(what, where, how it is, the next step) of the host environments. ``python``: an interpreter to look at besides our own."""
     table = []
     for host in TRIALS:
         named = python if host != "smax" else ""
         named = named or (str(SMAC_PYTHON) if host.startswith("smac") and SMAC_PYTHON.is_file() else "")
         found = examine(named or sys.executable)
         if found is None:
-            table.append((host, named, "this is no Python that runs"))
+            table.append((host, named, "this is no Python that runs", ""))
             continue
         step = missing(host, found, named or sys.executable)
         package = {"mamujoco": "gymnasium-robotics"}.get(host, host)
         version = found["versions"].get(package, "")
         where = f"{named or 'our own Python'} {found['python']}" + (f", {package} {version}" if version else "")
-        table.append((host, where, f"next: {step}" if step else trial(host, named)))
+        table.append((host, where, "something is missing" if step else trial(host, named), step))
     return table
+
+
+def next_steps(table) -> list[str]:
+    """What of ``rows`` is to be typed, each a line of its own that can be copied."""
+    steps = dict.fromkeys(step for *_, step in table if step)
+    return [f"next for {' and '.join(row[0] for row in table if row[-1] == step)}: {step}" for step in steps]
 
 
 def machine() -> list[tuple[str, str]]:

@@ -258,7 +258,8 @@ class Training:
         """Make the run again up to update number ``first``, keep what that learns from, and say where."""
         if self.learner.env.vectorise:
             return (
-                "what the first one learnt from is gone, because environments in host processes cannot be played again"
+                "what the first one learnt from is gone, because environments in host processes cannot be played again "
+                "(a reward or an observation of theirs that is not finite does this too)"
             )
         self.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
         before = [u for u in checkpoints.kept(self.run.path) if u < first and not checkpoints.damage(self.run.path, u)]

@@ -47,7 +47,7 @@ def build(greeting):
 
 def serve(channel, host, shapes):
     """Answer requests until the trainer is gone."""
-    names = host.spec["metrics"]
+    names = set(host.spec["metrics"])
     requests, replies = (wire.Frames(layout(host.spec), 1) for layout in (wire.request_type, wire.reply_type))
     channel.buffer, replies.kinds[0] = requests.rows[0], wire.DONE
     reply = replies.content[0]
@@ -60,7 +60,9 @@ def serve(channel, host, shapes):
             else:
                 seen, reward, terminated, truncated, metrics = host.step(request["key"], request["action"])
                 reply["reward"], reply["terminated"], reply["truncated"] = reward, terminated, truncated
-                reply["metrics"] = [metrics[name] for name in names]
+                if not metrics.keys() >= names:
+                    raise ValueError(f"the environment announced metrics {sorted(names)} and gives {sorted(metrics)}")
+                reply["metrics"] = [metrics[name] for name in host.spec["metrics"]]
             shapes.check(seen)
             wire.write_seen(reply, seen)
         channel.sock.sendall(replies.rows[0])

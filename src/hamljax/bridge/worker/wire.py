@@ -135,7 +135,9 @@ class Shapes:
         self.announced = obs, actions, spec["world_state_size"], len(obs)
 
     def check(self, seen):
-        """Raise ValueError where a host gives other shapes than it announced."""
+        """Raise ValueError where a host gives other shapes than it announced, TypeError where it gives no ``Seen`` at all."""
+        if not hasattr(seen, "avail_actions"):
+            raise TypeError(f"reset and step show the team a hosts.Seen, not a {type(seen).__name__}")
         rows, legal = ([*map(len, x)] for x in (seen.obs, seen.avail_actions))
         found = rows, legal, len(seen.world_state), len(seen.alive)
         if found != self.announced:
