@@ -3,8 +3,9 @@
 import os
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"  # as on the command line, so that both have the same programs
 
-from hamljax.lab.machine import xla_flags  # noqa: E402  it imports JAX, which reads the line above then
+from hamljax.lab.machine import xla_flags  # noqa: E402  it imports JAX, which reads the lines above then
 
 # Level 0 would be a little quicker, but with the generator of code that lab.machine chooses it is wrong: a gradient whose
 # value is finite became NaN.
