@@ -67,13 +67,6 @@ def numbers(start: int, size: int):
     return np.stack([np.zeros(size), start + np.arange(size)], axis=1).astype(np.uint32)
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def left(sessions) -> int:
     """How many processes of ``sessions`` (the numbers of their leaders) are alive, games of workers included."""
     stats = [text for path in Path("/proc").glob("[0-9]*/stat") if (text := _read(path))]
@@ -187,6 +180,12 @@ def in_the_table(name: str, said: str, times: int, lost: int, orphans: int, leak
     return row in page
 
 
+def orphans_of(sessions, seconds=5.0) -> int:
+    """How many processes of ``sessions`` are still alive after so long."""
+    wait_until(lambda: not left(sessions), seconds)
+    return left(sessions)
+
+
 @pytest.fixture
 def load():
     """In ``make test-long``: as many busy processes as there are processors."""
@@ -221,8 +220,7 @@ def test_a_lost_worker_costs_one_transition(fault, load):
     assert pool.restarts == lost_in_all == 2 * ROUNDS
     leaked = len(os.listdir("/proc/self/fd")) - before
     pool.close()
-    wait_until(lambda: not left(sessions), 5.0)
-    orphans = left(sessions)
+    orphans = orphans_of(sessions)
     assert in_the_table(*FAULTS[fault], 2 * ROUNDS, lost_in_all, orphans, leaked)
 
 
@@ -240,8 +238,7 @@ def test_restarts_have_a_budget(load):
             pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1))
         stopped += 1
         pool.close()
-    wait_until(lambda: not left(sessions), 5.0)
-    orphans, leaked = left(sessions), len(os.listdir("/proc/self/fd")) - before
+    orphans, leaked = orphans_of(sessions), len(os.listdir("/proc/self/fd")) - before
     assert in_the_table("the budget is used up", "training stops with one line", stopped, lost, orphans, leaked)
 
 
@@ -258,8 +255,7 @@ def test_a_worker_that_cannot_reset_is_replaced(load):
         lost += int((~reply.valid).sum())
     leaked = len(os.listdir("/proc/self/fd")) - before
     pool.close()
-    wait_until(lambda: not left(sessions), 5.0)
-    orphans = left(sessions)
+    orphans = orphans_of(sessions)
     assert in_the_table(
         "an exception in `reset`", "crashed: OSError: cannot reset", pool.restarts, lost, orphans, leaked
     )
@@ -424,8 +420,7 @@ time.sleep(100)
     trainer.send_signal(signal.SIGKILL)
     trainer.wait()
     trainer.stdout.close()
-    wait_until(lambda: not left(pids))
-    return left(pids)
+    return orphans_of(pids, 20.0)
 
 
 # SMAC
@@ -1009,7 +1004,7 @@ def test_training_does_not_depend_on_the_janitor():
     assert pool.restarts == 1
     sessions = [w.process.pid for w in pool.workers]
     pool.close()
-    assert not any(map(alive, sessions))
+    assert not left(sessions)
 
 
 def test_a_worker_closes_its_environment(tmp_path):

@@ -35,8 +35,13 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f"; choose one of: {', '.join(choices)}" if choices else ""
 
 
+def one_of(kind: str, name: str, choices: Iterable[str]) -> str:
+    """``name``, or a ConfigError that names the nearest of ``choices``."""
+    if name not in choices:
+        raise ConfigError(f"unknown {kind} '{name}'{nearest(name, choices)}")
+    return name
+
+
 def lookup(kind: str, name: str, table: dict):
     """``table[name]``, or a ConfigError that names the nearest entry."""
-    if name not in table:
-        raise ConfigError(f"unknown {kind} '{name}'{nearest(name, table)}")
-    return table[name]
+    return table[one_of(kind, name, table)]

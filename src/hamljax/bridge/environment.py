@@ -16,7 +16,7 @@ from jax.random import key_data  # keys (E,) as the numbers (E, 2) that a worker
 
 from ..envs.autoreset import EpisodeStats, VecStep
 from ..envs.protocol import Environment, Observation, Step, Team
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, one_of
 from .pool import Launch, Pool
 from .worker import wire
 
@@ -58,8 +58,7 @@ class HostEnvironment(Environment):
     at_once = 4  # processes of an evaluation
 
     def __init__(self, launch: Launch, front_end: str = "loop"):
-        if front_end not in FRONT_ENDS:
-            raise ConfigError(f"unknown env.front_end '{front_end}'{nearest(front_end, FRONT_ENDS)}")
+        one_of("env.front_end", front_end, FRONT_ENDS)
         if not 0 < launch.timeout < 1e6 or launch.max_restarts < 0:
             raise ConfigError("env.timeout must be above 0 and below 1e6, and env.max_restarts at least 0")
         self.launch, self.on_host = launch, front_end == "loop"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..envs import smax as on_device
 from ..envs.registry import register_environment
-from ..errors import ConfigError, lookup, nearest
+from ..errors import ConfigError, lookup, one_of
 from .environment import HostEnvironment
 from .maps import MAPS
 from .pool import Launch
@@ -55,16 +55,14 @@ def in_workers(launch: Callable[..., Launch]) -> Callable[..., HostEnvironment]:
 @in_workers
 def smax(map_name: str = "3m", layout: str = "smax", max_steps: int = 100):
     """SMAX behind SMAC's interface"""
-    if layout not in LAYOUTS:
-        raise ConfigError(f"unknown env.layout '{layout}'{nearest(layout, LAYOUTS)}")
+    one_of("env.layout", layout, LAYOUTS)
     return Launch("smax", {"map_name": map_name, "layout": layout, "max_steps": _steps(max_steps)})
 
 
 @in_workers
 def mamujoco(task: str = "halfcheetah_6x1", agent_obsk: str = "1", max_steps: int = 0):
     """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics"""
-    own = max_steps == 0  # the task's
-    return Launch("mamujoco", {"task": task, "agent_obsk": agent_obsk, "max_steps": 0 if own else _steps(max_steps)})
+    return Launch("mamujoco", {"task": task, "agent_obsk": agent_obsk, "max_steps": _steps(max_steps, least=0)})
 
 
 @in_workers
@@ -72,15 +70,14 @@ def pettingzoo(path: str = "", options: tuple[str, ...] = (), max_steps: int = 5
     """any parallel environment of PettingZoo, by import path: env.path=pettingzoo.sisl.multiwalker_v9"""
     if not path:
         raise ConfigError("bridge/pettingzoo needs an import path, such as env.path=pettingzoo.sisl.multiwalker_v9")
-    if reward not in ("mean", "sum"):
-        raise ConfigError(f"unknown env.reward '{reward}'{nearest(reward, ('mean', 'sum'))}")
+    one_of("env.reward", reward, ("mean", "sum"))
     named = dict(map(_option, options))
     return Launch("pettingzoo", {"path": path, "options": named, "max_steps": _steps(max_steps), "reward": reward})
 
 
-def _steps(count: int) -> int:
-    if count < 1:
-        raise ConfigError(f"env.max_steps must be at least 1, not {count}")
+def _steps(count: int, least: int = 1) -> int:
+    if count < least:
+        raise ConfigError(f"env.max_steps must be at least {least}, not {count}")
     return count
 
 

@@ -116,12 +116,12 @@ class Worker:
                 kind, content = self.channel.receive(limit, socket.MSG_DONTWAIT, deadline)
             except BlockingIOError:  # it is not there yet
                 if not self.ready.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-                    return Fault("did not answer in time", self.said())
+                    return self._fault("did not answer in time")
                 kind, content = self.channel.receive(limit, deadline=deadline)
         except (EOFError, ConnectionError):
             return self.lost()
         except (OSError, ValueError):
-            return Fault("sent what is no message", self.said())
+            return self._fault("sent what is no message")
         if kind == wire.DONE:
             return content
         text = bytes(content).decode(errors="replace").strip()
@@ -130,15 +130,18 @@ class Worker:
         if kind == wire.CRASH:
             places = re.findall(r'^ *File "(.*)", line (\d+)', text, re.MULTILINE)
             return Fault(f"crashed: {last_line(text)}", "{}, line {}".format(*places[-1]) if places else "")
-        return Fault("sent what is no message", self.said())
+        return self._fault("sent what is no message")
 
     def lost(self) -> Fault:
         """How a process that is gone came to its end."""
         try:
             code = self.process.wait(1.0)
         except subprocess.TimeoutExpired:
-            return Fault("closed its connection", self.said())
-        return Fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}", self.said())
+            return self._fault("closed its connection")
+        return self._fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}")
+
+    def _fault(self, what: str) -> Fault:
+        return Fault(what, self.said())
 
     def forget(self) -> None:
         """Drop what it printed where that is long: a run of days has no bound to it."""
@@ -252,11 +255,8 @@ class Pool:
         while True:
             self.losses.append(f"environment worker {i} {fault}")
             if self.restarts > self.launch.max_restarts:
-                raise Stopped(
-                    f"environment worker {i} {fault.what}, and all {self.launch.max_restarts} restarts "
-                    f"(env.max_restarts) are used up" + (f"; {fault.more}" if fault.more else ""),
-                    1,
-                )
+                last = f"{fault.what}, and all {self.launch.max_restarts} restarts (env.max_restarts) are used up"
+                raise Stopped(f"environment worker {i} {fault._replace(what=last)}", 1)
             self.workers[i].kill()
             _tell(self._janitor, -self.workers[i].process.pid)
             self.workers[i] = self._start(i)

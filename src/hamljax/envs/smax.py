@@ -5,7 +5,7 @@ import importlib
 
 import jax.numpy as jnp
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, one_of
 from .protocol import Environment, Observation, Step, Team
 from .registry import register_environment
 from .silence import silence
@@ -59,8 +59,7 @@ class Smax(Environment):
         walls_cause_death: bool = True,
         max_steps: int = 100,
     ):
-        if attack_mode not in ATTACK_MODES:
-            raise ConfigError(f"unknown attack_mode '{attack_mode}'{nearest(attack_mode, ATTACK_MODES)}")
+        one_of("attack_mode", attack_mode, ATTACK_MODES)
         if max_steps < 1:
             raise ConfigError(f"max_steps must be at least 1, not {max_steps}")
         self.smax = _jaxmarl()[0].HeuristicEnemySMAX(

@@ -2,7 +2,7 @@
 
 import os
 
-from ..errors import ConfigError, nearest
+from ..errors import ConfigError, lookup
 
 
 class Nowhere:
@@ -50,6 +50,4 @@ LOGGERS = {"files": lambda *_: Nowhere(), "wandb": Wandb, "tensorboard": Tensorb
 
 def make_logger(settings: dict, path, resolved: dict):
     kind = settings.get("kind", "files")
-    if kind not in LOGGERS:
-        raise ConfigError(f"unknown logger '{kind}'{nearest(kind, LOGGERS)}")
-    return LOGGERS[kind](settings, path, resolved)
+    return lookup("logger", kind, LOGGERS)(settings, path, resolved)

@@ -43,22 +43,22 @@ class Streak:
 class Signals:
     """``caught`` is the first SIGINT or SIGTERM since; the second one ends the process at once. ``say`` is told of the first."""
 
-    def __init__(self, say=lambda line: None):
+    def __init__(self, say):
         self.caught: int | None = None
         self._say = say
 
     def _catch(self, number, frame):
         self.caught = number
-        self._say("stopping as soon as what goes on is done, and saving; a second signal does not wait")
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
+        self._say("stopping as soon as what goes on is done, and saving; a second signal does not wait")
 
     def stop(self, where: str) -> Stopped:
         return Stopped(where, 128 + self.caught)
 
 
 @contextlib.contextmanager
-def listening(say=lambda line: None):
+def listening(say):
     """Signals set a flag instead of ending the process. In a thread that may not choose, nothing changes."""
     signals, before = Signals(say), {}
     try:

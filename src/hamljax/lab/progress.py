@@ -16,7 +16,7 @@ class Reporter:
     """Shows ``total`` environment steps of each of ``seeds`` runs going by; the speed is that of all of them together."""
 
     def __init__(self, total: int, seeds: int):
-        self.total, self.seeds, self.start, self.first = total, seeds, time.perf_counter(), 0
+        self.seeds, self.start, self.first = seeds, time.perf_counter(), 0
         self.console = Console()
         self.bar = None
         if sys.stdout.isatty():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError, one_of
 from ..protocol import Environment, Observation, Step, Team
 from ..silence import silence
 from .partitions import SKELETONS, Partition, Skeleton, check_partition, hops, swimmer_skeleton
@@ -138,8 +138,7 @@ class MultiAgentMujoco(Environment):
     ):
         needs_mjx = next((why for start, why in MJX_ONLY.items() if robot.startswith(start)), None)
         backend = backend or ("mjx" if needs_mjx else "generalized")
-        if backend not in BACKENDS:
-            raise ConfigError(f"unknown env.backend '{backend}'{nearest(backend, BACKENDS)}")
+        one_of("env.backend", backend, BACKENDS)
         if needs_mjx and backend != "mjx":
             raise ConfigError(f"env.backend={backend}: {needs_mjx}, which only mjx has here")
         if max_steps < 0:

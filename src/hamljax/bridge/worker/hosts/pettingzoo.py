@@ -73,9 +73,8 @@ class PettingZoo:
         over = all(gone)  # some leave their agents in the list at the end
         late = over and any(truncated.values()) or not over and self.time >= self.limit
         reward = self.pool([rewards.get(a, 0.0) for a in self.agents])
-        here = [
-            a for a in self.agents if a in self.env.agents or truncated.get(a, False)
-        ]  # whose time is up might go on
+        # Whose time is up might have gone on: what such an agent sees last is worth something.
+        here = [a for a in self.agents if a in self.env.agents or truncated.get(a, False)]
         return self._seen(obs, here), reward, over and not late, late, {}
 
     def close(self):
