@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from ..errors import ConfigError, Stopped
@@ -43,14 +44,25 @@ examples
 
 
 def train(arguments: list[str]) -> None:
-    multirun = "-m" in arguments or "--multirun" in arguments
-    words = [a for a in arguments if a not in ("-m", "--multirun")]
-    from .configuration import expand, load_plugin, make_job
+    from .configuration import expand, make_job
+    from .rundir import claim
 
-    for word in words:
-        if word.startswith("plugin="):
-            load_plugin(word.removeprefix("plugin="))
-    _run([make_job(w) for w in _sweep(expand(words))] if multirun else [make_job(words)])
+    words = [a for a in arguments if a not in ("-m", "--multirun")]
+    if len(words) == len(arguments):
+        _run([make_job(words)])
+        return
+    combinations = expand(words)
+    root, given = _root_of(combinations[0])
+    jobs = [make_job(w) for w in _sweep(combinations, root)]
+    if given or all(job.run.dry_run for job in jobs):
+        _run(jobs)
+        return
+    mine = claim(Path(root))
+    try:
+        _run(jobs if mine == Path(root) else [make_job(w) for w in _sweep(combinations, str(mine))])
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty, unless nothing could be trained
+            mine.rmdir()
 
 
 def resume(arguments: list[str]) -> None:
@@ -92,21 +104,25 @@ def _run(jobs: list, longer: bool = False) -> None:
         raise Stopped(f"{failed} of {len(jobs)} runs failed; the same command tries them again", 1)
 
 
-def _sweep(combinations: list[list[str]]) -> list[list[str]]:
-    """Give every job of a sweep a folder of its own under ``run_dir``, named after what varies."""
-    import time
-
+def _root_of(words: list[str]) -> tuple[str, bool]:
+    """The folder of a sweep, and whether it was named."""
     from .configuration import parse
 
-    given = next((o.value() for o in parse(combinations[0]) if o.key_or_group == "run_dir"), "")
-    root = str(given).replace("'", "\\'") or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")
+    given = next((o.value() for o in parse(words) if o.key_or_group == "run_dir"), "")
+    return str(given or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")), bool(given)
+
+
+def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
+    """Give every job of a sweep a folder of its own under ``root``, named after what varies."""
+    from .overrides import quote
+
     varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
     jobs = []
     for words in combinations:
         name = ",".join(words[i] for i in varying).replace("/", "-").replace("'", "") or "0"
-        if len(name) > 200:  # a file system takes no longer ones
-            name = f"{name[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir='{root}/{name}'"])
+        if len(whole := name.encode(errors="replace")) > 200:  # a file system takes no longer ones
+            name = f"{whole[:180].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
+        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir={quote(f'{root}/{name}')}"])
     return jobs
 
 

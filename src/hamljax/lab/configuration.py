@@ -3,8 +3,8 @@
 import dataclasses
 import importlib.util
 import itertools
+import math
 import traceback
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,8 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 from ..algorithms import ALGORITHMS, is_off_policy, resolve
 from ..bridge import configure, make
 from ..envs import ENVIRONMENTS, Environment, schema
-from ..errors import ConfigError, lookup, nearest, one_line
+from ..errors import ConfigError, lookup, nearest, one_line, one_of
+from ..kinds import typed
 from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
+from . import overrides as grammar
+from .overrides import LARGEST_SWEEP, values_of
 from .rundir import path_of
 
 GROUPS = ("algo", "network", "env", "logger", "experiment")
@@ -45,7 +47,25 @@ class RunSettings:
     dry_run: bool = False
 
 
-LOGGER_SETTINGS = ("logger.kind", "logger.project", "logger.mode")
+@dataclasses.dataclass(frozen=True)
+class LoggerSettings:
+    """Where metrics go besides the run's directory; all but ``kind`` is for ``logger=wandb`` and means what it does there.
+
+    Empty: as the service, or its own environment variables, have it.
+    """
+
+    kind: str = "files"
+    project: str = "hamljax"
+    mode: str = "offline"
+    entity: str = ""
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    name: str = ""
+
+
+LOGGER_SETTINGS = tuple(f"logger.{f.name}" for f in dataclasses.fields(LoggerSettings))
+LOGGER_MODES = ("offline", "online", "disabled")
+NOT_IN_A_PROJECT = "/\\#?%:"  # the service takes none of these in its name
 RUN_CHOICES = {"on_nan": ("stop", "skip", "raise"), "resume": ("auto", "never", "must")}
 ONCE = ("resume", "dry_run")  # said of one start, not of a run
 
@@ -111,29 +131,46 @@ def _register_groups() -> None:
         store.store(group=folder, name=leaf, node=fields, package="env")
 
 
-def parse(words: list[str]) -> list:
-    """Hydra's override grammar, or a ConfigError with its complaint on one line."""
-    words = [w[1:] if w.startswith("+experiment=") else w for w in words]
-    parsed = []
-    for word in words:
-        if "=" not in word and not word.startswith("~"):
-            raise ConfigError(f"'{word}' is not an override; write key=value, such as algo=happo")
-        try:
-            parsed += OverridesParser.create().parse_overrides([word])
-        except HydraException as error:
-            raise ConfigError(f"cannot read '{word}': {one_line(error)}") from None
-    return parsed
+def parse(words: list[str], env: str = "") -> list:
+    """Hydra's reading of ``key=value`` words; what settings of a run, of its logger and of ``env`` want as texts are texts.
+
+    Raises ConfigError, with Hydra's complaint on one line.
+    """
+    return grammar.parse(words, _texts(env))
+
+
+def _texts(env: str) -> set[str]:
+    """The dotted keys of settings that are texts of the user's own."""
+    groups = {"": RunSettings, "logger.": LoggerSettings}
+    if env in ENVIRONMENTS:
+        groups |= {"env.": schema(env)}
+    texts = {prefix + name for prefix, kind in groups.items() for name, k in _kinds(kind).items() if k is str}
+    short = {key.removeprefix("env.") for key in texts if key.startswith("env.")} - set(GROUPS) - {"name"}
+    return (texts | short) - set(RUN_CHOICES) - {"env.name", "logger.kind", "logger.mode"}
+
+
+def read(words: list[str]) -> list:
+    """``parse`` of a whole command line, after the plugins that it names."""
+    for override in parse([w for w in words if w.startswith("plugin=")]):
+        values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+        for plugin in filter(None, values):
+            load_plugin(str(plugin))
+    env = next((w.removeprefix("env=") for w in reversed(words) if w.startswith("env=")), "")
+    return parse(words, env)
 
 
 def expand(words: list[str]) -> list[list[str]]:
-    """A sweep's jobs: the product of all comma-separated values."""
+    """A sweep's jobs: the product of all comma-separated values, each once. Raises ConfigError."""
     axes = []
-    for override in parse(words):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
-            axes.append([override.input_line])
+    for override in read(words):
+        key = override.key_or_group
+        if key == "run_dir" and override.is_sweep_override():
+            raise ConfigError(
+                f"'{override.input_line}': a sweep has one folder; a name with a comma stands in quotes: \"run_dir='...'\""
+            )
+        axes.append(list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ()))))
+    if (count := math.prod(map(len, axes))) > LARGEST_SWEEP:
+        raise ConfigError(f"these are {count:,} combinations; at most {LARGEST_SWEEP:,} can be trained")
     return [list(job) for job in itertools.product(*axes)]
 
 
@@ -151,7 +188,10 @@ def _check_groups(overrides) -> None:
     for override in overrides:
         key = override.key_or_group
         if override.is_sweep_override():
-            raise ConfigError(f"'{override.input_line}' has several values; add -m to train them all")
+            raise ConfigError(
+                f"'{override.input_line}' has several values; add -m to train them all"
+                + (f", or put them in quotes to make them one: \"{key}='...'\"" if "," in override.input_line else "")
+            )
         if override.is_delete():
             raise ConfigError(f"'{override.input_line}': nothing can be deleted; set a value instead")
         if key in GROUPS:
@@ -169,7 +209,7 @@ def _in_full(overrides) -> list:
         return overrides
     elsewhere = {key.split(".")[0] for key in _settings("happo", env)} | set(GROUPS)
     short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
-    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides])
+    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides], env)
 
 
 def _check_keys(overrides, chosen) -> None:
@@ -194,36 +234,11 @@ def _check_preset(overrides, algo: dict) -> None:
 
 
 def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
-    """``values`` converted to the types of ``kinds`` by OmegaConf's rules, or a ConfigError that names the key."""
-    out = {}
-    for name, value in values.items():
+    """``values`` as ``kinds`` wants them, or a ConfigError that names the key."""
+    for name in values:
         if name not in kinds:
             raise ConfigError(f"unknown setting '{prefix}{name}'{nearest(name, kinds)}")
-        kind = kinds[name]
-        if kind is int and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        is_tuple = typing.get_origin(kind) is tuple
-        kind = _as_list(kind)
-        Holder = dataclasses.make_dataclass("Holder", [("value", kind)])
-        try:
-            held = OmegaConf.merge(OmegaConf.structured(Holder), {"value": value})
-            checked = OmegaConf.to_container(held, resolve=True)["value"]
-        except OmegaConfBaseException:
-            expected = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, str(kind))
-            raise ConfigError(f"{prefix}{name} must be {expected}, not '{value}'") from None
-        if checked is None:
-            raise ConfigError(f"{prefix}{name} must not be empty")
-        out[name] = _as_tuple(checked) if is_tuple else checked
-    return out
-
-
-def _as_list(kind):
-    """``tuple[tuple[str, ...], ...]`` -> ``list[list[str]]``, which OmegaConf can check."""
-    return list[_as_list(typing.get_args(kind)[0])] if typing.get_origin(kind) is tuple else kind
-
-
-def _as_tuple(value):
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+    return {name: typed(f"{prefix}{name}", value, kinds[name]) for name, value in values.items()}
 
 
 def _kinds(kind) -> dict[str, Any]:
@@ -242,10 +257,7 @@ def _compose(overrides):
 
 def make_job(words: list[str]) -> Job:
     """Overrides, as typed -> a checked job. Raises ConfigError."""
-    overrides = parse(words)
-    for override in overrides:
-        if override.key_or_group == "plugin" and override.value():
-            load_plugin(str(override.value()))
+    overrides = read(words)
     _check_groups(overrides)
     overrides = _in_full(overrides)
     _register_groups()
@@ -270,8 +282,7 @@ def job_of(values: dict) -> Job:
     """Plain data, as composed or as read back from a run's config.yaml -> a checked job. Raises ConfigError."""
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     values.pop("experiment", None)
-    logger = values.pop("logger")
-    lookup("logger", str(logger["kind"]), dict.fromkeys(choices("logger")))
+    logger = LoggerSettings(**_typed("logger.", values.pop("logger"), _kinds(LoggerSettings)))
     algo_values = values.pop("algo")
     kind = algo_kind(str(algo_values.get("name")))
     algo = kind(**_typed("algo.", algo_values, _kinds(kind)))
@@ -286,17 +297,18 @@ def job_of(values: dict) -> Job:
     config = Config(algo, network, env, **flat)
     validate(config)
     _validate_run(run)
+    _validate_logger(logger)
     row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
     resolved = {
         "algo": dataclasses.asdict(algo) | row,
         "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
         "env": _plain(dataclasses.asdict(env)),
-        "logger": logger,
+        "logger": _plain(dataclasses.asdict(logger)),
         **flat,
         **{key: value for key, value in dataclasses.asdict(run).items() if key not in ONCE},
         "plugin": str(path_of(run.plugin).resolve()) if run.plugin else "",
     }
-    return Job(config, run, logger, resolved)
+    return Job(config, run, resolved["logger"], resolved)
 
 
 def _plain(value):
@@ -317,6 +329,31 @@ def _validate_run(run: RunSettings) -> None:
         raise ConfigError(f"seed={run.seed} is too large; the largest seed is {2**31 - 1}")
 
 
+def _validate_logger(logger: LoggerSettings) -> None:
+    one_of("logger", logger.kind, choices("logger"))
+    one_of("logger.mode", logger.mode, LOGGER_MODES)
+    if wrong := set(logger.project) & set(NOT_IN_A_PROJECT):
+        raise ConfigError(f"logger.project={logger.project} must be without {' '.join(sorted(wrong))}")
+    for name, longest in (("project", 128), ("name", 128), ("group", 128), ("entity", 128)):
+        if len(getattr(logger, name)) > longest:
+            raise ConfigError(f"logger.{name} must be at most {longest} characters, not {len(getattr(logger, name))}")
+    for tag in logger.tags:
+        if not 1 <= len(tag) <= 64:
+            raise ConfigError(f"logger.tags must be of 1 to 64 characters each, and '{tag[:40]}' has {len(tag)}")
+
+
+def whole_rollouts(config: Config) -> str:
+    """What is trained where ``total_timesteps`` is no whole number of rollouts, in words; empty where it is one."""
+    rollout = config.num_envs * config.num_steps
+    trained, wanted = config.num_updates * rollout, int(config.total_timesteps)
+    if trained == wanted:
+        return ""
+    return (
+        f"total_timesteps={wanted:,} is not a whole number of rollouts of num_envs * num_steps = {config.num_envs} * "
+        f"{config.num_steps} = {rollout:,} steps: {trained:,} steps are trained; the next number is {trained + rollout:,}"
+    )
+
+
 def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Environment]:
     """Settings and environment: ``env`` (settings), or another by ``name``, with overrides ``env.key=value`` on top.
 
@@ -325,7 +362,7 @@ def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Env
     name = name or env.name
     kinds = _kinds(schema(name))
     values = dataclasses.asdict(env) if name == env.name else {}
-    for override in parse(list(words)):
+    for override in parse(list(words), name):
         key = override.key_or_group.removeprefix("env.")
         if key not in kinds or key == "name":
             raise ConfigError(f"unknown setting 'env.{key}'{nearest('env.' + key, {f'env.{k}' for k in kinds})}")

@@ -12,7 +12,7 @@ from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
 from . import checkpoints, record
 from .checkpoints import Checkpoint
-from .configuration import Job
+from .configuration import Job, whole_rollouts
 from .loggers import make_logger
 from .pace import Pace, Streak, listening
 from .plots import draw_runs
@@ -109,6 +109,8 @@ class Training:
         config, say = self.job.config, self.reporter.say
         for note in self.run.notes:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
+        if rounded := whole_rollouts(config):
+            say(f"note: {rounded}")
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
         programs = self.programs = make_programs(self.learner, len(self.seeds), bool(self.evals))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import fcntl
+import itertools
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +26,34 @@ if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
 AROUND = (
     "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
 )
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML whose numbers are those of YAML 1.2: 1e6 and 5e-4 are numbers, which PyYAML takes for texts."""
+
+
+class _Writer(yaml.SafeDumper):
+    """The other way about: a text that looks like such a number stands in quotes."""
+
+
+for _each in (_Reader, _Writer):
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
+
+
+def read_yaml(text: str):
+    """Plain data. Raises whatever a damaged text makes the reader raise."""
+    return yaml.load(text, _Reader)
+
+
+def write_yaml(data) -> str:
+    """Plain data as ``read_yaml`` reads it back."""
+    return yaml.dump(data, Dumper=_Writer, sort_keys=False)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,8 +68,15 @@ def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
     flat = {}
     for key, value in settings.items():
         if prefix or key not in without:
-            flat |= flatten(value, (), f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+            flat |= (
+                flatten(value, (), f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: _as_text(value)}
+            )
     return flat
+
+
+def _as_text(value) -> str:
+    """Equal numbers give equal texts, however they were written."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def differences(there: dict, here: dict) -> list[str]:
@@ -66,13 +103,23 @@ def writing(path: Path):
         ) from None
 
 
+def claim(path: Path) -> Path:
+    """Make the folder ``path``, or ``path-2``, ``path-3`` ... where somebody has made it already: it is nobody else's."""
+    for number in itertools.count(1):
+        mine = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with writing(mine), contextlib.suppress(FileExistsError):
+            mine.mkdir(parents=True)
+            return mine
+    raise AssertionError("numbers do not end")
+
+
 @contextlib.contextmanager
 def locked(path: Path):
     """Hold a run directory for this process alone; the system lets go of it however the process ends."""
     with contextlib.ExitStack() as stack:
         with writing(path):
             file = stack.enter_context((path / ".lock").open("a+"))
-            if not _lock(file):
+            if not _lock(file, path):
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
                 raise ConfigError(f"another process ({owner}) is training in '{path}'; wait for it, or stop it")
@@ -82,7 +129,7 @@ def locked(path: Path):
         yield
 
 
-def _lock(file) -> bool:
+def _lock(file, path: Path) -> bool:
     """Take the lock, or give up after a second: ``hamljax info`` holds it for a moment to see whether it is free."""
     for _ in range(20):
         try:
@@ -90,6 +137,11 @@ def _lock(file) -> bool:
             return True
         except BlockingIOError:
             time.sleep(0.05)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            print(f"note: the file system of '{path}' has no locks: that nobody else trains there is yours to see to")
+            return True
     return False
 
 
@@ -116,8 +168,11 @@ class RunDir:
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{resolved['algo']['name']}_{resolved['env']['name']}"
         given = resolved["run_dir"]
         path = path_of(given) if given else Path("runs") / name.replace("/", "-")
+        if given or resume == "must":
+            holds_this_run(path, resolved, resume, longer)
+        if not given:
+            path = claim(path)
         resolved = resolved | {"run_dir": str(path)}
-        holds_this_run(path, resolved, resume, longer)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         with locked(path):
@@ -139,7 +194,7 @@ class RunDir:
     def sign(self) -> None:
         """Write down what is known before training. What a longer run replaces goes."""
         with writing(self.path):
-            write_text(self.path / "config.yaml", yaml.safe_dump(self.resolved, sort_keys=False))
+            write_text(self.path / "config.yaml", write_yaml(self.resolved))
             write_text(self.path / "versions.json", json.dumps(self.versions, indent=2))
             (self.path / "summary.json").unlink(missing_ok=True)
 
@@ -202,7 +257,7 @@ def read_config(path: Path) -> dict:
     if not file.is_file():
         raise ConfigError(f"'{path}' is not a run directory (no config.yaml in it)")
     try:
-        values = yaml.safe_load(file.read_text())
+        values = read_yaml(file.read_text())
         for group in ("algo", "network", "env", "logger"):
             values[group]["kind" if group == "logger" else "name"]
         return values | {name: int(values[name]) for name in WHOLE}
@@ -213,7 +268,7 @@ def read_config(path: Path) -> dict:
 def is_foreign(path: Path) -> bool:
     """Whether the ``config.yaml`` at ``path`` is whole, and of something else; one that is damaged may be a run's."""
     try:
-        values = yaml.safe_load((path / "config.yaml").read_text())
+        values = read_yaml((path / "config.yaml").read_text())
     except Exception:  # a damaged file can break its reader in any way
         return False
     return isinstance(values, dict) and bool(values) and not {"algo", "network", "env", "logger"} & values.keys()
