@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import one_line
 from .digests import damage, kept
 from .provenance import PACKAGES
-from .rundir import read_config
+from .rundir import as_typed, read_config
 
 
 def lines(run: Path) -> list[tuple[str, str]]:
@@ -143,6 +143,6 @@ def _next(run: Path, used: bool, total: int, there: dict[int, str]) -> str:
     if there and not whole:
         return "not possible: every checkpoint is damaged"
     if whole and whole[-1] >= total and (run / "summary.json").is_file():
-        return f"hamljax resume {run} total_timesteps=..."
+        return f"hamljax resume {as_typed(run)} total_timesteps=..."
     start = f"from update {whole[-1]}" if whole else "from the beginning"
-    return f"hamljax resume {run}  ({start})"
+    return f"hamljax resume {as_typed(run)}  ({start})"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ConfigError, Stopped, one_line
+from ..errors import Stopped
 from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
 from . import checkpoints, record
@@ -18,7 +18,7 @@ from .pace import Pace, Streak, listening
 from .plots import draw_runs
 from .programs import CAPACITY, apart, failures_of, make_programs, progress_shapes, with_replay
 from .progress import Reporter, clock
-from .rundir import RunDir, writing
+from .rundir import RunDir, as_typed, writing
 
 SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
 
@@ -32,7 +32,7 @@ def train(job: Job, longer: bool = False) -> RunDir:
     learner = make_learner(job.config)
     with RunDir.open(job.resolved, job.run.resume, longer) as run:
         if run.begun and is_finished(run, job):
-            print(f"'{run.path}' is finished; to train longer: hamljax resume {run.path} total_timesteps=...")
+            print(f"'{run.path}' is finished; to train longer: hamljax resume {as_typed(run.path)} total_timesteps=...")
             return run
         with contextlib.ExitStack() as stack:
             logger = make_logger(job.logger, run.path, job.resolved)
@@ -41,22 +41,11 @@ def train(job: Job, longer: bool = False) -> RunDir:
             stack.callback(reporter.close)
             training = Training(job, learner, run, logger, reporter)
             stack.callback(training.close)
-            with enough_memory(), failures_of(learner.env):
+            with failures_of(learner.env):
                 training.begin()
                 training.go_on()
                 training.finish()
     return run
-
-
-@contextlib.contextmanager
-def enough_memory():
-    """What does not fit into the device's memory is one line."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise ConfigError(f"not enough memory: {one_line(error)[:160]}; fewer num_envs or num_seeds") from None
 
 
 def steps_per_update(job: Job) -> int:
@@ -170,7 +159,9 @@ class Training:
                     self._save()
                 if signals.caught:
                     step = self.done * self.per_update
-                    raise signals.stop(f"stopped at step {step:,} and saved; to go on: hamljax resume {self.run.path}")
+                    raise signals.stop(
+                        f"stopped at step {step:,} and saved; to go on: hamljax resume {as_typed(self.run.path)}"
+                    )
 
     def _block(self, end: int, pace: Pace, signals) -> None:
         """Updates up to number ``end``, or until something has to be done about the run; then record them."""

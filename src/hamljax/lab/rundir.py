@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ..errors import ConfigError, nearest, one_line
+from ..kinds import typed
 from .provenance import changes, versions
 
 if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
@@ -230,7 +232,7 @@ def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False
     if path.exists() and not path.is_dir():
         raise ConfigError(f"run_dir={path} is a file; choose another")
     # Names with a dot are our own, of files that a killed process did not finish.
-    there = {p.name for p in path.iterdir() if not p.name.startswith(".")} if path.is_dir() else set()
+    there = {name for name in names_in(path) if not name.startswith(".")}
     if "config.yaml" not in there:
         if there:
             raise ConfigError(f"run_dir={path} already holds something that is not a run; choose another")
@@ -246,7 +248,7 @@ def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         raise ConfigError(
             f"run_dir={path} already holds a run that differs in {', '.join(other[:3])}{more}; choose another, or go on "
-            f"with that one: hamljax resume {path}"
+            f"with that one: hamljax resume {as_typed(path)}"
         )
     return True
 
@@ -260,7 +262,10 @@ def read_config(path: Path) -> dict:
         values = read_yaml(file.read_text())
         for group in ("algo", "network", "env", "logger"):
             values[group]["kind" if group == "logger" else "name"]
-        return values | {name: int(values[name]) for name in WHOLE}
+        whole = {name: typed(name, values[name], int) for name in WHOLE}
+        if min(x for name, x in whole.items() if name != "seed") < 1:
+            raise ConfigError("a size is below 1")
+        return values | whole
     except Exception as error:  # a damaged file can break its reader in any way
         raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
 
@@ -284,6 +289,19 @@ def path_of(text: str) -> Path:
         raise ConfigError(f"'{text[:60]}' cannot be a path: {getattr(error, 'strerror', None) or error}") from None
 
 
+def names_in(folder: Path) -> list[str]:
+    """What is in ``folder``; nothing where it is none. Raises ConfigError where it may not be read."""
+    try:
+        return [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    except OSError as error:
+        raise ConfigError(f"cannot read '{folder}': {error.strerror or error}") from None
+
+
+def as_typed(path: Path) -> str:
+    """``path`` as a shell reads it, in lines that are there to be copied."""
+    return shlex.quote(str(path))
+
+
 def is_there(text: str) -> bool:
     """Whether ``text`` names something that exists."""
     try:
@@ -296,8 +314,7 @@ def existing(given: str) -> Path:
     """``given`` as a path. Raises ConfigError, with the nearest name beside it, where there is nothing."""
     path = path_of(given)
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, siblings, n=1)
+        close = difflib.get_close_matches(path.name, names_in(path.parent), n=1)
         hint = f"; did you mean '{Path(given).parent / close[0]}'?" if close else ""
         raise ConfigError(f"'{given}' does not exist{hint}")
     return path
@@ -327,10 +344,15 @@ def find_runs(paths: list[str]) -> list[Path]:
 
 def read_run(path: Path) -> tuple[dict, pd.DataFrame]:
     """Configuration and metrics of a run. Raises ConfigError for a damaged file."""
+    import numpy as np
     import pandas as pd
 
     config = read_config(path)
     try:
-        return config, pd.read_parquet(path / "metrics.parquet", page_checksum_verification=True)
+        metrics = pd.read_parquet(path / "metrics.parquet", page_checksum_verification=True)
+        metrics[["seed", "update", "step"]].astype(np.int64)
+        if not len(metrics) or {x.kind for x in metrics.dtypes} - set("biuf"):
+            raise ValueError("metrics.parquet is no record of training")
+        return config, metrics
     except Exception as error:  # a damaged file can break its reader in any way
         raise ConfigError(f"cannot read the run in '{path}': {one_line(error)}") from None
