@@ -1,6 +1,7 @@
 """Exceptions that are no bug: the user asked for something impossible, or training was stopped."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -22,6 +23,13 @@ class Stopped(Exception):
 def one_line(error: Exception) -> str:
     """The message of ``error`` without its line breaks."""
     return " ".join(str(error).split())
+
+
+def in_a_line(error: BaseException) -> str:
+    """What was raised, and the file and line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {one_line(error)[:200]}{where}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

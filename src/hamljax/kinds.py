@@ -2,6 +2,7 @@
 
 import collections.abc
 import numbers
+import operator
 import os
 import types
 import typing
@@ -64,9 +65,11 @@ def _sequence(value, kind) -> tuple:
 def _whole(value) -> int:
     if isinstance(value, str):
         value = _digits(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value != int(value):
+    if isinstance(value, bool):
         raise TypeError
-    return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return operator.index(value)
 
 
 def _digits(text: str) -> int | float:

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ConfigError, lookup, nearest
+from ..errors import ConfigError, in_a_line, lookup, nearest
+from ..kinds import typed
 from .check import check_environment
 from .protocol import Environment
 
@@ -42,20 +43,23 @@ def schema(name: str) -> type:
     """The frozen dataclass of an environment's settings: ``name`` and every parameter that the name leaves free."""
     entry = lookup("environment", name, ENVIRONMENTS)
     fields = [("name", str, name)]
-    for parameter in inspect.signature(entry.factory).parameters.values():
+    for parameter in inspect.signature(entry.factory, eval_str=True).parameters.values():
         if parameter.name not in entry.fixed:
             fields.append((parameter.name, parameter.annotation, parameter.default))
     return dataclasses.make_dataclass("EnvSettings", fields, frozen=True)
 
 
 def configure(name: str, **parameters) -> Any:
-    """The settings of environment ``name``: hashable, for ``Config.env`` and ``make``."""
+    """The settings of environment ``name``: hashable, for ``Config.env`` and ``make``.
+
+    Raises ConfigError for a name or setting that there is not, and for a value that is not of the setting's kind.
+    """
     kind = schema(name)
-    known = {f.name for f in dataclasses.fields(kind)} - {"name"}
+    kinds = {f.name: f.type for f in dataclasses.fields(kind) if f.name != "name"}
     for parameter in parameters:
-        if parameter not in known:
-            raise ConfigError(f"environment '{name}' has no setting '{parameter}'{nearest(parameter, known)}")
-    return kind(**{parameter: _frozen(value) for parameter, value in parameters.items()})
+        if parameter not in kinds:
+            raise ConfigError(f"environment '{name}' has no setting '{parameter}'{nearest(parameter, kinds)}")
+    return kind(**{key: _frozen(typed(f"env.{key}", value, kinds[key])) for key, value in parameters.items()})
 
 
 def _frozen(value):
@@ -67,9 +71,17 @@ def make(env: Any) -> Environment:
     """Build an environment from ``configure(...)`` or, with its default settings, from a name."""
     if isinstance(env, str):
         env = configure(env)
+    if not dataclasses.is_dataclass(env):
+        raise ConfigError(f"an environment is a name or what configure(name, ...) returns, not {env!r}")
     entry = lookup("environment", env.name, ENVIRONMENTS)
     settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.name != "name"}
-    made = entry.factory(**entry.fixed, **settings)
-    if not entry.factory.__module__.startswith("hamljax."):  # shipped ones are held by tests
+    if entry.factory.__module__.startswith("hamljax."):  # held by tests
+        return entry.factory(**entry.fixed, **settings)
+    try:
+        made = entry.factory(**entry.fixed, **settings)
         check_environment(made, env.name)
-    return made
+        return made
+    except ConfigError:
+        raise
+    except Exception as error:  # of the user's own code, or of what it was asked for
+        raise ConfigError(f"environment '{env.name}' does not run: {in_a_line(error)}") from error

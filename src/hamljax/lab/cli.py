@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from ..errors import ConfigError, Stopped
+from .variables import check_choices, import_jax
 
 USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 
@@ -63,6 +64,7 @@ def train(arguments: list[str]) -> None:
     finally:
         with contextlib.suppress(OSError):  # it is not empty, unless nothing could be trained
             mine.rmdir()
+            mine.parent.rmdir()
 
 
 def resume(arguments: list[str]) -> None:
@@ -76,6 +78,8 @@ def _run(jobs: list, longer: bool = False) -> None:
     from .provenance import devices_of
     from .rundir import holds_this_run, path_of
 
+    if any(job.logger["kind"] == "wandb" for job in jobs):
+        check_choices("WANDB_MODE")
     begun = False
     for job in jobs:  # before any of them trains, so that a sweep does not fail in the middle
         if job.run.run_dir:
@@ -129,7 +133,7 @@ def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
 def plot(arguments: list[str]) -> None:
     from .listing import print_table
     from .plots import SUFFIXES, draw_runs, table
-    from .rundir import find_runs, output_file
+    from .rundir import find_runs, output_file, path_of
 
     out = None
     if "--out" in arguments:
@@ -143,7 +147,7 @@ def plot(arguments: list[str]) -> None:
     if unknown := [a for a in arguments if a.startswith("-")]:
         raise ConfigError(f"plot knows no '{unknown[0]}'; did you mean '--out'?")
     runs = find_runs(arguments)
-    out = out or (Path(arguments[0]).expanduser() if len(arguments) == 1 else Path()) / "curves.png"
+    out = out or (path_of(arguments[0]) if len(arguments) == 1 else Path()) / "curves.png"
     draw_runs(runs, out)
     print_table(("run", "seeds", "steps", "win rate", "return"), table(runs))
     print(f"drawn: {out}")
@@ -254,6 +258,9 @@ READERS = (
 )  # they leave runs as they are, and nothing half written
 
 
+WITHOUT_JAX = ("info", "plot")
+
+
 @contextlib.contextmanager
 def stopping_at_once():
     """Ctrl-C ends the process there and then; an exception that it raised inside JAX's garbage collector would be lost."""
@@ -275,6 +282,9 @@ def stopping_at_once():
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):  # a terminal without the letters of a name is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE, end="")
         return 0
@@ -284,11 +294,12 @@ def main(arguments: list[str] | None = None) -> int:
             close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(COMMANDS)}"
             raise ConfigError(f"unknown command '{command}'; {hint}")
+        if command not in WITHOUT_JAX:
+            import_jax()
         with stopping_at_once() if command in READERS else contextlib.nullcontext():
             COMMANDS[command](rest)
     except ConfigError as error:
-        print(f"hamljax: error: {error}", file=sys.stderr)
-        return 2
+        return mistake(str(error))
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         return 0
@@ -298,7 +309,26 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("hamljax: stopped", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if line := trouble_of_device(error):
+            return mistake(line)
+        raise
     return 0
+
+
+def mistake(line: str) -> int:
+    """Say what was wrong, on one line whatever names it holds. Returns the exit code."""
+    print("hamljax: error:", "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+    return 2
+
+
+def trouble_of_device(error: RuntimeError) -> str:
+    """What an exception of JAX's own says of the device; empty for any other."""
+    if type(error).__module__.partition(".")[0] not in ("jax", "jaxlib"):
+        return ""
+    from .machine import trouble
+
+    return trouble(error)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ..errors import ConfigError, lookup, nearest, one_line, one_of
 from ..kinds import typed
 from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
 from . import overrides as grammar
-from .overrides import LARGEST_SWEEP, values_of
+from .overrides import LARGEST_SWEEP, quote, values_of
 from .rundir import path_of
 
 GROUPS = ("algo", "network", "env", "logger", "experiment")
@@ -101,7 +101,7 @@ def load_plugin(path: str) -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         where = f" in line {lines[-1]}" if lines else ""
         raise ConfigError(f"plugin '{path}' failed{where}: {type(error).__name__}: {one_line(error)}") from error
@@ -152,9 +152,9 @@ def _texts(env: str) -> set[str]:
 def read(words: list[str]) -> list:
     """``parse`` of a whole command line, after the plugins that it names."""
     for override in parse([w for w in words if w.startswith("plugin=")]):
-        values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-        for plugin in filter(None, values):
-            load_plugin(str(plugin))
+        for one in parse(values_of(override, ())):
+            if one.value():
+                load_plugin(str(one.value()))
     env = next((w.removeprefix("env=") for w in reversed(words) if w.startswith("env=")), "")
     return parse(words, env)
 
@@ -217,6 +217,8 @@ def _check_keys(overrides, chosen) -> None:
     known = _settings(chosen.algo.name, chosen.env.name)
     for override in overrides:
         key = override.key_or_group
+        if key in LOGGER_SETTINGS[1:] and chosen.logger.kind != "wandb":
+            raise ConfigError(f"'{key}' is a setting of logger=wandb, and this is logger={chosen.logger.kind}")
         if key not in GROUPS and not key.startswith("algo.drift_params") and key not in known:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
@@ -289,7 +291,7 @@ def job_of(values: dict) -> Job:
     network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
     env_values = values.pop("env")
     name = env_values.pop("name")
-    env = configure(name, **_typed("env.", env_values, _kinds(schema(name))))
+    env = configure(name, **env_values)
     run_kinds = _kinds(RunSettings)
     kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | run_kinds
     flat = _typed("", values, kinds)
@@ -366,9 +368,11 @@ def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Env
         key = override.key_or_group.removeprefix("env.")
         if key not in kinds or key == "name":
             raise ConfigError(f"unknown setting 'env.{key}'{nearest('env.' + key, {f'env.{k}' for k in kinds})}")
+        if override.is_sweep_override():
+            raise ConfigError(f"'{override.input_line}' has several values, and one is wanted")
         values[key] = override.value()
     values.pop("name", None)
-    settings = configure(name, **_typed("env.", _plain(values), kinds))
+    settings = configure(name, **values)
     return settings, make(settings)
 
 
@@ -381,16 +385,20 @@ def config(
     drift_params={"weight": 2.0}``). An environment with settings of its own: ``env=hamljax.configure("my/meet", length=7)``.
     Raises ConfigError.
     """
-    name = env if isinstance(env, str) else env.name
-    words = [f"algo={algo}", f"env={name}", f"network={network}"] + ([f"experiment={experiment}"] if experiment else [])
+    if not isinstance(env, str) and not dataclasses.is_dataclass(env):
+        raise ConfigError(f"env must be a name or what hamljax.configure(name, ...) returns, not {env!r}")
+    groups = {
+        "algo": algo,
+        "env": env if isinstance(env, str) else env.name,
+        "network": network,
+        "experiment": experiment,
+    }
+    words = [f"{key}={quote(typed(key, value, str))}" for key, value in groups.items() if value]
     base = make_job(words).config
     if not isinstance(env, str):
         base = dataclasses.replace(base, env=env)
-    whole = {f.name for kind in (Config, type(base.algo), Network) for f in dataclasses.fields(kind) if f.type is int}
-    for key, value in overrides.items():
-        if key in whole and isinstance(value, float) and value.is_integer():
-            overrides[key] = int(value)
-    made = base.replace(**overrides)
+    kinds = _kinds(Network) | _kinds(type(base.algo)) | _kinds(Config)
+    made = base.replace(**{key: typed(key, x, kinds[key]) if key in kinds else x for key, x in overrides.items()})
     validate(made)
     resolve(made.algo)
     return made

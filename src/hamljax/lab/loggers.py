@@ -2,7 +2,7 @@
 
 import os
 
-from ..errors import ConfigError, lookup
+from ..errors import ConfigError, lookup, one_line
 
 
 class Nowhere:
@@ -50,4 +50,12 @@ LOGGERS = {"files": lambda *_: Nowhere(), "wandb": Wandb, "tensorboard": Tensorb
 
 def make_logger(settings: dict, path, resolved: dict):
     kind = settings.get("kind", "files")
-    return lookup("logger", kind, LOGGERS)(settings, path, resolved)
+    start = lookup("logger", kind, LOGGERS)
+    try:
+        return start(settings, path, resolved)
+    except ConfigError:
+        raise
+    except Exception as error:  # of its library: about an account, a variable of its own, a folder that it wants
+        raise ConfigError(
+            f"logger={kind} does not start: {one_line(error)[:200]}; logger=files needs nothing"
+        ) from error

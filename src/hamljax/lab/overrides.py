@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from ..errors import ConfigError, one_line
 
 STRUCTURE = "[](){},"  # of lists, dictionaries, functions and sweeps
+QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 REFUSED = re.compile(r"[^\w/\\+.$%*@?|: -]|[^\x00-\x7f]")  # letters that Hydra has no place for outside of quotes
 NO_PLAIN_TEXT = re.compile(
     r"(?i)^(?![a-z_/][\w/.-]*$)|^(true|false|null|nan|inf)$|[^\x00-\x7f]"
@@ -52,8 +53,6 @@ def _read(word: str, texts) -> Override:
 
 def _readings(value: str) -> list[str]:
     """As typed; or with quotes around what Hydra has no letters for."""
-    if set(value) & set("'\"$="):
-        return [value]
     return [value, _in_quotes(value, REFUSED)]
 
 
@@ -67,12 +66,13 @@ def _readings_of_a_text(value: str) -> list[str]:
 
 
 def _in_quotes(value: str, needing: re.Pattern) -> str:
-    """``value`` with quotes around every part between brackets and commas that is ``needing`` them."""
+    """``value`` with quotes around every part between brackets and commas that is ``needing`` them, and has none."""
 
     def part(found):
-        return quote(found[0].strip()) if needing.search(found[0].strip()) else found[0]
+        text = (found[2] or "").strip()
+        return quote(text) if text and needing.search(text) else found[0]
 
-    return re.sub(f"[^{re.escape(STRUCTURE)}]+", part, value)
+    return re.sub(rf"({QUOTED})|([^{re.escape(STRUCTURE)}]+)", part, value)
 
 
 def values_of(override: Override, choices: Collection[str]) -> list[str]:

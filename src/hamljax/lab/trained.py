@@ -16,7 +16,7 @@ from ..learning.train import Learner, make_learner
 from . import arguments, checkpoints
 from .configuration import Job, job_of, load_plugin
 from .programs import Progress, apart, progress_shapes
-from .rundir import read_config
+from .rundir import path_of, read_config
 
 
 class Policy:
@@ -100,7 +100,7 @@ def load(run: str | Path, checkpoint: str | int = "last") -> Trained:
     checkpoint: ``last``, ``best`` (of every seed, by its evaluations) or a number of updates that is kept. Raises
     ConfigError where there is no run or no such checkpoint, or it is damaged.
     """
-    path = Path(run).expanduser()
+    path = path_of(str(run))
     values = read_config(path)
     if values.get("plugin"):
         load_plugin(values["plugin"])
