@@ -2,12 +2,11 @@
 
 ``logits`` is what a policy head returns: unnormalised log-probabilities (discrete) or ``(mean, log_std)`` stacked on the
 last-but-one axis (continuous; the mean alone where ``head`` says so). ``avail`` (..., A) bool marks legal actions
-(discrete) or existing dimensions (continuous); what it excludes is never sampled and enters no log-probability, entropy
-or divergence.
+(discrete) or existing dimensions (continuous); what it excludes is never sampled, and whatever its logits are (NaN
+included) they enter no log-probability, entropy or divergence, nor their gradients.
 
-Off-policy, ``propose`` samples so that gradients reach the logits: it returns an action as a critic sees it, (..., A) in
-[-1, 1] or one-hot, and its log-probability. ``unit`` says that actions lie in [-1, 1] and are yet to be scaled to an
-environment's bounds.
+Continuous actions are in units of the environment's bounds, which are -1 and 1 here. Off-policy, ``propose`` samples so that
+gradients reach the logits: it returns an action as a critic sees it, (..., A) in [-1, 1] or one-hot, and its log-probability.
 """
 
 import dataclasses
@@ -24,7 +23,7 @@ from ..errors import ConfigError
 class Categorical:
     """Masked categorical distribution over A actions; samples are int32 of shape ``(...)``."""
 
-    head, unit = "logits", False
+    head = "logits"
 
     @staticmethod
     def _make(logits, avail):
@@ -84,10 +83,11 @@ class Gaussian:
     ``logits`` (..., 2, A): mean and logarithm of the standard deviation.
     """
 
-    head, unit = "gaussian", False
+    head = "gaussian"
 
     @staticmethod
-    def _make(logits):
+    def _make(logits, avail):
+        logits = existing(logits, avail)
         return distrax.Normal(logits[..., 0, :], jnp.exp(logits[..., 1, :]))
 
     @staticmethod
@@ -96,7 +96,7 @@ class Gaussian:
 
     @classmethod
     def sample(cls, key, logits, avail):
-        return jnp.where(avail, cls._make(logits).sample(seed=key), 0.0)
+        return jnp.where(avail, cls._make(logits, avail).sample(seed=key), 0.0)
 
     @classmethod
     def mode(cls, logits, avail):
@@ -104,21 +104,24 @@ class Gaussian:
 
     @classmethod
     def log_prob(cls, logits, avail, action):
-        return cls._sum(cls._make(logits).log_prob(action), avail)
+        return cls._sum(cls._make(logits, avail).log_prob(jnp.where(avail, action, 0.0)), avail)
 
     @classmethod
     def entropy(cls, logits, avail):
-        return cls._sum(cls._make(logits).entropy(), avail)
+        return cls._sum(cls._make(logits, avail).entropy(), avail)
 
     @classmethod
     def kl(cls, logits, other_logits, avail):
-        return cls._sum(cls._make(logits).kl_divergence(cls._make(other_logits)), avail)
+        return cls._sum(cls._make(logits, avail).kl_divergence(cls._make(other_logits, avail)), avail)
+
+
+def existing(logits, avail):
+    """``logits`` (..., 2, A) with zeros, so a standard normal, where ``avail`` (..., A) says that a dimension is none."""
+    return jnp.where(avail[..., None, :], logits, 0.0)
 
 
 class Unit:
     """What distributions over actions in [-1, 1]^A have in common; padding dimensions are zero."""
-
-    unit: ClassVar[bool] = True
 
     @staticmethod
     def encode(action, avail):
@@ -144,18 +147,19 @@ class SquashedGaussian(Unit):
     EDGE: ClassVar[float] = 1 - 1e-6  # the arc tangent of 1 is infinite
 
     @classmethod
-    def _make(cls, logits):
+    def _make(cls, logits, avail):
+        logits = existing(logits, avail)
         return distrax.Normal(logits[..., 0, :], jnp.exp(jnp.clip(logits[..., 1, :], *cls.LOG_STD)))
 
     @classmethod
     def _log_prob(cls, logits, avail, before):
         """Of the action tanh(``before``): log N(before) - log(1 - tanh(before)^2), written so that nothing overflows."""
         log_slope = 2 * (jnp.log(2.0) - before - jax.nn.softplus(-2 * before))
-        return Gaussian._sum(cls._make(logits).log_prob(before) - log_slope, avail)
+        return Gaussian._sum(cls._make(logits, avail).log_prob(before) - log_slope, avail)
 
     @classmethod
     def propose(cls, key, logits, avail):
-        before = cls._make(logits).sample(seed=key)
+        before = cls._make(logits, avail).sample(seed=key)
         return jnp.where(avail, jnp.tanh(before), 0.0), cls._log_prob(logits, avail, before)
 
     @classmethod
@@ -164,12 +168,13 @@ class SquashedGaussian(Unit):
 
     @classmethod
     def mode(cls, logits, avail):
-        return jnp.where(avail, jnp.tanh(logits[..., 0, :]), 0.0)
+        return jnp.tanh(jnp.where(avail, logits[..., 0, :], 0.0))
 
     @classmethod
     def log_prob(cls, logits, avail, action):
         """Finite also at -1 and 1, which tanh rounds to."""
-        return cls._log_prob(logits, avail, jnp.arctanh(jnp.clip(action, -cls.EDGE, cls.EDGE)))
+        inside = jnp.clip(jnp.where(avail, action, 0.0), -cls.EDGE, cls.EDGE)
+        return cls._log_prob(logits, avail, jnp.arctanh(inside))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +186,7 @@ class Deterministic(Unit):
 
     @staticmethod
     def mode(logits, avail):
-        return jnp.where(avail, jnp.tanh(logits), 0.0)
+        return jnp.tanh(jnp.where(avail, logits, 0.0))
 
     def sample(self, key, logits, avail):
         return perturb(key, self.mode(logits, avail), avail, self.noise)

@@ -56,6 +56,11 @@ class Layout:
         mask = self._with_id(jnp.asarray(self.team.obs_mask), jnp.ones((self.team.num_agents,) * 2, bool))
         return jnp.broadcast_to(mask, shape)
 
+    def critic_view(self, observation, critic: str):
+        """What of an observation ``critic_input`` looks at; None for the rest, which need not be stored."""
+        unseen = ("obs", "avail_actions", "alive") if critic == "ep" else ("avail_actions",)
+        return observation._replace(**dict.fromkeys(unseen))
+
     def critic_input(self, observation, critic: str):
         """Critic inputs (..., K, S'). EP: the world state, K = 1. FP: world state, own observation and id, K = N.
 
