@@ -150,6 +150,16 @@ class Observation(NamedTuple):
     avail_actions: jax.Array
     alive: jax.Array
 
+    def settled(self) -> "Observation":
+        """Of the types that a rollout holds: float32 for any float, bool for masks."""
+
+        def single(x):
+            return x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return Observation(
+            single(self.obs), single(self.world_state), self.avail_actions.astype(bool), self.alive.astype(bool)
+        )
+
 
 class Step(NamedTuple):
     """What one transition gives. ``observation`` is the true next one: nothing has been reset.
@@ -163,6 +173,12 @@ class Step(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     metrics: dict[str, jax.Array]
+
+    def settled(self) -> "Step":
+        """Of the types that a rollout holds: float32 for numbers, bool for flags."""
+        reward, metrics = jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.float32), (self.reward, self.metrics))
+        terminated, truncated = (jnp.asarray(x).astype(bool) for x in (self.terminated, self.truncated))
+        return Step(self.observation.settled(), reward, terminated, truncated, metrics)
 
 
 class Environment:
@@ -191,11 +207,13 @@ class Environment:
 
     def reset_many(self, keys):
         """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
-        return jax.vmap(self.reset)(keys)
+        states, observation = jax.vmap(self.reset)(keys)
+        return states, observation.settled()
 
     def step_many(self, keys, states, action):
-        """Advance them: keys (E,), action (E, N) or (E, N, A)."""
-        return jax.vmap(self.step)(keys, states, action)
+        """Advance them: keys (E,), action (E, N) or (E, N, A). States keep the types that ``reset`` gave them."""
+        after, step = jax.vmap(self.step)(keys, states, action)
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), after, states), step.settled()
 
     def close(self) -> None:
         """Give back what it holds outside of JAX."""

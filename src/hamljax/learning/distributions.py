@@ -58,14 +58,14 @@ class Categorical:
         The log-probability is its mean over all actions: exact, where a sample's own would be one draw of it.
         """
         log_probs = cls._make(logits, avail).logits
-        soft = jax.nn.softmax(log_probs + jax.random.gumbel(key, log_probs.shape))
-        hard = jax.nn.one_hot(jnp.argmax(soft, axis=-1), soft.shape[-1])
+        soft = jax.nn.softmax(log_probs + jax.random.gumbel(key, log_probs.shape, log_probs.dtype))
+        hard = jax.nn.one_hot(jnp.argmax(soft, axis=-1), soft.shape[-1], dtype=soft.dtype)
         return hard + (soft - jax.lax.stop_gradient(soft)), -cls.entropy(logits, avail)
 
     @staticmethod
     def encode(action, avail):
         """Actions as a critic sees them: one-hot (..., A)."""
-        return jax.nn.one_hot(action, avail.shape[-1])
+        return jax.nn.one_hot(action, avail.shape[-1], dtype=jnp.float32)
 
     @staticmethod
     def uniform(key, avail):
@@ -74,7 +74,7 @@ class Categorical:
     @staticmethod
     def target_entropy(avail, scale):
         """``scale`` of the largest entropy there is, over the legal actions (Christodoulou, 2019)."""
-        return scale * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1), 1))
+        return scale * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1, dtype=jnp.float32), 1))
 
 
 class Gaussian:
@@ -130,13 +130,13 @@ class Unit:
 
     @staticmethod
     def uniform(key, avail):
-        return jnp.where(avail, jax.random.uniform(key, avail.shape, minval=-1.0), 0.0)
+        return jnp.where(avail, jax.random.uniform(key, avail.shape, jnp.float32, minval=-1.0), 0.0)
 
     @staticmethod
     def target_entropy(avail, scale):
         """Minus the number of dimensions (Haarnoja et al., 2018), whatever the ``scale`` of discrete ones."""
         del scale
-        return -jnp.sum(avail, axis=-1).astype(jnp.float32)
+        return -jnp.sum(avail, axis=-1, dtype=jnp.float32)
 
 
 class SquashedGaussian(Unit):
@@ -194,16 +194,16 @@ class Deterministic(Unit):
     @staticmethod
     def log_prob(logits, avail, action):
         """Zero: there is no density."""
-        return jnp.zeros(action.shape[:-1])
+        return jnp.zeros(action.shape[:-1], jnp.float32)
 
     @classmethod
     def propose(cls, key, logits, avail):
-        return cls.mode(logits, avail), jnp.zeros(logits.shape[:-1])
+        return cls.mode(logits, avail), jnp.zeros(logits.shape[:-1], jnp.float32)
 
 
 def perturb(key, action, avail, noise, limit=jnp.inf):
     """``action`` with Gaussian noise of at most ``limit`` on its real dimensions, within [-1, 1]."""
-    noise = jnp.clip(noise * jax.random.normal(key, action.shape), -limit, limit)
+    noise = jnp.clip(noise * jax.random.normal(key, action.shape, action.dtype), -limit, limit)
     return jnp.where(avail, jnp.clip(action + noise, -1.0, 1.0), 0.0)
 
 

@@ -97,7 +97,7 @@ class OffPolicy:
         env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
         stage = Stage.open(self.vec, env_key, self.policies.initial_carry(), run_key)
         agents = self.policies.init(policy_key, stage.observation)
-        joint = jnp.zeros(stage.observation.avail_actions.shape)
+        joint = jnp.zeros(stage.observation.avail_actions.shape, jnp.float32)
         critic = self.critics.init(critic_key, stage.observation.world_state, joint)
         zero = jnp.zeros((), jnp.int32)
         state = RunnerState(

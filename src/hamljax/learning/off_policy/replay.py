@@ -107,7 +107,7 @@ class Replay(NamedTuple):
     ) -> Sample:
         """The windows of environments ``env`` (B,) from their ``first`` step (B,) on, counted from the oldest kept."""
         steps = self.steps
-        places = (self.added - self.filled + first[:, None] + jnp.arange(n_step)) % self.capacity
+        places = (self.added - self.filled + first[:, None] + jnp.arange(n_step, dtype=jnp.int32)) % self.capacity
         rows = (places, env[:, None])
         reward, terminated, truncated = (x[rows] for x in (steps.reward, steps.terminated, steps.truncated))
         # Whether the episode of step 0 still goes on when step j is taken; and the last step for which it does.
@@ -124,7 +124,8 @@ class Replay(NamedTuple):
 
         over = at_end(terminated | truncated) if truncation == "terminal" else at_end(terminated)
         begin, end = (places[:, 0], env), (at_end(places), env)
-        discounts = going_on * gamma ** jnp.arange(n_step)
+        powers = (gamma ** jnp.arange(n_step + 1)).astype(jnp.float32)
+        discounts = going_on * powers[:-1]
         later = None
         if with_later:
             rest = (places[:, 1:], env[:, None])
@@ -133,7 +134,7 @@ class Replay(NamedTuple):
             jax.tree.map(lambda x: x[begin], steps.observation),
             steps.action[begin],
             jnp.sum(jnp.where(going_on > 0, discounts * reward, 0.0), axis=1),  # past the end it may be anything
-            jnp.where(over, 0.0, gamma**length),
+            jnp.where(over, 0.0, powers[length]),
             jax.tree.map(lambda x: x[end], steps.final),
             weight,
             later,

@@ -17,7 +17,7 @@ def calculate_gae(reward, value, next_value, terminated, truncated, gamma, gae_l
     """
     delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
     delta = jnp.where(dropped, 0.0, delta)
-    decay = gamma * gae_lambda * (1 - jnp.maximum(terminated, truncated))
+    decay = gamma * gae_lambda * (1 - jnp.maximum(terminated, truncated).astype(delta.dtype))
 
     def backward(following, delta_and_decay):
         delta, decay = delta_and_decay
