@@ -47,8 +47,8 @@ class Policy:
         decision; None: an episode begins. key: None acts greedily, a key samples.
         """
         avail = jnp.asarray(self.team.action_mask if avail_actions is None else avail_actions, bool)
-        obs = self.players.see(jnp.asarray(observation, jnp.float32))
-        seen = Observation(obs[None], jnp.zeros((1, 0)), avail[None], jnp.ones((1, self.team.num_agents), bool))
+        given = Observation(jnp.asarray(observation), jnp.zeros(0), avail, jnp.ones(self.team.num_agents, bool))
+        seen = jax.tree.map(lambda x: x[None], self.players.see(self.team, given))
         carry = self.initial_carry() if carry is None else carry
         greedy, key = key is None, jax.random.key(0) if key is None else key
         carry, action, *_ = self._policies.act(self.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
