@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +15,9 @@ from ..learning.batching import over_seeds, seed_by_seed
 from ..learning.evaluate import make_evaluate
 from .arguments import boolean, checkpoint, read_arguments, whole
 from .configuration import make_env
+from .files import number, write_json
 from .programs import failures_of
-from .rundir import output_file, write_text, writing
+from .rundir import output_file, writing
 from .trained import Trained, load
 
 BATCH = 256  # episodes played side by side
@@ -130,10 +130,10 @@ def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
         "episodes_per_seed": request.num_episodes,
     }
     with writing(out.parent):
-        write_text(out, json.dumps(played | {"metrics": found}, indent=2))
+        write_json(out, played | {"metrics": found})
     names = list(found)
     rows = [
-        (who, *("{mean:.3f} [{low:.3f}, {high:.3f}]".format(**found[n][who]) for n in names))
+        (who, *("{} [{}, {}]".format(*map(number, found[n][who].values())) for n in names))
         for who in next(iter(found.values()))
     ]
     which = (

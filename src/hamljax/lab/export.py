@@ -1,8 +1,6 @@
 """``hamljax export``: the actors of a run as safetensors, and a JSON file that says what each array is."""
 
 import functools
-import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +8,8 @@ import jax
 import numpy as np
 
 from .arguments import checkpoint, read_arguments
-from .rundir import output_file, write_text, writing
+from .files import replaced, write_json
+from .rundir import output_file, writing
 from .trained import Trained, load
 
 ROLES = {
@@ -102,10 +101,9 @@ def export(request: Request) -> str:
     team = load(request.run, request.checkpoint)
     out = request.out or request.run / "actors.safetensors"
     named = {name: np.ascontiguousarray(x) for name, x in arrays(team).items()}
-    unfinished = out.with_name(f".{out.name}.tmp")
     with writing(out.parent):
-        unfinished.write_bytes(save(named))
-        os.replace(unfinished, out)
-        write_text(out.with_suffix(".json"), json.dumps(description(team, named, request.checkpoint), indent=2))
+        with replaced(out) as unfinished:
+            unfinished.write_bytes(save(named))
+        write_json(out.with_suffix(".json"), description(team, named, request.checkpoint))
     size = sum(x.nbytes for x in named.values()) / 2**20
     return f"{len(named)} arrays, {size:.1f} MiB -> {out}, described in {out.with_suffix('.json')}"

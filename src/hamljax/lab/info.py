@@ -1,12 +1,12 @@
 """``hamljax info``: a run directory on one screen. Quick: nothing here needs JAX."""
 
 import fcntl
-import json
 from importlib import metadata
 from pathlib import Path
 
 from ..errors import one_line
 from .digests import damage, kept
+from .files import number, read_json
 from .provenance import PACKAGES
 from .rundir import read_config
 
@@ -58,7 +58,7 @@ def _record(run: Path) -> tuple[dict[str, list], str]:
 def in_use(run: Path) -> bool:
     """Whether a process is training in ``run`` now."""
     try:
-        with (run / ".lock").open() as file:
+        with (run / ".lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
@@ -94,7 +94,7 @@ def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
     for name, found in (summary.get("absolute") or {}).items():
         if name in ("eval/won", "eval/return"):
             lines.append(
-                (f"absolute {name}", f"{found['mean']:.3f} (the best team of every seed, ten times the episodes)")
+                (f"absolute {name}", f"{number(found['mean'])} (the best team of every seed, ten times the episodes)")
             )
     if skipped := int(sum(x or 0 for x in record.get("train/skipped", []) if x == x)):
         lines.append(("not finite", f"{skipped} update(s) were not taken"))
@@ -105,7 +105,7 @@ def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
 
 def _json(file: Path) -> dict:
     try:
-        found = json.loads(file.read_text())
+        found = read_json(file)
     except (OSError, ValueError):
         found = {}
     return found if isinstance(found, dict) else {}

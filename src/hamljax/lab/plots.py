@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .files import replaced
 from .rundir import AROUND, flatten, read_run
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
@@ -93,7 +94,8 @@ def draw_runs(paths: list[Path], out: Path) -> None:
     if panels:
         axes[0][0].legend(fontsize=8)
     figure.suptitle(title)
-    figure.savefig(out, dpi=120)
+    with replaced(out) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def table(paths: list[Path]) -> list[tuple[str, ...]]:

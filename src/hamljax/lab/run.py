@@ -292,7 +292,7 @@ class Training:
                     f"measuring the best team: {ABSOLUTE_ROUNDS} x {self.job.config.num_eval_episodes} episodes"
                 )
                 rounds = [self.programs.evaluate(best, np.int32(n + 1)) for n in range(ABSOLUTE_ROUNDS)]
-                absolute = {name: np.mean([np.asarray(r[name]) for r in rounds], axis=0) for name in rounds[0]}
+                absolute = {name: record.mean_of_numbers([r[name] for r in rounds]) for name in rounds[0]}
         steps = self.done * self.per_update
         self.run.write_summary(record.summary(self.run.metrics(), self.seeds, steps, self.seconds, absolute))
         with writing(self.run.path):

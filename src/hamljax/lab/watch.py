@@ -1,7 +1,6 @@
 """``hamljax watch``: an episode of a trained team as a picture that moves."""
 
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from ..errors import ConfigError
 from ..learning.episode import Episode, make_record
 from . import trained
 from .arguments import boolean, checkpoint, read_arguments, whole
+from .files import replaced
 from .rundir import output_file
 
 SUFFIXES = (".gif", ".html")
@@ -82,14 +82,11 @@ def watch(request: Request) -> str:
     keep, paint = _painter(team.env, out.suffix)
     seed = team.seeds[0] if request.seed is None else request.seed
     episode = make_player(team, request.greedy, keep)(seed, request.episode)
-    unfinished = out.with_name(f".unfinished{out.suffix}")  # the writer tells the format from the suffix
     try:
-        shown = paint(team.env, name, episode, unfinished, request.max_frames)
-        os.replace(unfinished, out)
+        with replaced(out) as unfinished:
+            shown = paint(team.env, name, episode, unfinished, request.max_frames)
     except OSError as error:
         raise ConfigError(f"cannot write '{out}': {error.strerror or error}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     won = {True: ", won", False: ", not won"}[bool(episode.metrics["won"][-1])] if "won" in episode.metrics else ""
     steps, total = len(episode.reward), float(np.sum(episode.reward))
     how = "greedy" if request.greedy else "sampled"
