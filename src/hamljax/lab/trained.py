@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..envs.protocol import Environment, Observation
+from ..envs.protocol import Environment, Observation, Team
 from ..errors import ConfigError
 from ..learning.config import Config
 from ..learning.policies import Policies
@@ -19,12 +19,32 @@ from .programs import Progress, apart, progress_shapes
 from .rundir import read_config
 
 
+@functools.lru_cache(maxsize=16)
+def _acting(kind, floats: tuple, team: Team):
+    """The policies of a configuration (``kind`` and ``floats``: its structure and leaves), and one decision of theirs, compiled.
+
+    Once for all that are equal, however often they are loaded; and of those that were not asked for lately nothing is kept.
+    """
+    policies = Policies(jax.tree.unflatten(kind, floats), team)
+
+    @jax.jit
+    def act(players: Players, observation, avail, carry, key):
+        obs = players.see(jnp.asarray(observation, jnp.float32))
+        seen = Observation(obs[None], jnp.zeros((1, 0)), avail[None], jnp.ones((1, team.num_agents), bool))
+        greedy, key = key is None, jax.random.key(0) if key is None else key
+        carry, action, *_ = policies.act(players.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
+        return policies.as_played(action)[0], carry
+
+    return policies, act
+
+
 class Policy:
     """How one trained team acts. Pure functions, to be compiled and vmapped as one likes."""
 
     def __init__(self, config: Config, env: Environment, players: Players):
         self.players, self.team = players, env.team
-        self._policies = Policies(config.replace(num_envs=1), env.team)
+        floats, kind = jax.tree.flatten(Config(config.algo, config.network, None, num_envs=1))
+        self._policies, self._act = _acting(kind, tuple(floats), env.team)
 
     def __repr__(self) -> str:
         return f"Policy of {self.team.num_agents} agents: act(observation, avail_actions, carry, key)"
@@ -38,7 +58,6 @@ class Policy:
         """The team's memory at the start of an episode; empty for networks without recurrence."""
         return self._policies.initial_carry()
 
-    @functools.partial(jax.jit, static_argnums=0)
     def act(self, observation, avail_actions=None, carry=None, key=None) -> tuple[jax.Array, jax.Array]:
         """One decision: actions (N,) int32 or, continuous, (N, A) within their bounds; and the new memory.
 
@@ -47,12 +66,7 @@ class Policy:
         decision; None: an episode begins. key: None acts greedily, a key samples.
         """
         avail = jnp.asarray(self.team.action_mask if avail_actions is None else avail_actions, bool)
-        obs = self.players.see(jnp.asarray(observation, jnp.float32))
-        seen = Observation(obs[None], jnp.zeros((1, 0)), avail[None], jnp.ones((1, self.team.num_agents), bool))
-        carry = self.initial_carry() if carry is None else carry
-        greedy, key = key is None, jax.random.key(0) if key is None else key
-        carry, action, *_ = self._policies.act(self.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
-        return self._policies.as_played(action)[0], carry
+        return self._act(self.players, observation, avail, self.initial_carry() if carry is None else carry, key)
 
 
 class Trained(NamedTuple):
