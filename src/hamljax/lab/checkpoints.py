@@ -144,7 +144,9 @@ def _read(run: Path, update: int, template, replay) -> Checkpoint:
 
 def _read_arrays(folder: Path, template):
     checkpointer, args = _checkpointer()
-    shapes = jax.eval_shape(lambda tree: _plain(tree), template)  # JAX keeps what it traced as long as the function lives
+    shapes = jax.eval_shape(
+        lambda tree: _plain(tree), template
+    )  # JAX keeps what it traced as long as the function lives
     zeros = {name: np.zeros(x.shape, x.dtype) for name, x in shapes.items()}
     with checkpointer:
         leaves = checkpointer.restore(folder.absolute(), args=args.StandardRestore(zeros))

@@ -4,8 +4,6 @@ import contextlib
 import difflib
 import hashlib
 import math
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -228,33 +226,19 @@ COMMANDS = {
     "doctor": doctor,
     "bench": bench,
 }
-READERS = (
-    "evaluate",
-    "watch",
-    "export",
-    "plot",
-    "doctor",
-    "bench",
-)  # they leave runs as they are, and nothing half written
+QUICK = ("info", "list")  # they are over before anybody could stop them
 
 
 @contextlib.contextmanager
 def stopping_at_once():
-    """Ctrl-C ends the process there and then; an exception that it raised inside JAX's garbage collector would be lost."""
+    """Ctrl-C and SIGTERM end the process there and then, whatever it computes: nothing that it writes is ever half written.
 
-    def stop(*_):
-        print("hamljax: stopped", file=sys.stderr, flush=True)
-        os._exit(130)
+    An exception would wait for XLA, and be lost in JAX's garbage collector. Training listens in its own way.
+    """
+    from .pace import listening
 
-    try:
-        before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # a thread may not choose
+    with listening(print) as signals, signals.ending_at_once("stopped"):
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -268,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
             close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(COMMANDS)}"
             raise ConfigError(f"unknown command '{command}'; {hint}")
-        with stopping_at_once() if command in READERS else contextlib.nullcontext():
+        with contextlib.nullcontext() if command in QUICK else stopping_at_once():
             COMMANDS[command](rest)
     except ConfigError as error:
         print(f"hamljax: error: {error}", file=sys.stderr)

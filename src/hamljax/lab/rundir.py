@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,6 +136,12 @@ class RunDir:
             write_text(self.path / "config.yaml", yaml.safe_dump(self.resolved, sort_keys=False))
             write_json(self.path / "versions.json", self.versions)
             (self.path / "summary.json").unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove all that a run wrote that could not begin."""
+        for path in self.path.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
     def start_with(self, record: pd.DataFrame | None) -> None:
         """Begin with the rows of ``record``: the file keeps no others, whatever a killed process wrote after them."""
