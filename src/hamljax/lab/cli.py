@@ -29,7 +29,7 @@ settings of train (all of them: conf/config.yaml and hamljax list)
   algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py  dry_run=true  resume=auto|never|must
 
 settings of evaluate, watch and export
-  checkpoint=last|best|UPDATE  out=FILE
+  checkpoint=last|best|UPDATE  out=FILE  plugin=FILE (where it is now)
   evaluate: num_episodes=1000  greedy=true  env=smax/2s3z  env.max_steps=50
   watch: seed=0  episode=0  greedy=true  max_frames=120
 
@@ -165,11 +165,12 @@ def export(arguments: list[str]) -> None:
 
 
 def info(arguments: list[str]) -> None:
-    from .arguments import read_arguments
+    from .arguments import file, read_arguments
     from .info import lines
     from .listing import print_facts
 
-    print_facts(lines(read_arguments("info", arguments, {})[0]))
+    run, values = read_arguments("info", arguments, {"plugin": file})
+    print_facts(lines(run, **values))
 
 
 def listing(arguments: list[str]) -> None:

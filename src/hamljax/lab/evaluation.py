@@ -13,7 +13,7 @@ from ..envs.protocol import Environment, Team
 from ..errors import ConfigError
 from ..learning.batching import over_seeds, seed_by_seed
 from ..learning.evaluate import make_evaluate
-from .arguments import boolean, checkpoint, read_arguments, whole
+from .arguments import boolean, checkpoint, file, read_arguments, whole
 from .configuration import make_env
 from .files import number, write_json
 from .programs import failures_of
@@ -34,11 +34,13 @@ class Request(NamedTuple):
     env: str | None = None
     settings: tuple[str, ...] = ()  # env.KEY=VALUE, as typed
     out: Path | None = None
+    plugin: str = ""
 
 
 READERS = {
     "num_episodes": whole(1),
     "checkpoint": checkpoint,
+    "plugin": file,
     "greedy": boolean,
     "env": lambda key, text: text,
     "out": functools.partial(output_file, suffixes=(".json",)),
@@ -111,7 +113,8 @@ def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
 
 def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
     """Play, write JSON, and return a table: its columns, its rows, and a line that says what was played."""
-    team = load(request.run, request.checkpoint)
+    python = [word.removeprefix("env.python=") for word in request.settings if word.startswith("env.python=")]
+    team = load(request.run, request.checkpoint, request.plugin, *python[-1:])
     settings, env = make_env(team.config.env, request.env, request.settings)
     name = settings.name
     check_team(team.env.team, env.team, name)

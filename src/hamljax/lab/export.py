@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from .arguments import checkpoint, read_arguments
+from .arguments import checkpoint, file, read_arguments
 from .files import replaced, write_json
 from .rundir import output_file, writing
 from .trained import Trained, load
@@ -28,9 +28,10 @@ class Request(NamedTuple):
     run: Path
     checkpoint: str = "last"
     out: Path | None = None
+    plugin: str = ""
 
 
-READERS = {"checkpoint": checkpoint, "out": functools.partial(output_file, suffixes=(".safetensors",))}
+READERS = {"checkpoint": checkpoint, "plugin": file, "out": functools.partial(output_file, suffixes=(".safetensors",))}
 
 
 def read(arguments: list[str]) -> Request:
@@ -98,7 +99,7 @@ def export(request: Request) -> str:
     """Write both files and return a line that says where. Raises ConfigError where they cannot be read or written."""
     from safetensors.numpy import save
 
-    team = load(request.run, request.checkpoint)
+    team = load(request.run, request.checkpoint, request.plugin)
     out = request.out or request.run / "actors.safetensors"
     named = {name: np.ascontiguousarray(x) for name, x in arrays(team).items()}
     with writing(out.parent):

@@ -5,14 +5,15 @@ from importlib import metadata
 from pathlib import Path
 
 from ..errors import one_line
+from . import inputs
 from .digests import damage, kept
 from .files import number, read_json
 from .provenance import PACKAGES
 from .rundir import read_config
 
 
-def lines(run: Path) -> list[tuple[str, str]]:
-    """(heading, text) of everything there is to say. Raises ConfigError where there is no run."""
+def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
+    """(heading, text) of everything there is to say, also about ``plugin``. Raises ConfigError where there is no run."""
     config = read_config(run)
     record, damaged = _record(run)
     per_update = config["num_envs"] * config["num_steps"]
@@ -33,6 +34,7 @@ def lines(run: Path) -> list[tuple[str, str]]:
         *([("record", damaged)] if damaged else []),
         *_how_well(run, record),
         *_made_with(run),
+        *((f"its {name}", text) for name, text in _inputs(run, plugin).items()),
         ("checkpoints", ", ".join(f"{update} ({wrong or 'whole'})" for update, wrong in there.items()) or "none yet"),
         ("to go on", _next(run, used, total, there)),
         ("files", ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))),
@@ -127,6 +129,17 @@ def _made_with(run: Path) -> list[tuple[str, str]]:
     now = {name: _version(name) for name in PACKAGES}
     other = [f"{name} {made.get(name)} then, {now[name]} now" for name in PACKAGES if now[name] != made.get(name)]
     return rows + ([("other versions", "; ".join(other))] if other else [])
+
+
+def _inputs(run: Path, plugin: str) -> dict[str, str]:
+    """What became of the files that the configuration names; ``plugin``: where that one is now."""
+    found = {}
+    for name, one in inputs.kept(run).items():
+        file = Path(plugin if plugin and name == "plugin" else one.file)
+        state = "gone" if not file.is_file() else "as it was" if inputs.sha256(file) == one.sha256 else "changed"
+        state = "there" if file.is_file() and not one.sha256 else state
+        found[name] = f"{file} ({state}{'; a copy is kept' if one.copy else ''})"
+    return found
 
 
 def _version(name: str) -> str | None:

@@ -1,7 +1,9 @@
 """The host loop: compiled blocks of updates with the seeds vmapped inside; between blocks record, evaluate, save, draw."""
 
 import contextlib
+import dataclasses
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import numpy as np
 from ..errors import ConfigError, Stopped, one_line
 from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
-from . import checkpoints, record
+from . import checkpoints, inputs, record
 from .checkpoints import Checkpoint
 from .configuration import Job
 from .files import forget_unfinished, replaced
@@ -35,6 +37,8 @@ def train(job: Job, longer: bool = False) -> RunDir:
         if run.begun and is_finished(run, job):
             print(f"'{run.path}' is finished; to train longer: hamljax resume {run.path} total_timesteps=...")
             return run
+        if run.begun and not longer:
+            inputs.check_unchanged(run.path, files_of(job))
         forget_unfinished(run.path)
         with contextlib.ExitStack() as stack:
             reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
@@ -58,6 +62,11 @@ def enough_memory():
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise ConfigError(f"not enough memory: {one_line(error)[:160]}; fewer num_envs or num_seeds") from None
+
+
+def files_of(job: Job) -> dict[str, Any]:
+    """The settings of a job that may name files, by dotted name."""
+    return {"plugin": job.run.plugin, **{f"env.{name}": x for name, x in dataclasses.asdict(job.config.env).items()}}
 
 
 def steps_per_update(job: Job) -> int:
@@ -134,7 +143,7 @@ class Training:
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
         if not self.run.begun:  # a longer run replaces nothing before it is known to fit
-            self.run.sign()
+            self._sign()
         step = found.update * self.per_update if found else -1
         self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
         programs = self.programs = make_programs(self.learner, len(self.seeds), bool(self.evals))
@@ -143,7 +152,7 @@ class Training:
         total = config.num_updates * self.per_update
         say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
         if self.run.begun:
-            self.run.sign()
+            self._sign()
         if found:
             self.progress, self.done = programs.place(self._whole(found)), found.update
             self.streak.length = np.asarray(found.tree.state.skipped)
@@ -160,6 +169,11 @@ class Training:
                     say(f"evaluating the untrained team first: {config.num_eval_episodes} episodes")
                 self._record([], {"steps_per_second": np.nan})
         self.reporter.started(self.done * self.per_update)
+
+    def _sign(self) -> None:
+        self.run.sign()
+        with writing(self.run.path):
+            inputs.keep(self.run.path, files_of(self.job))
 
     def _restore(self) -> Checkpoint | None:
         if not checkpoints.kept(self.run.path):

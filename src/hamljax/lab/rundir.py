@@ -24,15 +24,18 @@ if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
 AROUND = (
     "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
 )
+AROUND += ["env.python"]
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
 def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
-    """Dotted settings as text, leaving out the top-level ones of ``without``."""
+    """Dotted settings as text, leaving out those of ``without``."""
     flat = {}
     for key, value in settings.items():
-        if prefix or key not in without:
-            flat |= flatten(value, (), f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+        if prefix + key not in without:
+            flat |= (
+                flatten(value, without, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+            )
     return flat
 
 

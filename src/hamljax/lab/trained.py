@@ -14,9 +14,9 @@ from ..learning.policies import Policies
 from ..learning.state import Players
 from ..learning.train import Learner, make_learner
 from . import arguments, checkpoints
-from .configuration import Job, job_of, load_plugin
+from .configuration import Job
 from .programs import Progress, apart, progress_shapes
-from .rundir import read_config
+from .resume import read_job
 
 
 @functools.lru_cache(maxsize=16)
@@ -108,17 +108,16 @@ class Trained(NamedTuple):
         return Policy(self.config, self.env, self.of_seed(self.seeds[0] if seed is None else seed))
 
 
-def load(run: str | Path, checkpoint: str | int = "last") -> Trained:
+def load(run: str | Path, checkpoint: str | int = "last", plugin: str | Path = "", python: str = "") -> Trained:
     """Read a run directory.
 
-    checkpoint: ``last``, ``best`` (of every seed, by its evaluations) or a number of updates that is kept. Raises
-    ConfigError where there is no run or no such checkpoint, or it is damaged.
+    checkpoint: ``last``, ``best`` (of every seed, by its evaluations) or a number of updates that is kept. plugin: where the
+    run's plugin is now; empty: where it was, or the copy that the run keeps. python: another interpreter for environments
+    in host processes. Raises ConfigError where there is no run or no such checkpoint, or it is damaged.
     """
     path = Path(run).expanduser()
-    values = read_config(path)
-    if values.get("plugin"):
-        load_plugin(values["plugin"])
-    job = job_of(values)
+    changes = {"plugin": str(plugin), "env.python": python}
+    _, job = read_job(path, {name: value for name, value in changes.items() if value})
     learner = make_learner(job.config)
     word = arguments.checkpoint("checkpoint", str(checkpoint))
     shapes, _ = apart(progress_shapes(learner, job.run.num_seeds))

@@ -13,7 +13,7 @@ from ..envs.smax import Smax
 from ..errors import ConfigError
 from ..learning.episode import Episode, make_record
 from . import trained
-from .arguments import boolean, checkpoint, read_arguments, whole
+from .arguments import boolean, checkpoint, file, read_arguments, whole
 from .files import replaced
 from .rundir import output_file
 
@@ -30,6 +30,7 @@ class Request(NamedTuple):
     greedy: bool = True
     checkpoint: str = "last"
     out: Path | None = None
+    plugin: str = ""
     max_frames: int = MAX_FRAMES
 
 
@@ -38,6 +39,7 @@ READERS = {
     "episode": whole(0),
     "greedy": boolean,
     "checkpoint": checkpoint,
+    "plugin": file,
     "out": functools.partial(output_file, suffixes=SUFFIXES),
     "max_frames": whole(1),
 }
@@ -76,7 +78,7 @@ def watch(request: Request) -> str:
     A GIF shows at most ``max_frames`` pictures, and so the beginning of a long episode; an HTML page shows all of it.
     Raises ConfigError, before anything is written, where the run, the seed, the environment or the file will not do.
     """
-    team = trained.load(request.run, request.checkpoint)
+    team = trained.load(request.run, request.checkpoint, request.plugin)
     name = team.config.env.name
     out = request.out or request.run / "episode.gif"
     keep, paint = _painter(team.env, out.suffix)
