@@ -1,13 +1,15 @@
 """Where metrics go besides the run directory."""
 
+import json
 import os
 import secrets
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, Stopped, lookup, one_line, one_of
-from .files import read_json, write_json
+from .files import as_json, read_text, write_json
 
 
 def exit_code(error: BaseException | None) -> int:
@@ -28,10 +30,11 @@ class Nowhere:
 
 
 class Wandb(Nowhere):
-    """One run there for all starts of a run here, with the id in ``RUN/wandb/run.json``.
+    """One run there for all starts of a run here; ``RUN/wandb/run.json`` has its id and what it was told.
 
-    What a start logs W&B appends to what it has, and takes nothing back. So a step that was logged once, before the process
-    was killed, is not logged again when it is made again: in all but what lies outside of this process it is the same.
+    W&B appends what a start logs to what it has, and takes nothing back. So a step that was logged is not logged again
+    where it is made again, after a kill: it is the same in all but what lies outside of this process. Offline a killed start
+    leaves a folder without its end, which is then filled anew from ``RUN/wandb/history.jsonl``.
     """
 
     MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
@@ -41,10 +44,15 @@ class Wandb(Nowhere):
 
         mode = os.environ.get("WANDB_MODE") or settings.get("mode") or "offline"
         one_of("logger.mode (or WANDB_MODE)", mode, self.MODES)
-        self.file = _note_of(run)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.known = {"id": secrets.token_hex(4), "step": -1} | _earlier(run) | {"run_dir": str(run.resolve())}
-        write_json(self.file, self.known)
+        self.folder = run / "wandb"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fresh = {"id": secrets.token_hex(4), "began": -1, "step": -1, "closed": True}
+        self.known = fresh | _earlier(run) | {"run_dir": str(run.resolve())}
+        lost = self._without_end()
+        if lost:
+            shutil.rmtree(lost)
+            self.known["step"] = self.known["began"]
+        self._note(began=self.known["step"], closed=False)
         wanted = {name: settings.get(name) or None for name in ("entity", "group", "tags", "name")}
         try:
             self.run = wandb.init(
@@ -58,15 +66,39 @@ class Wandb(Nowhere):
             )
         except wandb.errors.Error as error:
             raise ConfigError(f"wandb: {one_line(error)[:200]}; logger.mode=offline needs no account") from None
+        for row in self._history():  # what this run has there already is passed over
+            if row["step"] <= step:
+                self.log(**row)
+
+    def _without_end(self) -> Path | None:
+        """The folder of an offline start that was killed: W&B had part of it in memory."""
+        folders = sorted(self.folder.glob(f"offline-run-*-{self.known['id']}"))
+        return folders[-1] if folders and not self.known["closed"] else None
+
+    def _history(self) -> list[dict[str, Any]]:
+        """What was logged so far, in order; the last line may be torn."""
+        try:
+            lines = read_text(self.folder / "history.jsonl").splitlines()
+        except OSError:
+            return []
+        rows = [row for line in lines if (row := parsed(line))]
+        return sorted({row["step"]: row for row in rows}.values(), key=lambda row: row["step"])
+
+    def _note(self, **news) -> None:
+        self.known |= news
+        write_json(_note_of(self.folder.parent), self.known)
 
     def log(self, step, metrics):
-        if step > self.known["step"]:
-            self.run.log(metrics, step=step, commit=True)
-            self.known["step"] = step
-            write_json(self.file, self.known)
+        if step <= self.known["step"]:
+            return
+        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(as_json({"step": step, "metrics": metrics}) + "\n")
+        self.run.log(metrics, step=step, commit=True)
+        self._note(step=step)
 
     def close(self, code=0):
         self.run.finish(exit_code=code)
+        self._note(closed=True)
 
 
 def _note_of(run: Path) -> Path:
@@ -83,8 +115,16 @@ def _earlier(run: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = read_json(file)
-    except (OSError, ValueError):
+        return parsed(read_text(file))
+    except OSError:
+        return {}
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """A JSON object, or an empty one where ``text`` is none: a kill may have torn it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -106,6 +146,7 @@ class Tensorboard(Nowhere):
     def log(self, step, metrics):
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
+        self.writer.flush()  # it would keep two minutes in memory
 
     def close(self, code=0):
         self.writer.close()
