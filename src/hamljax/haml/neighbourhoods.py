@@ -125,7 +125,7 @@ def kl_ball(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_c
         scale = jnp.where(quadratic > 0, jnp.sqrt(2 * max_kl / jnp.where(quadratic > 0, quadratic, 1.0)), 0.0)
         full_step = scale * direction
 
-        fractions = backtrack_coef ** jnp.arange(backtrack_iters)
+        fractions = (backtrack_coef ** jnp.arange(backtrack_iters)).astype(start.dtype)
         ladder = start + fractions[:, None] * full_step
         improvement = jax.vmap(lambda x: objective(unravel(x), batch))(ladder) - value
         distance = jax.vmap(lambda x: kl(unravel(x), batch))(ladder)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from ..envs.protocol import Team
 from .arguments import checkpoint, file, read_arguments
 from .files import replaced, write_json
 from .rundir import output_file, writing
@@ -68,8 +69,8 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
         "z = sigmoid(b + e); x = h = (1 - z) * tanh(c + r * (f + bias)) + z * h, with h zero when an episode begins; if "
         "layer_norm: x = layer norm of x (the last LayerNorm_i), h as it is",
         "logits = x @ head/kernel + head/bias",
-        "discrete: the action is the legal one with the largest logit; continuous: logits (off-policy: tanh(logits), scaled "
-        "from [-1, 1]) clipped to the bounds",
+        "discrete: the action is the legal one with the largest logit; continuous: x = logits (off-policy: tanh(logits)), then "
+        "for every dimension x = clip((low + high) / 2 + (high - low) / 2 * x, low, high), where low is not null (no bounds)",
     ]
     return {
         "environment": resolved["env"],
@@ -78,13 +79,12 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
         "updates": np.asarray(team.players.num_updates).tolist(),
         "seeds": list(team.seeds),
         "agents": [
-            {"policy": 0 if shared else i, "obs_size": o, "action_size": a}
+            {"policy": 0 if shared else i, "obs_size": o, "action_size": a, **_bounds(players, i)}
             for i, (o, a) in enumerate(zip(players.obs_sizes, players.action_sizes, strict=True))
         ],
         "obs_size": players.obs_size,
         "action_size": players.action_size,
         "discrete": players.discrete,
-        "bounds": None if players.discrete else [players.action_low, players.action_high],
         "shared_policy": shared,
         "network": network,
         "forward": forward,
@@ -93,6 +93,14 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
             for name, x in named.items()
         },
     }
+
+
+def _bounds(team: Team, agent: int) -> dict[str, list[float]]:
+    """``low`` and ``high`` of an agent's action dimensions; JSON has null for what is not finite."""
+    if team.discrete:
+        return {}
+    size = team.action_sizes[agent]
+    return {name: getattr(team, name)[agent, :size].tolist() for name in ("low", "high")}
 
 
 def export(request: Request) -> str:

@@ -29,8 +29,8 @@ def _acting(kind, floats: tuple, team: Team):
 
     @jax.jit
     def act(players: Players, observation, avail, carry, key):
-        obs = players.see(jnp.asarray(observation, jnp.float32))
-        seen = Observation(obs[None], jnp.zeros((1, 0)), avail[None], jnp.ones((1, team.num_agents), bool))
+        given = Observation(jnp.asarray(observation), jnp.zeros(0), avail, jnp.ones(team.num_agents, bool))
+        seen = jax.tree.map(lambda x: x[None], players.see(team, given))
         greedy, key = key is None, jax.random.key(0) if key is None else key
         carry, action, *_ = policies.act(players.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
         return policies.as_played(action)[0], carry

@@ -17,8 +17,8 @@ def play(policies, env, players: Players, key, step_keys, env_state, observation
     ``key`` chooses actions, ``step_keys`` (E,) move the environments; start (E,), carry (P, B, H).
     Returns the new environment states and carry, the actions as they were played (E, N[, A]) and what the step gave.
     """
-    observation = observation._replace(obs=players.see(observation.obs))
-    carry, action, *_ = policies.act(players.params, carry, key, observation, start, greedy=greedy)
+    seen = players.see(env.team, observation)
+    carry, action, *_ = policies.act(players.params, carry, key, seen, start, greedy=greedy)
     action = policies.as_played(action)
     env_state, out = env.step_many(step_keys, env_state, action)
     return env_state, carry, action, out

@@ -51,7 +51,7 @@ class Learner:
         def body(i, carry):
             state, metrics = carry
             state, new = self.update(state)
-            return state, {name: values.at[i].set(new[name]) for name, values in metrics.items()}
+            return state, {name: values.at[i].set(new[name].astype(values.dtype)) for name, values in metrics.items()}
 
         if self.host:
             return functools.reduce(lambda carry, i: body(i, carry), range(first, last), carry)

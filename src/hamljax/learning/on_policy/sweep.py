@@ -98,7 +98,7 @@ class MirrorSweep(Policies):
         """(P, T / L, B, H) -> (P, samples, H); without recurrence H = 0 and only the number of samples matters."""
         samples = self.config.num_steps // self.config.chunk_length * self.layout.batch_size
         if not self.config.network.gru_size:
-            return jnp.zeros((memory.shape[0], samples, 0))
+            return jnp.zeros((memory.shape[0], samples, 0), memory.dtype)
         return memory.reshape(memory.shape[0], samples, memory.shape[-1])
 
     def sweep(self, agents: Agent, traj: Trajectory, advantage, order_key, key):
@@ -133,5 +133,5 @@ class MirrorSweep(Policies):
             return agent, haml.compound(log_m, new.log_prob, batch.log_prob, batch.alive), info
 
         order = jnp.arange(count) if self.config.algo.fixed_order else jax.random.permutation(order_key, count)
-        agents, info = self.coordination.sweep(improve, agents, jnp.zeros(batches.log_prob.shape[1:]), order)
+        agents, info = self.coordination.sweep(improve, agents, jnp.zeros_like(batches.log_prob[0]), order)
         return agents, jax.tree.map(jnp.mean, info)
