@@ -404,7 +404,7 @@ def test_the_module_of_a_host_is_kept_and_an_interpreter_is_remembered(tmp_path,
     (tmp_path / "mine").mkdir()
     Path("mine/host.py").write_text("x = 1")
     Path("mine/python").write_text("")
-    settings = {"env.path": "mine.host.Host", "env.python": "mine/python", "env.map": "3m", "env.name": "bridge/host"}
+    settings = {"env.path": "mine.host.Host", "env.python": "./mine/python", "env.map": "3m", "env.name": "bridge/host"}
     Path("3m").write_text("a file by chance")
     run = tmp_path / "run"
     run.mkdir()

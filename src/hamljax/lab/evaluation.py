@@ -113,13 +113,13 @@ def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
 
 def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
     """Play, write JSON, and return a table: its columns, its rows, and a line that says what was played."""
-    python = [word.removeprefix("env.python=") for word in request.settings if word.startswith("env.python=")]
-    team = load(request.run, request.checkpoint, request.plugin, *python[-1:])
+    python = [word for word in request.settings if word.startswith("env.python=")]  # which changes nothing else
+    team = load(request.run, request.checkpoint, request.plugin, *(word.partition("=")[2] for word in python[-1:]))
     settings, env = make_env(team.config.env, request.env, request.settings)
     name = settings.name
     check_team(team.env.team, env.team, name)
     found = summarise(play_episodes(team, env, request.num_episodes, request.greedy), team.seeds)
-    own = name == team.config.env.name and not request.settings
+    own = name == team.config.env.name and len(request.settings) == len(python)
     default = "evaluation.json" if own else f"evaluation_{name.replace('/', '-')}.json"
     out = request.out or request.run / default
     how = "greedy" if request.greedy else "sampled"

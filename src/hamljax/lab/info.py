@@ -1,14 +1,13 @@
 """``hamljax info``: a run directory on one screen. Quick: nothing here needs JAX."""
 
 import fcntl
-from importlib import metadata
 from pathlib import Path
 
 from ..errors import one_line
 from . import inputs
 from .digests import damage, kept
 from .files import number, read_json
-from .provenance import PACKAGES
+from .provenance import PACKAGES, version
 from .rundir import read_config
 
 
@@ -126,7 +125,7 @@ def _made_with(run: Path) -> list[tuple[str, str]]:
         ("made with", ", ".join(f"{name} {made.get(name)}" for name in names) + f" on {made.get('device')}{commit}"),
         ("command", f"{made.get('command')}  ({made.get('began', 'unknown when')})"),
     ]
-    now = {name: _version(name) for name in PACKAGES}
+    now = {name: version(name) for name in PACKAGES}
     other = [f"{name} {made.get(name)} then, {now[name]} now" for name in PACKAGES if now[name] != made.get(name)]
     return rows + ([("other versions", "; ".join(other))] if other else [])
 
@@ -140,13 +139,6 @@ def _inputs(run: Path, plugin: str) -> dict[str, str]:
         state = "there" if file.is_file() and not one.sha256 else state
         found[name] = f"{file} ({state}{'; a copy is kept' if one.copy else ''})"
     return found
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _next(run: Path, used: bool, total: int, there: dict[int, str]) -> str:

@@ -51,7 +51,7 @@ def named(settings: dict[str, Any]) -> dict[str, Path]:
 def _file(word: str) -> Path | None:
     try:
         path = Path(word).expanduser()
-        return path if (path.suffix or len(path.parts) > 1) and path.is_file() else None
+        return path if (path.suffix or "/" in word) and path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # it cannot be a path
         return None
 
@@ -63,10 +63,11 @@ def _module(word: str) -> Path | None:
 
 
 def keep(run: Path, settings: dict[str, Any]) -> None:
-    """Copy the files that ``settings`` name, if that was not done before; a plugin may be another one each time."""
+    """Copy the files that ``settings`` name, if that was not done before; what changes no number may be another each time."""
     before, now = kept(run), {}
     for name, file in named(settings).items():
-        if name not in before or (name == "plugin" and file.parent.resolve() != folder_of(run).resolve()):
+        is_copy = file.parent.resolve() == folder_of(run).resolve()
+        if name not in before or (name in (*PROGRAMS, "plugin") and not is_copy):
             now[name] = _keep(run, name, file)
     if now:
         write_json(folder_of(run) / INDEX, {name: x._asdict() for name, x in (before | now).items()})

@@ -91,12 +91,14 @@ class Signals:
         )
 
     def _end(self, number: int) -> None:
-        sys.stdout.flush()
-        print(f"hamljax: {self._words}", file=sys.stderr, flush=True)
-        last = threading.Thread(target=self.leave, args=(128 + number,), daemon=True)
-        last.start()
-        last.join(LEAVING_SECONDS)
-        os._exit(128 + number)
+        try:
+            print(f"hamljax: {self._words}", file=sys.stderr, flush=True)
+            last = threading.Thread(target=self.leave, args=(128 + number,), daemon=True)
+            last.start()
+            last.join(LEAVING_SECONDS)
+            sys.stdout.flush()
+        finally:  # also where nobody reads any more what is said
+            os._exit(128 + number)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,14 @@ def source(folder: Path) -> dict | None:
         return None
 
 
+def version(package: str) -> str | None:
+    """None where it is not installed, as hamljax itself is not where it runs from its sources."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def versions(resolved: dict) -> dict:
     """Everything that ``versions.json`` says of one start of a run."""
     import jax
@@ -38,7 +46,7 @@ def versions(resolved: dict) -> dict:
     text = as_json(resolved, sort_keys=True, default=str)
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: version(name) for name in PACKAGES},
         "device": str(jax.devices()[0].device_kind),
         "devices": len(jax.devices()),
         "source": source(Path(__file__).parent),
