@@ -146,6 +146,7 @@ SWEEPS = {
     "seed=0,1,0": ["0", "1"],  # a job is trained once
     "seed=choice(5)": ["5"],
     "logger.group=é,1e3": ["'é'", "'1e3'"],
+    "logger.group=é (1),f(a,b)": ["'é (1)'", "'f(a,b)'"],
 }
 
 

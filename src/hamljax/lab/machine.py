@@ -101,6 +101,17 @@ def trouble(error: Exception) -> str:
     return ""
 
 
+@contextlib.contextmanager
+def device_errors():
+    """What ``trouble`` has words for is a ConfigError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if line := trouble(error):
+            raise ConfigError(line) from None
+        raise
+
+
 # COMPILED PROGRAMS
 
 

@@ -12,6 +12,7 @@ from ..errors import ConfigError, one_line
 
 STRUCTURE = "[](){},"  # of lists, dictionaries, functions and sweeps
 QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
+BETWEEN_COMMAS = re.compile(r"(?:\([^()]*\)|\[[^][]*\]|\{[^{}]*\}|[^,])+")  # that stand in no brackets
 REFUSED = re.compile(r"[^\w/\\+.$%*@?|: -]|[^\x00-\x7f]")  # letters that Hydra has no place for outside of quotes
 NO_PLAIN_TEXT = re.compile(
     r"(?i)^(?![a-z_/][\w/.-]*$)|^(true|false|null|nan|inf)$|[^\x00-\x7f]"
@@ -61,7 +62,7 @@ def _readings_of_a_text(value: str) -> list[str]:
     if value in ("", "null"):
         return [value]
     if set(value) & set("'\"$\\" + STRUCTURE.replace(",", "")):
-        return [value, quote(value)]
+        return [value, ",".join(quote(part) for part in BETWEEN_COMMAS.findall(value))]
     return [_in_quotes(value, NO_PLAIN_TEXT)]
 
 

@@ -7,10 +7,10 @@ import difflib
 import errno
 import fcntl
 import itertools
-import json
 import os
 import re
 import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ import yaml
 
 from ..errors import ConfigError, nearest, one_line
 from ..kinds import typed
+from .files import read_json, read_text, replaced, write_json, write_text
 from .provenance import changes, versions
 
 if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
 AROUND = (
     "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
 )
+AROUND += ["env.python"]
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
@@ -58,20 +60,15 @@ def write_yaml(data) -> str:
     return yaml.dump(data, Dumper=_Writer, sort_keys=False)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
-    """Dotted settings as text, leaving out the top-level ones of ``without``."""
+    """Dotted settings as text, leaving out those of ``without``."""
     flat = {}
     for key, value in settings.items():
-        if prefix or key not in without:
+        if prefix + key not in without:
             flat |= (
-                flatten(value, (), f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: _as_text(value)}
+                flatten(value, without, f"{prefix}{key}.")
+                if isinstance(value, dict)
+                else {prefix + key: _as_text(value)}
             )
     return flat
 
@@ -120,7 +117,7 @@ def locked(path: Path):
     """Hold a run directory for this process alone; the system lets go of it however the process ends."""
     with contextlib.ExitStack() as stack:
         with writing(path):
-            file = stack.enter_context((path / ".lock").open("a+"))
+            file = stack.enter_context((path / ".lock").open("a+", encoding="utf-8"))
             if not _lock(file, path):
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
@@ -187,7 +184,7 @@ class RunDir:
         self.versions, file = versions(self.resolved), self.path / "versions.json"
         if self.begun and file.is_file():
             try:
-                first = json.loads(file.read_text())
+                first = read_json(file)
                 self.notes = changes(first, self.versions)
                 self.versions = first | {"continued": [*first.get("continued", []), self.versions]}
             except (ValueError, AttributeError, KeyError, TypeError):
@@ -197,8 +194,14 @@ class RunDir:
         """Write down what is known before training. What a longer run replaces goes."""
         with writing(self.path):
             write_text(self.path / "config.yaml", write_yaml(self.resolved))
-            write_text(self.path / "versions.json", json.dumps(self.versions, indent=2))
+            write_json(self.path / "versions.json", self.versions)
             (self.path / "summary.json").unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove all that a run wrote that could not begin."""
+        for path in self.path.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
     def start_with(self, record: pd.DataFrame | None) -> None:
         """Begin with the rows of ``record``: the file keeps no others, whatever a killed process wrote after them."""
@@ -211,10 +214,8 @@ class RunDir:
     def append(self, rows: pd.DataFrame) -> None:
         """Add metrics and replace the file whole, so that a killed run keeps what it had."""
         self.rows.append(rows)
-        temporary = self.path / ".metrics.parquet.tmp"
-        with writing(self.path):
+        with writing(self.path), replaced(self.path / "metrics.parquet") as temporary:
             self.metrics().to_parquet(temporary, index=False, write_page_checksum=True)
-            os.replace(temporary, self.path / "metrics.parquet")
 
     def metrics(self) -> pd.DataFrame:
         import pandas as pd
@@ -224,13 +225,15 @@ class RunDir:
 
     def write_summary(self, summary: dict) -> None:
         with writing(self.path):
-            write_text(self.path / "summary.json", json.dumps(summary, indent=2))
+            write_json(self.path / "summary.json", summary)
 
 
 def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False) -> bool:
     """Whether ``path`` holds a run of this configuration already. Raises ConfigError where it may not be used."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"run_dir={path} is a file; choose another")
+    if above := next((p for p in path.parents if p.exists() and not p.is_dir()), None):
+        raise ConfigError(f"run_dir={path} is below '{above}', which is a file; choose another")
     # Names with a dot are our own, of files that a killed process did not finish.
     there = {name for name in names_in(path) if not name.startswith(".")}
     if "config.yaml" not in there:
@@ -259,7 +262,7 @@ def read_config(path: Path) -> dict:
     if not file.is_file():
         raise ConfigError(f"'{path}' is not a run directory (no config.yaml in it)")
     try:
-        values = read_yaml(file.read_text())
+        values = read_yaml(read_text(file))
         for group in ("algo", "network", "env", "logger"):
             values[group]["kind" if group == "logger" else "name"]
         whole = {name: typed(name, values[name], int) for name in WHOLE}
@@ -273,7 +276,7 @@ def read_config(path: Path) -> dict:
 def is_foreign(path: Path) -> bool:
     """Whether the ``config.yaml`` at ``path`` is whole, and of something else; one that is damaged may be a run's."""
     try:
-        values = read_yaml((path / "config.yaml").read_text())
+        values = read_yaml(read_text(path / "config.yaml"))
     except Exception:  # a damaged file can break its reader in any way
         return False
     return isinstance(values, dict) and bool(values) and not {"algo", "network", "env", "logger"} & values.keys()
@@ -283,7 +286,7 @@ def path_of(text: str) -> Path:
     """``text`` as a path, of something that is there or may be made. Raises ConfigError where it cannot be one."""
     try:
         path = Path(text).expanduser()
-        path.exists()
+        path.stat() if "\0" in text else path.exists()  # which passes over a text that no system takes
         return path
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"'{text[:60]}' cannot be a path: {getattr(error, 'strerror', None) or error}") from None
