@@ -207,12 +207,14 @@ class Environment:
 
     def reset_many(self, keys):
         """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
-        states, observation = jax.vmap(self.reset)(keys)
+        with jax.enable_x64(False):  # simulators are written for single precision, and some only run in it
+            states, observation = jax.vmap(self.reset)(keys)
         return states, observation.settled()
 
     def step_many(self, keys, states, action):
         """Advance them: keys (E,), action (E, N) or (E, N, A). States keep the types that ``reset`` gave them."""
-        after, step = jax.vmap(self.step)(keys, states, action)
+        with jax.enable_x64(False):
+            after, step = jax.vmap(self.step)(keys, states, action)
         return jax.tree.map(lambda new, old: new.astype(old.dtype), after, states), step.settled()
 
     def close(self) -> None:

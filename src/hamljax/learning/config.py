@@ -185,6 +185,8 @@ class Config(_Replaceable):
         return self.network.data_chunk_length or self.num_steps
 
 
+LARGEST_COUNT = 2**31 - 1  # of a counter of a run
+
 # What holds for every configuration, and what for one kind of row. Ranges: (lowest, highest, lowest allowed, highest allowed).
 ABOVE_0, FROM_0 = (0, math.inf, False, False), (0, math.inf, True, False)
 CHOICES = {
@@ -250,13 +252,20 @@ def validate(config: Config) -> None:
             f"total_timesteps={int(config.total_timesteps)} is less than one rollout of num_envs * num_steps = "
             f"{config.num_envs} * {config.num_steps} = {rollout}; the smallest valid value is {rollout}"
         )
-    if config.num_updates >= 2**31:
-        raise ConfigError(
-            f"total_timesteps={int(config.total_timesteps)} is too large; below {2**31 * rollout} it can be done"
-        )
+    longest = LARGEST_COUNT // _counted(config) * rollout
+    if config.total_timesteps > longest:
+        raise ConfigError(f"total_timesteps={int(config.total_timesteps)} is too large; up to {longest} can be counted")
     if config.num_evals == 1:
         raise ConfigError("num_evals=1 cannot hold both the start and the end of training; use 0 or at least 2")
     {Algo: _validate_rollout, OffPolicyAlgo: _validate_replay}[kind](config, rollout)
+
+
+def _counted(config: Config) -> int:
+    """By how much the fastest counter of a run goes on in an update: updates, steps of an environment, gradient steps."""
+    algo = config.algo
+    if isinstance(algo, OffPolicyAlgo):
+        return max(config.num_steps, algo.gradient_steps)
+    return max(algo.update_epochs * algo.num_minibatches, algo.critic_epochs * algo.critic_minibatches)
 
 
 def _validate_values(config: Config, part: type) -> None:
