@@ -8,7 +8,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from .errors import ConfigError, lookup, nearest
-from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS
+from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, Parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,18 +98,36 @@ def _either(kind: type, said, of_row):
 
 
 def _check_kernel(algo, row: Algorithm) -> None:
-    lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
     drift = lookup("drift", row.drift, DRIFTS)
-    for parameter in drift.required:
-        if parameter not in hyper_parameters(algo):
-            raise ConfigError(f"drift '{row.drift}' needs '{parameter}'; add +algo.drift_params.{parameter}=VALUE")
-    for parameter in algo.drift_params:
-        if parameter not in drift.parameters:
+    neighbourhood = lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
+    _check_parameters(f"drift '{row.drift}'", drift.parameters, algo, "drift_params")
+    _check_parameters(f"neighbourhood '{row.neighbourhood}'", neighbourhood.parameters, algo, "neighbourhood_params")
+
+
+def _check_parameters(what: str, parameters: Parameters, algo, own: str) -> None:
+    """Every parameter has a value, and every value of ``own`` a parameter; no default hides behind a setting's."""
+    for name in getattr(algo, own):
+        if name not in parameters.names:
+            raise ConfigError(f"{what} has no parameter '{name}'{nearest(name, parameters.names)}")
+    for name in parameters.required:
+        if name not in hyper_parameters(algo, own):
+            raise ConfigError(f"{what} needs '{name}'; add +algo.{own}.{name}=VALUE")
+    settings = {f.name: f.default for f in _numbers(algo)}
+    for name, default in parameters.defaults.items():
+        if name in settings and default is not settings[name] and default != settings[name]:
             raise ConfigError(
-                f"drift '{row.drift}' has no parameter '{parameter}'{nearest(parameter, drift.parameters)}"
+                f"{what}: its parameter '{name}' is {default} by default, but algo.{name}, which it stands for, is "
+                f"{settings[name]}; leave the default out, or choose another name"
             )
 
 
-def hyper_parameters(algo) -> dict:
-    """Everything that a drift or a neighbourhood may ask for by name: the fields of ``algo``, then its ``drift_params``."""
-    return {f.name: getattr(algo, f.name) for f in dataclasses.fields(algo)} | dict(algo.drift_params)
+def hyper_parameters(algo, own: str) -> dict:
+    """All that a drift (``own``: drift_params) or a neighbourhood (neighbourhood_params) may ask for by name.
+
+    These are the numbers among the fields of ``algo``, and over them its ``own`` ones.
+    """
+    return {f.name: getattr(algo, f.name) for f in _numbers(algo)} | getattr(algo, own)
+
+
+def _numbers(algo) -> list[dataclasses.Field]:
+    return [f for f in dataclasses.fields(algo) if f.type in (int, float)]
