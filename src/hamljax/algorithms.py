@@ -61,10 +61,27 @@ ALGORITHMS: dict[str, Algorithm | OffPolicyAlgorithm] = {
     "masac_s": OffPolicyAlgorithm("shared", "stochastic", 2, 0.0, 1, "Multi-Agent SAC, shared parameters"),
 }
 ACTORS = ("deterministic", "stochastic")
+SHIPPED = frozenset(ALGORITHMS)
+LEAST = {"critics": 1, "target_noise": 0, "policy_delay": 1}
 
 
 def register_algorithm(name: str, row: Algorithm | OffPolicyAlgorithm) -> None:
-    """Add a row, so that ``algo=name`` and ``hamljax.config(name, ...)`` know it."""
+    """Add a row, so that ``algo=name`` and ``hamljax.config(name, ...)`` know it.
+
+    What it names may be registered later. Raises ConfigError for the name of a shipped row and for what is no row.
+    """
+    if name in SHIPPED:
+        raise ConfigError(f"'{name}' is an algorithm that hamljax ships; choose another name")
+    if not isinstance(row, Algorithm | OffPolicyAlgorithm):
+        raise ConfigError(
+            f"algorithm '{name}' must be an Algorithm or an OffPolicyAlgorithm, not a {type(row).__name__}"
+        )
+    for f in dataclasses.fields(row):
+        value, least = getattr(row, f.name), LEAST.get(f.name)
+        kinds = (int, float) if f.type is float else f.type
+        if not isinstance(value, kinds) or (least is not None and value < least):
+            wanted = f"{f.type.__name__}" + ("" if least is None else f" of at least {least}")
+            raise ConfigError(f"algorithm '{name}': {f.name} must be a {wanted}, not {value!r}")
     ALGORITHMS[name] = row
 
 

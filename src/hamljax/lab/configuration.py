@@ -20,12 +20,12 @@ from ..algorithms import ALGORITHMS, is_off_policy, resolve
 from ..bridge import configure, make
 from ..envs import ENVIRONMENTS, Environment, schema
 from ..errors import ConfigError, in_line, lookup, nearest, one_line
-from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
+from ..learning.config import KINDS, Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
 from ..learning.on_policy.probe import check_kernel
 from .rundir import path_of
 
 # Parameters of a user's own functions, whose names nobody can know beforehand: ``algo.drift_params.weight``.
-OWN = tuple(f"algo.{f.name}." for f in dataclasses.fields(Algo) if f.type == dict[str, float])
+OWN = tuple(f"algo.{f.name}" for f in dataclasses.fields(Algo) if f.type == dict[str, float])
 GROUPS = ("algo", "network", "env", "logger", "experiment")
 
 
@@ -172,12 +172,17 @@ def _in_full(overrides) -> list:
     return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides])
 
 
+def _is_own(override) -> bool:
+    """Whether it is about a parameter of a user's own function, or all of them: ``+algo.drift_params.weight=2``."""
+    return ".".join(override.key_or_group.split(".")[:2]) in OWN
+
+
 def _check_keys(overrides, chosen) -> None:
     """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
     known = _settings(chosen.algo.name, chosen.env.name)
     for override in overrides:
         key = override.key_or_group
-        if key not in GROUPS and not key.startswith(OWN) and key not in known:
+        if key not in GROUPS and not _is_own(override) and key not in known:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
 
@@ -212,7 +217,7 @@ def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
             held = OmegaConf.merge(OmegaConf.structured(Holder), {"value": value})
             checked = OmegaConf.to_container(held, resolve=True)["value"]
         except OmegaConfBaseException:
-            expected = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, str(kind))
+            expected, _ = KINDS.get(kinds[name], (str(kind), None))
             raise ConfigError(f"{prefix}{name} must be {expected}, not '{value}'") from None
         if checked is None:
             raise ConfigError(f"{prefix}{name} must not be empty")
@@ -253,7 +258,7 @@ def make_job(words: list[str]) -> Job:
     overrides = _in_full(overrides)
     _register_groups()
     try:
-        composed = _compose([o for o in overrides if not o.key_or_group.startswith(OWN)])
+        composed = _compose([o for o in overrides if not _is_own(o)])
     except ConfigError:  # Hydra knows no nearest setting
         _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]))
         raise
@@ -263,10 +268,10 @@ def make_job(words: list[str]) -> Job:
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise ConfigError(one_line(error)) from None
     _check_preset(overrides, values["algo"])
-    for override in overrides:
-        if override.key_or_group.startswith(OWN):
-            _, group, name = override.key_or_group.split(".", 2)
-            values["algo"].setdefault(group, {})[name] = override.value()
+    for override in filter(_is_own, overrides):
+        _, group, *name = override.key_or_group.split(".", 2)
+        before, said = values["algo"].get(group, {}), override.value()
+        values["algo"][group] = {**before, name[0]: said} if name else said
     return job_of(values)
 
 
