@@ -13,8 +13,9 @@ import hamljax
 from hamljax import algorithms, haml
 from hamljax.errors import ConfigError
 from hamljax.haml import Agent
+from hamljax.lab import configuration
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import OWN, make_job
+from hamljax.lab.configuration import make_job
 from hamljax.lab.resume import read
 from hamljax.learning.train import make_learner
 
@@ -161,7 +162,7 @@ def test_a_parameter_may_be_said_with_or_without_a_plus():
     assert make_job([*TINY, "algo.drift=square", "algo.drift_params={weight:3}"]).config.algo.drift_params == {
         "weight": 3
     }
-    assert OWN == ("algo.drift_params", "algo.neighbourhood_params")
+    assert configuration.OWN == ("algo.drift_params", "algo.neighbourhood_params")
 
 
 def test_a_default_beside_a_setting_of_its_name_is_not_ignored_in_silence():
@@ -443,3 +444,9 @@ def test_a_configuration_is_a_pytree_whatever_its_leaves_are():
     stacked = jax.tree.map(lambda x: jnp.array([x, 2 * x]), made)
     out = jax.vmap(lambda c: c.algo.clip_eps + c.algo.drift_params["clip_eps"], in_axes=(axes,))(stacked)
     np.testing.assert_allclose(out, [1.2, 2.4], rtol=1e-6)
+
+
+def test_a_setting_that_two_groups_have_is_not_replaced_in_one_of_them_by_chance():
+    with pytest.raises(ConfigError, match="'name' is a setting of each of algo, network"):
+        config(name="haa2c")
+    assert config(algo=hamljax.Algo(name="haa2c")).algo.name == "haa2c"

@@ -95,18 +95,22 @@ class _Replaceable:
 
     def replace_flat(self, **changes):
         """A copy with some fields replaced; a field of a nested configuration is named by itself (``actor_lr=1e-3``)."""
-        own = {f.name for f in dataclasses.fields(self)}
+        own = [f.name for f in dataclasses.fields(self)]
         nested = {name: getattr(self, name) for name in own if isinstance(getattr(self, name), _Replaceable)}
         direct, inner = {}, {}
         for name, value in changes.items():
             if name in own:
                 direct[name] = value
                 continue
-            owner = next((n for n, c in nested.items() if name in {f.name for f in dataclasses.fields(c)}), None)
-            if owner is None:
-                choices = own | {f.name for c in nested.values() for f in dataclasses.fields(c)}
+            owners = [n for n, c in nested.items() if name in {f.name for f in dataclasses.fields(c)}]
+            if not owners:
+                choices = [*own, *(f.name for c in nested.values() for f in dataclasses.fields(c))]
                 raise ConfigError(f"unknown setting '{name}'{nearest(name, choices)}")
-            inner.setdefault(owner, {})[name] = value
+            if len(owners) > 1:
+                raise ConfigError(
+                    f"'{name}' is a setting of each of {', '.join(owners)}; replace the one you mean as a whole"
+                )
+            inner.setdefault(owners[0], {})[name] = value
         for owner, values in inner.items():
             direct[owner] = dataclasses.replace(direct.get(owner, nested[owner]), **values)
         return dataclasses.replace(self, **direct)
