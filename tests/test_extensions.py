@@ -92,7 +92,7 @@ def test_a_neighbourhoods_own_parameter_has_its_default_or_what_is_said():
     )
     assert moved(update_epochs=2) == 0.5
     assert moved(update_epochs=2, neighbourhood_params={"radius": 1}) == 2.0
-    assert moved(neighbourhood_params={"radius": 0.5, "update_epochs": 1}) == 0.5
+    assert moved(neighbourhood_params={"radius": 0.5}, update_epochs=1) == 0.5
 
 
 def test_its_values_may_be_traced_so_that_runs_are_vmapped_over_them():
@@ -181,6 +181,24 @@ def test_shipped_names_are_taken():
         hamljax.register_algorithm("happo", hamljax.Algorithm("shared", "none", "everywhere"))
 
 
+def test_a_decorator_without_its_name_is_not_taken_for_one():
+    for register in (hamljax.register_drift, hamljax.register_neighbourhood):
+        for name in (none_at_all, None, ""):
+            with pytest.raises(ValueError, match="is registered with a name"):
+                register(name)
+    with pytest.raises(ConfigError, match="is registered with a name"):
+        hamljax.register_algorithm("", hamljax.Algorithm("shared", "none", "everywhere"))
+
+
+def test_a_setting_said_again_among_the_parameters_has_its_range_and_is_no_count():
+    assert refusal(drift_params={"clip_eps": -1}) == "algo.drift_params.clip_eps must be in (0, inf), not -1.0"
+    said = refusal(neighbourhood_params={"update_epochs": 3})
+    assert (
+        said
+        == "algo.neighbourhood_params holds fractions; 'update_epochs' is a whole number: say algo.update_epochs=VALUE"
+    )
+
+
 def returns(value):
     return lambda: lambda objective, kl, agent, batch, key: value(agent)
 
@@ -190,6 +208,8 @@ SOLVERS = {
     "four arguments": (lambda: lambda objective, kl, agent, batch: (agent, {}), "takes 4 positional arguments but 5"),
     "only the agent": (returns(lambda agent: agent._replace(opt_state=())), "must return (agent, info)"),
     "info of another kind": (returns(lambda agent: (agent, 0.0)), "info a dictionary of numbers"),
+    "info in rooms": (returns(lambda agent: (agent, {"a": {"b": 0.0}})), "info a dictionary of numbers"),
+    "info without names": (returns(lambda agent: (agent, {3: 0.0})), "info a dictionary of numbers"),
     "nothing": (returns(lambda agent: None), "not a NoneType"),
     "parameters only": (returns(lambda agent: (agent.params, {})), "agent.params['bias'] was float32[] and is not there"),
     "a plain pair": (returns(lambda agent: (tuple(agent), {})), "agent.params['bias'] was float32[] and is not there"),

@@ -72,6 +72,8 @@ def register_algorithm(name: str, row: Algorithm | OffPolicyAlgorithm) -> None:
     """
     if name in SHIPPED:
         raise ConfigError(f"'{name}' is an algorithm that hamljax ships; choose another name")
+    if not (isinstance(name, str) and name):
+        raise ConfigError(f"an algorithm is registered with a name, not {name!r}")
     if not isinstance(row, Algorithm | OffPolicyAlgorithm):
         raise ConfigError(
             f"algorithm '{name}' must be an Algorithm or an OffPolicyAlgorithm, not a {type(row).__name__}"
@@ -126,6 +128,8 @@ def _check_parameters(what: str, parameters: Parameters, algo, own: str) -> None
     for name in getattr(algo, own):
         if name not in parameters.names:
             raise ConfigError(f"{what} has no parameter '{name}'{nearest(name, parameters.names)}")
+        if name in {f.name for f in _numbers(algo) if f.type is int}:
+            raise ConfigError(f"algo.{own} holds fractions; '{name}' is a whole number: say algo.{name}=VALUE")
     for name in parameters.required:
         if name not in hyper_parameters(algo, own):
             raise ConfigError(f"{what} needs '{name}'; add +algo.{own}.{name}=VALUE")

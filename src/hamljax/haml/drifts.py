@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .parameters import Parameters, parameters, parameters_of, summary
+from .parameters import Parameters, check_name, parameters, parameters_of, summary
 
 DIVERGENCES = ("kl", "reverse_kl")
 
@@ -38,9 +38,9 @@ def register_drift(name: str):
     function that does not take (ratio, m_advantage).
     """
 
+    check_name("drift", name, SHIPPED)
+
     def register(function):
-        if name in SHIPPED:
-            raise ValueError(f"'{name}' is a drift that hamljax ships; choose another name")
         try:
             named = parameters_of(function, ("ratio", "m_advantage"))
         except ValueError as error:

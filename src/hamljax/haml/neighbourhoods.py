@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from .parameters import Parameters, parameters, parameters_of, summary
+from .parameters import Parameters, check_name, parameters, parameters_of, summary
 
 GIVEN = ("optimiser",)
 
@@ -44,9 +44,9 @@ def register_neighbourhood(name: str, uses_optimiser: bool = True):
     neighbourhood, and for a factory that does not take its parameters by name.
     """
 
+    check_name("neighbourhood", name, SHIPPED)
+
     def register(make):
-        if name in SHIPPED:
-            raise ValueError(f"'{name}' is a neighbourhood that hamljax ships; choose another name")
         try:
             named = parameters_of(make, ())
         except ValueError as error:

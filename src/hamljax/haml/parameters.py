@@ -1,7 +1,7 @@
 """The hyper-parameters that a registered function asks for by name."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 
@@ -41,6 +41,14 @@ def parameters(named: Mapping[str, inspect.Parameter], without: tuple[str, ...])
     """The hyper-parameters among ``named``: all but those that are filled in from elsewhere."""
     own = {name: p for name, p in named.items() if name not in without}
     return Parameters(tuple(own), {name: p.default for name, p in own.items() if p.default is not p.empty})
+
+
+def check_name(kind: str, name, shipped: Collection[str]) -> None:
+    """Raise ValueError for what no function can be registered as."""
+    if not (isinstance(name, str) and name):  # such as the function itself, decorated without a name
+        raise ValueError(f"a {kind} is registered with a name: @hamljax.register_{kind}('mine')")
+    if name in shipped:
+        raise ValueError(f"'{name}' is a {kind} that hamljax ships; choose another name")
 
 
 def summary(function: Callable) -> str:

@@ -349,14 +349,21 @@ def _validate_values(config: Config, part: type) -> None:
     for name in NON_NEGATIVE_INTEGERS[part].split():
         if _get(config, name) < 0:
             raise ConfigError(f"{name} must not be negative, not {_get(config, name)}")
-    for name, (low, high, low_in, high_in) in RANGES[part].items():
-        value = _get(config, name)
-        if not isinstance(value, int | float):
-            continue
-        inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)
-        if not inside:
-            interval = f"{'[' if low_in else '('}{low}, {high}{']' if high_in else ')'}"
-            raise ConfigError(f"{name} must be in {interval}, not {value}")
+    for name, interval in RANGES[part].items():
+        _check_range(name, _get(config, name), *interval)
+        for own in ("drift_params", "neighbourhood_params"):  # where a setting may be said again
+            again = getattr(config.algo, own, {})
+            if (last := name.removeprefix("algo.")) in again:
+                _check_range(f"algo.{own}.{last}", again[last], *interval)
+
+
+def _check_range(name: str, value, low, high, low_in: bool, high_in: bool) -> None:
+    if not isinstance(value, int | float):
+        return
+    inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)
+    if not inside:
+        interval = f"{'[' if low_in else '('}{low}, {high}{']' if high_in else ')'}"
+        raise ConfigError(f"{name} must be in {interval}, not {value}")
 
 
 def _validate_rollout(config: Config, rollout: int) -> None:

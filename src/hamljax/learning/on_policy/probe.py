@@ -60,7 +60,7 @@ def _check_neighbourhood(algo: Algo, name: str) -> None:
     batch, key = _batch(6 * algo.num_minibatches, 2), jax.eval_shape(jax.random.key, 0)
     values, what = hyper_parameters(algo, "neighbourhood_params"), f"neighbourhood '{name}'"
     before, found = _traced(what, neighbourhood.make, improve, values, params, batch, key)
-    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+    if not (isinstance(found, tuple) and len(found) == 2 and _are_numbers(found[1])):
         raise ConfigError(
             f"{what}: its solver must return (agent, info), info a dictionary of numbers, not {_said(found)}"
         )
@@ -102,6 +102,12 @@ def _traced(what: str, function: Callable, call: Callable, values: dict, *argume
     except Exception as error:
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
         raise ConfigError(f"{what} failed{in_line(error, file)}") from error
+
+
+def _are_numbers(info) -> bool:
+    return isinstance(info, dict) and all(
+        isinstance(name, str) and isinstance(x, jax.ShapeDtypeStruct) for name, x in info.items()
+    )
 
 
 def _is_float(x) -> bool:
