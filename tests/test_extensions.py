@@ -186,8 +186,9 @@ def test_a_decorator_without_its_name_is_not_taken_for_one():
         for name in (none_at_all, None, ""):
             with pytest.raises(ValueError, match="is registered with a name"):
                 register(name)
-    with pytest.raises(ConfigError, match="is registered with a name"):
-        hamljax.register_algorithm("", hamljax.Algorithm("shared", "none", "everywhere"))
+    for name in ("", None, "my/row"):
+        with pytest.raises(ConfigError, match="is registered with a name"):
+            hamljax.register_algorithm(name, hamljax.Algorithm("shared", "none", "everywhere"))
 
 
 def test_a_setting_said_again_among_the_parameters_has_its_range_and_is_no_count():
@@ -292,7 +293,7 @@ def test_a_cost_has_the_shape_of_the_ratio_or_is_named(name):
     hamljax.register_drift("mine")(drift)
     values = {"drift_params": {"weight": 2.0}} if "traced" in name else {}
     said = refusal(drift="mine", **values)
-    assert said.startswith("drift 'mine' ") and complaint in said
+    assert said.startswith("drift 'mine'") and complaint in said
 
 
 def test_the_line_of_a_fault_is_the_users(tmp_path, capsys):
@@ -302,7 +303,7 @@ def test_the_line_of_a_fault_is_the_users(tmp_path, capsys):
     )
     assert main(["train", *TINY, f"plugin={plugin}", "algo.drift=mine", f"run_dir={tmp_path / 'run'}"]) == 2
     err = capsys.readouterr().err
-    assert "drift 'mine' failed in line 5: TypeError: " in err and err.count("\n") == 1
+    assert "drift 'mine', traced as in training, failed in line 5: TypeError: " in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 

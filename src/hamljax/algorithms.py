@@ -72,8 +72,8 @@ def register_algorithm(name: str, row: Algorithm | OffPolicyAlgorithm) -> None:
     """
     if name in SHIPPED:
         raise ConfigError(f"'{name}' is an algorithm that hamljax ships; choose another name")
-    if not (isinstance(name, str) and name):
-        raise ConfigError(f"an algorithm is registered with a name, not {name!r}")
+    if not (isinstance(name, str) and name) or "/" in name:
+        raise ConfigError(f"an algorithm is registered with a name, without a slash, not {name!r}")
     if not isinstance(row, Algorithm | OffPolicyAlgorithm):
         raise ConfigError(
             f"algorithm '{name}' must be an Algorithm or an OffPolicyAlgorithm, not a {type(row).__name__}"

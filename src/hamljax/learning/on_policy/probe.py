@@ -101,7 +101,7 @@ def _traced(what: str, function: Callable, call: Callable, values: dict, *argume
         return jax.eval_shape(lambda floats, *arguments: call(whole | floats, *arguments), floats, *arguments)
     except Exception as error:
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
-        raise ConfigError(f"{what} failed{in_line(error, file)}") from error
+        raise ConfigError(f"{what}, traced as in training, failed{in_line(error, file)}") from error
 
 
 def _are_numbers(info) -> bool:
