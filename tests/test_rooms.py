@@ -60,7 +60,7 @@ def test_every_command_of_the_readme_runs(bridge, tmp_path, monkeypatch):
     """The commands as shown; only sizes that follow them are smaller."""
     small = ["num_envs=4", "num_steps=4", "total_timesteps=32", "num_eval_episodes=2", "num_evals=2"]
     _, use, *files = sorted(blocks("python"), key=lambda code: ("make_train" not in code, "hamljax.load" not in code))
-    for name, code in zip(("square.py", "my_game.py"), files, strict=True):
+    for name, code in zip(("square.py", "near.py", "my_game.py"), files, strict=True):
         (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hamljax")]

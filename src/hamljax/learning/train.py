@@ -14,6 +14,7 @@ from .evaluate import make_evaluate, means
 from .host import HostLoop
 from .off_policy.loop import OffPolicy
 from .on_policy.loop import OnPolicy
+from .on_policy.probe import check_kernel
 from .state import Players
 
 
@@ -22,6 +23,7 @@ class Learner:
 
     def __init__(self, config: Config, env=None):
         validate(config)
+        check_kernel(config.algo)
         self.config = config
         self.env = make(config.env) if env is None else env
         self.algorithm = (OffPolicy if isinstance(config.algo, OffPolicyAlgo) else OnPolicy)(config, self.env)
