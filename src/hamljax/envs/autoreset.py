@@ -76,7 +76,7 @@ class VecEnv:
 
     def _fresh(self, pool_key, first, count: int):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(pool_key, first + jnp.arange(count))
-        return jax.vmap(self.env.reset)(keys)
+        return self.env.reset_many(keys)
 
     def _fill(self, pool: Pool) -> Pool:
         """Make the next E episodes, in the half of the pool that has been handed out."""
@@ -143,7 +143,7 @@ class VecEnv:
         """Advance all environments; action (E, N) or (E, N, A), clipped to the bounds here."""
         key, step_key = jax.random.split(state.key)
         keys = jax.random.split(step_key, self.num_envs)
-        states, step = jax.vmap(self.env.step)(keys, state.states, self.env.team.clip(action))
+        states, step = self.env.step_many(keys, state.states, self.env.team.clip(action))
         done = step.terminated | step.truncated
         stats = EpisodeStats(state.stats.episode_return + step.reward, state.stats.episode_length + 1)
         metrics = {**step.metrics, **stats._asdict()}

@@ -76,6 +76,10 @@ class Observation(NamedTuple):
     avail_actions: jax.Array
     alive: jax.Array
 
+    def converted(self) -> "Observation":
+        """With flags of any dtype as bool."""
+        return self._replace(avail_actions=self.avail_actions.astype(bool), alive=self.alive.astype(bool))
+
 
 class Step(NamedTuple):
     """What one transition gives. ``observation`` is the true next one: nothing has been reset.
@@ -89,6 +93,15 @@ class Step(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     metrics: dict[str, jax.Array]
+
+    def converted(self) -> "Step":
+        """With flags of any dtype as bool, and a reward of any as float32."""
+        return self._replace(
+            observation=self.observation.converted(),
+            reward=self.reward.astype(jnp.float32),
+            terminated=self.terminated.astype(bool),
+            truncated=self.truncated.astype(bool),
+        )
 
 
 class Environment:
@@ -117,11 +130,13 @@ class Environment:
 
     def reset_many(self, keys):
         """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
-        return jax.vmap(self.reset)(keys)
+        state, observation = jax.vmap(self.reset)(keys)
+        return state, observation.converted()
 
     def step_many(self, keys, states, action):
         """Advance them: keys (E,), action (E, N) or (E, N, A)."""
-        return jax.vmap(self.step)(keys, states, action)
+        state, step = jax.vmap(self.step)(keys, states, action)
+        return state, step.converted()
 
     def close(self) -> None:
         """Give back what it holds outside of JAX."""
