@@ -35,7 +35,7 @@ def register_environment(name: str, factory: Callable[..., Environment], summary
     """
     if not re.fullmatch(NAME, name, re.ASCII) or name.lower() in NOT_NAMES:
         raise ConfigError(
-            f"environment '{name}': a name is made of letters, digits, _, ., +, - and /, such as my/game, and no value such as true"
+            f"environment '{name}': a name has letters, digits, _, ., +, - and /, such as my/game; true is none"
         )
     parameters = _parameters(name, factory)
     for parameter in fixed:
