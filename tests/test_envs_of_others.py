@@ -226,6 +226,10 @@ MISTAKES = {
         Returns(step=lambda s, x: (s, x._asdict())),
         "step must return state, Step (of hamljax), not (",
     ),
+    "no observation": (
+        Returns(step=lambda s, x: (s, x._replace(observation=x.observation.obs))),
+        "observation of the step is a ",
+    ),
     "a state that is none": (Returns(lambda s, o: (Odd(), o)), "reset returns a Odd, which is no array"),
     "obs as a list": (Meet(obs=[jnp.ones(4)] * 2), "obs of reset's observation is a list; it must be an array"),
     "no alive": (Meet(alive=None), "alive of reset's observation is missing; it must be an array"),
@@ -258,7 +262,7 @@ def test_what_an_environment_cannot_be_is_one_line(mistake):
 
 
 def test_a_team_of_lists_and_numpy_numbers_is_a_team():
-    check_environment(Meet(hamljax.Team([4, 4], [np.int64(3), 3], np.int32(4), discrete=np.bool_(True)), np.int64(10)))
+    traced(Meet(hamljax.Team([4, 4], [np.int64(3), 3], np.int32(4), discrete=np.bool_(True)), np.int64(10)))
 
 
 # PETTINGZOO
@@ -432,10 +436,14 @@ def test_images_stay_bytes_and_train(tmp_path, monkeypatch):
 
 def test_a_refusal_is_one_line_whenever_it_comes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS / "doubles")
-    for kind in ("Texts", "GrowingState"):  # at the start, and after a step
-        assert through_the_bridge("parallel", tmp_path / kind, f"options=[kind:{kind}]") == 2
-        said = capsys.readouterr().err.strip()
-        assert MEANT[kind] in said and "\n" not in said
+    assert through_the_bridge("parallel", tmp_path, "options=[kind:Texts]") == 2
+    said = capsys.readouterr().err.strip()
+    assert MEANT["Texts"] in said and "\n" not in said
+    pool = Pool(Launch("pettingzoo", {"path": "parallel", "options": {"kind": "GrowingState"}}), 1)
+    keys = np.zeros((1, 2), np.uint32)
+    pool.reset(keys)
+    with pytest.raises(ConfigError, match=MEANT["GrowingState"]):
+        pool.step(np.zeros((1, 2), np.int32), keys, keys)
 
 
 # WHO IS ALIVE AND HAS NO LEGAL ACTION

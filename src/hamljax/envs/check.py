@@ -39,6 +39,10 @@ def check_environment(env: Environment, name: str = "this environment") -> None:
     action = jnp.zeros(team.num_agents, jnp.int32) if team.discrete else jnp.zeros((team.num_agents, team.action_size))
     state, observation = _traced(f"{name}: reset", env.reset, "state, Observation", Observation, key=key)
     after, step = _traced(f"{name}: step", env.step, "state, Step", Step, key=key, state=state, action=action)
+    if not isinstance(step.observation, Observation):
+        raise ConfigError(
+            f"{name}: observation of the step is a {type(step.observation).__name__}, not a hamljax.Observation"
+        )
     _check_observation(f"{name}: {{}} of reset's observation", observation, team)
     _check_observation(f"{name}: {{}} of step's observation", step.observation, team)
     for field in ("obs", "world_state"):

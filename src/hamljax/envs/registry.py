@@ -33,7 +33,7 @@ def register_environment(name: str, factory: Callable[..., Environment], summary
     Raises ConfigError for a name that cannot be typed, and for a parameter that can be no setting: one without annotation
     or default, with a default that is no plain value, or with a name that a configuration uses itself.
     """
-    if not re.fullmatch(NAME, name, re.ASCII) or name.lower() in NOT_NAMES:
+    if not re.fullmatch(NAME, str(name), re.ASCII) or str(name).lower() in NOT_NAMES:
         raise ConfigError(
             f"environment '{name}': a name has letters, digits, _, ., +, - and /, such as my/game; true is none"
         )

@@ -46,16 +46,10 @@ class Agent:
     def __init__(self, env, name):
         self.name = name
         self.action_space, space = (self._space(env, what) for what in ("action_space", "observation_space"))
-        parts = space.spaces if kind_of(space) == "Dict" else {}
-        inner = {key: part for key, part in parts.items() if key != "action_mask"}
-        self.wrapped = set(inner) == {"observation"} or not parts
+        parts = dict(space.spaces) if kind_of(space) == "Dict" else {"observation": space}
+        self.wrapped = set(parts) - {"action_mask"} == {"observation"}
         where = f"what agent '{name}' sees"
-        if self.wrapped:
-            self.read = Reader(inner.get("observation", space), where)
-        else:
-            self.read = Reader(space, where)
-            if self.read.parts.pop("action_mask", None):
-                self.read.size = sum(part.size for part in self.read.parts.values())
+        self.read = Reader(parts["observation"], where) if self.wrapped else Reader(space, where, ("action_mask",))
         self.size, self.dtype = self.read.size, self.read.dtype
         self.action_kind = kind_of(self.action_space)
         self._read_actions()

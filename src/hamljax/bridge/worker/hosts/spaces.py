@@ -16,15 +16,16 @@ def kind_of(space):
 class Reader:
     """What is seen in ``space`` as one vector, as Gymnasium flattens it: numbers of a Discrete one-hot, parts one after another.
 
-    size: of the vector. dtype: uint8 where all of it is bytes, else float32. Raises Refused for spaces without a size.
+    size: of the vector. dtype: uint8 where all of it is bytes, else float32. ``without``: parts of a Dict that are left out.
+    Raises Refused for spaces without a size.
     """
 
-    def __init__(self, space, where):
+    def __init__(self, space, where, without=()):
         kind = self.kind = kind_of(space)
         self.parts, self.dtype = {}, np.dtype(np.float32)
         if kind in ("Tuple", "Dict"):
             inner = space.spaces.items() if kind == "Dict" else enumerate(space.spaces)
-            self.parts = {key: Reader(part, where) for key, part in inner}
+            self.parts = {key: Reader(part, where) for key, part in inner if key not in without}
             self.size = sum(part.size for part in self.parts.values())
             dtypes = {part.dtype for part in self.parts.values()}
             self.dtype = dtypes.pop() if len(dtypes) == 1 else self.dtype
