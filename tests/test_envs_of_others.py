@@ -562,11 +562,12 @@ WORDS = (
 )
 
 
-@pytest.mark.parametrize("word", WORDS.split())
-def test_a_setting_may_be_called_what_other_settings_are_called(word, registered):
-    registered(factory(f"{word}: int = 3"))
-    job = make_job(["env=my/own", f"env.{word}=5", "total_timesteps=64", "num_envs=4", "num_steps=4"])
-    assert getattr(job.config.env, word) == 5 and job.run.seed == 0
+def test_settings_may_be_called_what_other_settings_are_called(registered):
+    registered(factory(", ".join(f"{word}: int = 3" for word in WORDS.split())))
+    said = [f"env.{word}={number}" for number, word in enumerate(WORDS.split())]
+    job = make_job(["env=my/own", *said, "total_timesteps=64", "num_envs=4", "num_steps=4"])
+    assert [getattr(job.config.env, word) for word in WORDS.split()] == [*range(len(WORDS.split()))]
+    assert (job.run.seed, job.run.plugin, job.config.num_envs) == (0, "", 4)
     hamljax.make_env(job.config.env)
 
 
