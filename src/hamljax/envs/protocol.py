@@ -6,6 +6,7 @@ Shapes: N agents, O = largest observation, A = largest number of actions (discre
 
 import dataclasses
 import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -37,9 +38,9 @@ class Team:
     action_high: Bounds = 1.0
 
     def __post_init__(self):
-        for name in ("action_low", "action_high"):
+        for name in ("obs_sizes", "action_sizes", "action_low", "action_high"):
             object.__setattr__(self, name, _hashable(getattr(self, name)))
-        if self.discrete:
+        if self.discrete or not all(isinstance(size, Integral) for size in self.action_sizes):  # see ``check.check_team``
             return
         for agent, (lows, highs) in enumerate(zip(self._bounds("action_low"), self._bounds("action_high"), strict=True)):
             for dimension, (low, high) in enumerate(zip(lows, highs, strict=True)):
@@ -130,11 +131,11 @@ class Team:
         return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])
 
 
-def _hashable(bounds: Any) -> Any:
+def _hashable(numbers: Any) -> Any:
     """Lists and arrays of numbers as tuples of them."""
-    if isinstance(bounds, np.generic | np.ndarray | jax.Array):
-        bounds = np.asarray(bounds).tolist()
-    return tuple(map(_hashable, bounds)) if isinstance(bounds, list | tuple) else bounds
+    if isinstance(numbers, np.generic | np.ndarray | jax.Array):
+        numbers = np.asarray(numbers).tolist()
+    return tuple(map(_hashable, numbers)) if isinstance(numbers, list | tuple) else numbers
 
 
 class Observation(NamedTuple):

@@ -124,6 +124,7 @@ class Programs:
 
     spent: dict[str, float] = {}  # see ``HostPrograms``
     losses: list[str] = []
+    notes: list[str] = []
 
     def close(self) -> None:
         """End what the environment holds outside of this process."""
@@ -187,6 +188,11 @@ class HostPrograms:
     def losses(self) -> list[str]:
         """What became of the workers that were replaced so far, of all seeds."""
         return [loss for each in self.learners for loss in each.env.losses]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said once of the episodes of all seeds so far."""
+        return [note for each in self.learners for note in each.env.notes]
 
     def close(self) -> None:
         """End the workers of all seeds."""

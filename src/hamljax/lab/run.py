@@ -90,6 +90,7 @@ class Training:
         self.per_update = steps_per_update(job)
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
         self.done, self.shown, self.saved_at, self.told, self.programs = 0, {}, 0.0, 0, None
+        self.noted = False
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
@@ -196,6 +197,9 @@ class Training:
         for loss in losses[self.told :]:
             self.reporter.say(f"note: {loss}; another took its place")
         self.told = len(losses)
+        if not self.noted and (notes := self.programs.notes):
+            self.noted = True
+            self.reporter.say(f"note: {notes[0]}")
 
     def _left(self) -> float:
         """Seconds to the end, evaluations included, at the pace of this run so far."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..envs import make
+from ..envs.check import checked
 from ..errors import ConfigError
 from .config import Config, OffPolicyAlgo, validate
 from .evaluate import make_evaluate, means
@@ -25,7 +26,7 @@ class Learner:
         validate(config)
         check_kernel(config.algo)
         self.config = config
-        self.env = make(config.env) if env is None else env
+        self.env = make(config.env) if env is None else checked(env)
         self.algorithm = (OffPolicy if isinstance(config.algo, OffPolicyAlgo) else OnPolicy)(config, self.env)
         self.init = self.algorithm.init
         self.host = HostLoop(self.algorithm) if self.env.on_host else None
