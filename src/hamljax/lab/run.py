@@ -132,6 +132,8 @@ class Training:
 
     def begin(self) -> None:
         """Compile, and make or restore what changes."""
+        if not self.run.begun:  # a longer run replaces nothing before it is known to fit
+            self._sign()
         words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
         with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {self.run.path}"):
             self._begin()
@@ -142,8 +144,6 @@ class Training:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
-        if not self.run.begun:  # a longer run replaces nothing before it is known to fit
-            self._sign()
         step = found.update * self.per_update if found else -1
         self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
         programs = self.programs = make_programs(self.learner, len(self.seeds), bool(self.evals))
