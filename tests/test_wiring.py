@@ -65,9 +65,7 @@ def test_the_critic_remembers_across_chunks_rollouts_and_successors():
             carry, _, now = apply(
                 state.critic.params, carry, steps.observation.world_state[t][None], steps.start[t][None]
             )
-            _, _, then = apply(
-                state.critic.params, carry, steps.final.world_state[t][None], jnp.zeros((1, ENVS), bool)
-            )
+            _, _, then = apply(state.critic.params, carry, steps.final.world_state[t][None], jnp.zeros((1, ENVS), bool))
             np.testing.assert_allclose(now[0], value[t, :, 0], atol=1e-5)
             np.testing.assert_allclose(then[0], next_value[t, :, 0], atol=1e-5)
         _, _, again = apply(state.critic.params, batch.carry, batch.inputs.swapaxes(0, 1), batch.start.swapaxes(0, 1))

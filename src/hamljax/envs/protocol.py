@@ -15,7 +15,9 @@ import numpy as np
 
 from ..errors import ConfigError
 
-Bounds = float | tuple[float | tuple[float, ...], ...]  # of all dimensions; or one entry per agent, of all of its own or of each
+Bounds = (
+    float | tuple[float | tuple[float, ...], ...]
+)  # of all dimensions; or one entry per agent, of all of its own or of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +44,17 @@ class Team:
             object.__setattr__(self, name, _hashable(getattr(self, name)))
         if self.discrete or not all(isinstance(size, Integral) for size in self.action_sizes):  # see ``check.check_team``
             return
-        for agent, (lows, highs) in enumerate(zip(self._bounds("action_low"), self._bounds("action_high"), strict=True)):
+        for agent, (lows, highs) in enumerate(
+            zip(self._bounds("action_low"), self._bounds("action_high"), strict=True)
+        ):
             for dimension, (low, high) in enumerate(zip(lows, highs, strict=True)):
                 where = f"dimension {dimension} of agent {agent}'s action"
                 if not low < high:
                     raise ConfigError(f"{where}: action_low={low} is not below action_high={high}")
                 if math.isinf(low) != math.isinf(high):
-                    raise ConfigError(f"{where} is bounded on one side only ({low} to {high}); give both bounds or neither")
+                    raise ConfigError(
+                        f"{where} is bounded on one side only ({low} to {high}); give both bounds or neither"
+                    )
 
     @property
     def num_agents(self) -> int:

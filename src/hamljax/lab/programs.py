@@ -164,7 +164,7 @@ class HostPrograms:
         self.shapes = progress_shapes(learner, num_seeds)
         check_room(learner, self.shapes)
         self.sharding, began = seed_sharding(1), time.perf_counter()
-        self._evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
+        self.evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
         self.choose = jax.jit(jax.vmap(Best.update))
         self._reopen = [jax.jit(each.algorithm.reopen) for each in self.learners]
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes.state)
@@ -198,11 +198,6 @@ class HostPrograms:
         """End the workers of all seeds."""
         for each in self.learners:
             each.env.close()
-
-    def evaluate(self, players, round):
-        """As ``Programs``' own; in another thread, because a signal is heard where Python waits, not where XLA does."""
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(lambda: jax.block_until_ready(self._evaluate(players, round))).result()
 
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""

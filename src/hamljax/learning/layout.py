@@ -72,7 +72,9 @@ class Layout:
         state = jnp.broadcast_to(
             observation.world_state[..., None, :], (*obs.shape[:-1], observation.world_state.shape[-1])
         )
-        ids = jnp.broadcast_to(jnp.eye(self.team.num_agents, dtype=jnp.float32), (*obs.shape[:-1], self.team.num_agents))
+        ids = jnp.broadcast_to(
+            jnp.eye(self.team.num_agents, dtype=jnp.float32), (*obs.shape[:-1], self.team.num_agents)
+        )
         return jnp.concatenate([state, obs, ids], axis=-1)
 
     def critic_mask(self, critic: str) -> np.ndarray:

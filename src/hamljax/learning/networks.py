@@ -100,7 +100,9 @@ class GRU(nn.Module):
     def __call__(self, carry, x, start):
         gates = nn.Dense(3 * self.size, kernel_init=orthogonal(1.0), name="input")(x)
         kernel = self.param("kernel", orthogonal(1.0), (self.size, 3 * self.size), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.size,), jnp.float32)  # inside the reset gate, as in cuDNN
+        bias = self.param(
+            "bias", nn.initializers.zeros, (self.size,), jnp.float32
+        )  # inside the reset gate, as in cuDNN
 
         def step(h, gates_and_start):
             gates, start = gates_and_start
@@ -158,7 +160,9 @@ class Actor(nn.Module):
             return carry, carries, head
         if self.head == "squashed":
             return carry, carries, jnp.stack([head, dense("log_std_head")], axis=-2)
-        raw = self.param("log_std", lambda _, shape: jnp.full(shape, config.std_x_coef, jnp.float32), (self.action_size,))
+        raw = self.param(
+            "log_std", lambda _, shape: jnp.full(shape, config.std_x_coef, jnp.float32), (self.action_size,)
+        )
         log_std = jnp.log(config.std_y_coef * nn.sigmoid(raw / config.std_x_coef))
         return carry, carries, jnp.stack([head, jnp.broadcast_to(log_std, head.shape)], axis=-2)
 

@@ -26,14 +26,15 @@ class Transition(NamedTuple):
     metrics: dict[str, jax.Array]  # (E,) each
     valid: Any = None  # (E,) bool: a step to learn from; None: every one is
 
-
     def without_lost(self) -> "Transition":
         """Zeros for what a lost step may have left behind; when it began and ended an episode stays."""
         if self.valid is None:
             return self
 
         def blank(x):
-            return jnp.where(self.valid.reshape(self.valid.shape + (1,) * (x.ndim - self.valid.ndim)), x, jnp.zeros_like(x))
+            return jnp.where(
+                self.valid.reshape(self.valid.shape + (1,) * (x.ndim - self.valid.ndim)), x, jnp.zeros_like(x)
+            )
 
         said = ("observation", "action", "log_prob", "logits", "reward", "final")
         return self._replace(**{name: jax.tree.map(blank, getattr(self, name)) for name in said})
