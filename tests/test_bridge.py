@@ -46,7 +46,6 @@ from hosts.smac import Smac  # noqa: E402
 
 TESTS = Path(__file__).parent
 REFERENCE = json.loads((TESTS / "fixtures" / "mamujoco_reference.json").read_text())
-LONG = bool(os.environ.get("HAMLJAX_LONG"))
 COUNTER = "hosts_of_tests.Counter"
 
 
@@ -55,7 +54,7 @@ TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2"
 
 def long(*cases) -> tuple:
     """Cases of ``make test-long`` alone."""
-    return cases if LONG else ()
+    return tuple(pytest.param(*case, marks=pytest.mark.long) for case in cases)
 
 
 def open_pool(host: str, size: int, timeout=20.0, max_restarts=100, **settings) -> Pool:
@@ -164,16 +163,20 @@ FAULTS = {  # what goes wrong, and what the pool says of it
     "half": ("half a record on the wire, then silence", "sent what is no message"),
     "noise": ("noise on the wire", "sent what is no message"),
 }
-ROUNDS = 63 if LONG else 2
 
 
-def in_the_table(name: str, said: str, times: int, lost: int, orphans: int, leaked: int) -> bool:
+@pytest.fixture
+def rounds(large):
+    return 63 if large else 2
+
+
+def in_the_table(large: bool, name: str, said: str, times: int, lost: int, orphans: int, leaked: int) -> bool:
     """Whether docs/bridge.md has this row; its numbers are those of ``make test-long``, number by number."""
     row, page = (
         f"| {name} | {said} | {times} | {lost} | {orphans} | {leaked} |",
         (TESTS.parent / "docs/bridge.md").read_text(),
     )
-    if not LONG:
+    if not large:
         row, page = (re.sub(r"\| \d+ \| \d+ \| 0 \| 0 \|", "", text) for text in (row, page))
     elif row not in page:
         print(row)
@@ -187,9 +190,9 @@ def orphans_of(sessions, seconds=5.0) -> int:
 
 
 @pytest.fixture
-def load():
+def load(large):
     """In ``make test-long``: as many busy processes as there are processors."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LONG * os.cpu_count())]
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(large * os.cpu_count())]
     yield
     for process in busy:
         process.kill()
@@ -197,7 +200,7 @@ def load():
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_lost_worker_costs_one_transition(fault, load):
+def test_a_lost_worker_costs_one_transition(fault, large, rounds, load):
     """At its third step each worker fails: its episode is over, nothing else is touched, and a fresh one goes on."""
     pool = open_pool(COUNTER, 2, timeout=1.5, max_restarts=1000, fault=fault, at=3, length=100, game=True)
     assert left([w.process.pid for w in pool.workers]) == 4
@@ -205,7 +208,7 @@ def test_a_lost_worker_costs_one_transition(fault, load):
     before = len(os.listdir("/proc/self/fd"))
     pool.reset(numbers(0, 2))
     action = np.zeros((2, 2), int)
-    for step in range(1, 3 * ROUNDS + 1):
+    for step in range(1, 3 * rounds + 1):
         reply = pool.step(action + 1, numbers(0, 2), numbers(10 * step, 2))
         lost = step % 3 == 0
         assert (reply.valid == (not lost)).all()
@@ -217,16 +220,16 @@ def test_a_lost_worker_costs_one_transition(fault, load):
             begun = (10 * step + np.arange(2)) % 1000
             np.testing.assert_array_equal(reply.seen["world_state"], np.stack([begun, [0, 0]], axis=1))
             sessions += [w.process.pid for w in pool.workers]
-    assert pool.restarts == lost_in_all == 2 * ROUNDS
+    assert pool.restarts == lost_in_all == 2 * rounds
     leaked = len(os.listdir("/proc/self/fd")) - before
     pool.close()
     orphans = orphans_of(sessions)
-    assert in_the_table(*FAULTS[fault], 2 * ROUNDS, lost_in_all, orphans, leaked)
+    assert in_the_table(large, *FAULTS[fault], 2 * rounds, lost_in_all, orphans, leaked)
 
 
-def test_restarts_have_a_budget(load):
+def test_restarts_have_a_budget(large, load):
     """The second of two faults is one too many: whatever it is, it ends in a line, and nothing is left."""
-    rounds, sessions, stopped, lost = 14 if LONG else 1, [], 0, 0
+    rounds, sessions, stopped, lost = 14 if large else 1, [], 0, 0
     before = len(os.listdir("/proc/self/fd"))
     for fault in ("kill", "raise", "noise") * rounds:
         pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1, game=True)
@@ -239,16 +242,16 @@ def test_restarts_have_a_budget(load):
         stopped += 1
         pool.close()
     orphans, leaked = orphans_of(sessions), len(os.listdir("/proc/self/fd")) - before
-    assert in_the_table("the budget is used up", "training stops with one line", stopped, lost, orphans, leaked)
+    assert in_the_table(large, "the budget is used up", "training stops with one line", stopped, lost, orphans, leaked)
 
 
-def test_a_worker_that_cannot_reset_is_replaced(load):
+def test_a_worker_that_cannot_reset_is_replaced(large, rounds, load):
     """Between two episodes, so that no transition is lost."""
     settings = {"fault": "reset", "at": 2, "length": 1, "game": True}
     pool, sessions, lost = open_pool(COUNTER, 1, max_restarts=1000, **settings), set(), 0
     before = len(os.listdir("/proc/self/fd"))
     pool.reset(numbers(0, 1))
-    for step in range(1, 2 * ROUNDS + 1):  # the handshake resets too, so every second reset of a process fails
+    for step in range(1, 2 * rounds + 1):  # the handshake resets too, so every second reset of a process fails
         sessions |= {w.process.pid for w in pool.workers}
         reply = pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(step, 1))
         assert reply.seen["world_state"][0, 0] == step
@@ -257,7 +260,7 @@ def test_a_worker_that_cannot_reset_is_replaced(load):
     pool.close()
     orphans = orphans_of(sessions)
     assert in_the_table(
-        "an exception in `reset`", "crashed: OSError: cannot reset", pool.restarts, lost, orphans, leaked
+        large, "an exception in `reset`", "crashed: OSError: cannot reset", pool.restarts, lost, orphans, leaked
     )
 
 
@@ -390,11 +393,11 @@ def test_the_janitor_forgets_a_session_that_ended(monkeypatch):
 
 
 @pytest.mark.parametrize("fault", ["", "hang"])
-def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path, load):
+def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path, large, load):
     """Not even a worker that was stopped, or the game of one."""
-    orphans = [kill_a_trainer(fault, tmp_path) for _ in range(12 if LONG else 1)]
+    orphans = [kill_a_trainer(fault, tmp_path) for _ in range(12 if large else 1)]
     name = "`kill -9` of the trainer" + (", its workers stopped" if fault else "")
-    assert in_the_table(name, "all of them end", 2 * len(orphans), 0, sum(orphans), 0)
+    assert in_the_table(large, name, "all of them end", 2 * len(orphans), 0, sum(orphans), 0)
 
 
 def kill_a_trainer(fault: str, folder) -> int:

@@ -26,7 +26,6 @@ from hamljax.lab.rundir import locked
 from hamljax.lab.trained import load
 
 GAME = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=4"]
-KILLS = int(os.environ.get("HAMLJAX_KILLS", "12"))
 
 
 class Zygote:
@@ -111,7 +110,10 @@ SOME = [
 ]
 
 
-@pytest.mark.parametrize("algo, network, env, seeds", EVERYTHING if os.environ.get("HAMLJAX_LONG") else SOME)
+REST = [pytest.param(*case, marks=pytest.mark.long) for case in EVERYTHING if case not in SOME]
+
+
+@pytest.mark.parametrize("algo, network, env, seeds", [*SOME, *REST])
 def test_a_stopped_run_goes_on_bit_for_bit_in_a_new_process(algo, network, env, seeds, hamljax, tmp_path):
     words = ["train", *ENVIRONMENTS[env], f"algo={algo}", f"network={network}", f"num_seeds={seeds}", "num_envs=4"]
     words += ["num_steps=4", "total_timesteps=96", "num_evals=4", "num_eval_episodes=4", "checkpoint_every=3"]
@@ -152,11 +154,11 @@ def whole(hamljax, tmp_path_factory):
     return run, words
 
 
-def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(hamljax, whole, tmp_path):
+def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, whole, tmp_path):
     undisturbed, words = whole
     run, chance, kills = tmp_path / "run", random.Random(0), 0
     seen = set()
-    while kills < KILLS:
+    while kills < (100 if large else 12):
         since = chance.choice(["", "compiled", "compiled", "compiled"])
         code = hamljax(*words, f"run_dir={run}", signals=[[chance.uniform(0.0, 2.0), signal.SIGKILL]], since=since)
         if code == 0:  # quicker than the signal: begin another
