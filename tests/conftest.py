@@ -1,11 +1,22 @@
 """Set before JAX starts: two devices, so that seeds are spread as on a user's machine, and quick compilation."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"  # as on the command line, so that both have the same programs
+
+# Programs that several tests compile are compiled once; kept no longer than the tests run, so that they always start cold.
+# The workers of pytest-xdist have the environment of the process that starts them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="hamljax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from hamljax.lab.machine import xla_flags  # noqa: E402  it imports JAX, which reads the lines above then
 

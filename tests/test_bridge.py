@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from sizes import long
 
 import hamljax
 from hamljax.bridge import needs
@@ -50,11 +51,6 @@ COUNTER = "hosts_of_tests.Counter"
 
 
 TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2", "network.hidden_sizes=[8]"]
-
-
-def long(*cases) -> tuple:
-    """Cases of ``make test-long`` alone."""
-    return tuple(pytest.param(*case, marks=pytest.mark.long) for case in cases)
 
 
 def open_pool(host: str, size: int, timeout=20.0, max_restarts=100, **settings) -> Pool:
@@ -598,7 +594,7 @@ def same(*trees) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, trees), strict=True))
 
 
-@pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_s"])
+@pytest.mark.parametrize("algo", ["happo", *long("hatrpo", "mappo_s")])
 def test_a_lost_step_teaches_nothing(algo):
     """Whatever is written where a worker was lost, policies and critic become the same; where none was, they do not."""
     algorithm = make_learner(hamljax.config(algo, "game/tracking", **SMALL)).algorithm
@@ -624,18 +620,18 @@ def test_a_lost_step_teaches_nothing(algo):
     assert lost.any() and same(*learnt[:2]) and not same(learnt[0], learnt[2])
 
 
-@pytest.mark.parametrize("algo", ["haddpg", "masac_s"])
+@pytest.mark.parametrize("algo", ["masac_s", *long("haddpg")])
 def test_a_lost_sample_teaches_nothing(algo):
     small = SMALL | {"learning_starts": 32, "buffer_size": 320, "batch_size": 16, "gradient_steps": 1, "n_step": 1}
     algorithm = make_learner(hamljax.config(algo, "game/tracking", **small)).algorithm
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    state = jax.jit(lambda s: algorithm.update(algorithm.update(s)[0])[0])(state)
+    for _ in range(2):
+        state, _ = jax.jit(algorithm.update)(state)
     sample = jax.tree.map(lambda x: x[0], jax.jit(algorithm.evidence)(state))
-    weight = np.arange(16) % 3 > 0
+    weight, step = np.arange(16) % 3 > 0, jax.jit(algorithm.step)
 
     def learn(where, weight):
         changed = sample._replace(reward=sample.reward + 3.0 * where, action=sample.action * (1 - where)[:, None, None])
-        step = jax.jit(algorithm.step)
         return step(algorithm.learnt(state), changed._replace(weight=jnp.asarray(weight)), jax.random.key(1))[0]
 
     nowhere = np.zeros(16)
@@ -647,8 +643,8 @@ def test_a_lost_sample_teaches_nothing(algo):
     ("algo", "map_name", "front_end"),
     [
         ("happo", "3m", "loop"),
-        ("happo", "3m", "callback"),
         *long(
+            ("happo", "3m", "callback"),
             ("happo with a GRU", "3m", "loop"),
             ("happo", "2s3z", "callback"),
             ("happo with a GRU", "2s3z", "callback"),
@@ -693,7 +689,7 @@ def test_training_through_workers_is_training_on_the_device(algo, map_name, fron
     assert others["train/lost"] == 0 and numbers["train/episode_return"] == others["train/episode_return"]
 
 
-@pytest.mark.parametrize("algo", ["happo", "haddpg"])
+@pytest.mark.parametrize("algo", ["happo", *long("haddpg")])
 def test_acting_on_another_device_than_learning_changes_nothing(algo):
     """As with an accelerator, beside which the CPU acts. A compiled program takes nothing from another device than its own."""
     small = SMALL | {"num_envs": 2, "num_steps": 8, "obs_norm": "always"}
@@ -795,6 +791,7 @@ def test_mujoco_trains_in_an_interpreter_of_its_own(another_python, tmp_path):
     assert np.isfinite(pd.read_parquet(tmp_path / "run" / "metrics.parquet")["train/critic_loss"].dropna()).all()
 
 
+@pytest.mark.long
 def test_the_environment_for_smac_has_pysc2_and_runs_workers(tmp_path, monkeypatch):
     """``make smac-env`` from nothing; then all that is missing is SMAC itself, not the optimiser of that name."""
     made = ["make", "-s", "-f", str(TESTS.parent / "Makefile"), "smac-env", f"SMAC_PYTHON={sys.executable}"]
@@ -861,16 +858,18 @@ def test_pettingzoo_plays_on_through_ends(path):
     "words",
     [
         ["algo=happo", "env=bridge/host", "path=hosts_of_tests.Counter", "num_seeds=2"],
-        ["algo=hatrpo", "env=bridge/host", "path=hosts_of_tests.Counter", "front_end=callback", "network=gru"],
         ["algo=haddpg", "env=bridge/mamujoco_hopper_3x1"],
-        ["algo=happo", "env=bridge/pettingzoo", "path=pettingzoo.sisl.pursuit_v5", "env.max_steps=10"],
-        [
-            "algo=hasac",
-            "env=bridge/pettingzoo",
-            "path=pettingzoo.sisl.multiwalker_v9",
-            "options=[n_walkers:2]",
-            "env.max_steps=10",
-        ],
+        *long(
+            ["algo=hatrpo", "env=bridge/host", "path=hosts_of_tests.Counter", "front_end=callback", "network=gru"],
+            ["algo=happo", "env=bridge/pettingzoo", "path=pettingzoo.sisl.pursuit_v5", "env.max_steps=10"],
+            [
+                "algo=hasac",
+                "env=bridge/pettingzoo",
+                "path=pettingzoo.sisl.multiwalker_v9",
+                "options=[n_walkers:2]",
+                "env.max_steps=10",
+            ],
+        ),
     ],
 )
 def test_a_run_through_the_bridge_has_the_same_life(words, tmp_path, monkeypatch):
@@ -940,8 +939,9 @@ def test_who_goes_on_begins_with_what_the_fresh_workers_show():
     programs.close()
 
 
-@pytest.mark.parametrize("evals", ["0", "2"])  # the first is met while training, the second in an evaluation
-@pytest.mark.parametrize("front_end", ["loop", "callback"])
+@pytest.mark.parametrize(  # without evaluations it is met while training, else in the first of them
+    "front_end, evals", [("loop", "0"), ("callback", "2"), *long(("loop", "2"), ("callback", "0"))]
+)
 def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals, tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.chdir(TESTS)
     words = tiny("Failing", front_end, tmp_path)

@@ -121,7 +121,7 @@ def test_no_command_line_ends_in_a_traceback_and_no_valid_one_is_refused(
     """Everything but the training itself, through the real entry."""
     monkeypatch.setattr(host_loop, "train", lambda job, longer=False: make_learner(job.config))
     monkeypatch.chdir(tmp_path)
-    chance, found, count = random.Random(part), {0: 0, 2: 0}, 2500 if large else 250
+    chance, found, count = random.Random(part), {0: 0, 2: 0}, 2500 if large else 60
     for _ in range(count):
         words, valid = command_line(chance, settings)
         if not any(w.startswith("env=") for w in words):
