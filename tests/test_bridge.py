@@ -198,7 +198,8 @@ def load(large):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_lost_worker_costs_one_transition(fault, large, rounds, load):
     """At its third step each worker fails: its episode is over, nothing else is touched, and a fresh one goes on."""
-    pool = open_pool(COUNTER, 2, timeout=1.5, max_restarts=1000, fault=fault, at=3, length=100, game=True)
+    patience = 2.0 if fault in ("hang", "half") else 60.0  # only the silent are waited for
+    pool = open_pool(COUNTER, 2, timeout=patience, max_restarts=1000, fault=fault, at=3, length=100, game=True)
     assert left([w.process.pid for w in pool.workers]) == 4
     sessions, lost_in_all = [w.process.pid for w in pool.workers], 0
     before = len(os.listdir("/proc/self/fd"))
@@ -228,7 +229,7 @@ def test_restarts_have_a_budget(large, load):
     rounds, sessions, stopped, lost = 14 if large else 1, [], 0, 0
     before = len(os.listdir("/proc/self/fd"))
     for fault in ("kill", "raise", "noise") * rounds:
-        pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1, game=True)
+        pool = open_pool(COUNTER, 1, timeout=60.0, max_restarts=1, fault=fault, at=1, game=True)
         sessions += [w.process.pid for w in pool.workers]
         pool.reset(numbers(0, 1))
         lost += int((~pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).valid).sum())
@@ -302,11 +303,11 @@ def test_shapes_are_those_announced_in_every_step():
 
 
 def test_a_worker_that_answers_without_end_is_lost_in_time():
-    pool = open_pool("hosts_of_tests.Dribbling", 1, timeout=0.5)
+    """Though it sends a byte all the time: a thousand of them, what it announced, would take 100 seconds."""
+    pool = open_pool("hosts_of_tests.Dribbling", 1, timeout=2.0)
     pool.reset(numbers(0, 1))
-    began = time.monotonic()
     assert not pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).valid[0]
-    assert time.monotonic() - began < 20  # a thousand bytes would take 100 seconds
+    assert "did not answer in time" in pool.losses[0]
     pool.close()
 
 

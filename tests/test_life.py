@@ -26,7 +26,7 @@ from hamljax.lab.resume import read as read_resume
 from hamljax.lab.rundir import locked
 from hamljax.lab.trained import load
 
-GAME = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=4"]
+GAME = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=4", "network.hidden_sizes=[8]"]
 
 
 class Zygote:
