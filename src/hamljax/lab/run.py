@@ -224,6 +224,7 @@ class Training:
             pace.took(count, self.seconds["training"] - before)
             self.done += count
             self._tell_of_losses()
+            self._tell_of_the_stuck(int(parts[-1]["train/no_legal_action"].sum()))
             self.reporter.tick(self.done * self.per_update, self.shown, self._left())
             if self.signals.caught or self.streak.broken or self._is_late():
                 break
@@ -240,6 +241,16 @@ class Training:
         if not self.noted and (notes := self.programs.notes):
             self.noted = True
             self.reporter.say(f"note: {notes[0]}")
+
+    def _tell_of_the_stuck(self, count: int) -> None:
+        """Once: how often, by now, an agent had to act and could not."""
+        if count and not self.noted:
+            self.noted = True
+            steps = self.done * self.per_update
+            self.reporter.say(
+                f"note: {count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: one "
+                f"was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing"
+            )
 
     def _left(self) -> float:
         """Seconds to the end, evaluations included, at the pace of this run so far."""
