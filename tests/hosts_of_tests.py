@@ -89,6 +89,14 @@ class Failing(Counter):
         super().__init__(fault="raise", at=7, length=4)
 
 
+class Stuck(Counter):
+    """After two steps, and at the end, its second agent is alive and has no legal action."""
+
+    def _seen(self):
+        seen = super()._seen()
+        return seen._replace(avail_actions=[[1, 1], [0, 0, 0]]) if self.time in (2, self.length) else seen
+
+
 class Uneven(Counter):
     """Its episodes have 1, 2 or 3 steps, as the key says."""
 

@@ -61,13 +61,14 @@ def replay(hopper):
 
     def decide(state, key, observation, greedy):
         obs = observation._replace(obs=state.obs_norm.normalise(observation.obs))
-        for agent, own_key in enumerate(jax.random.split(key, env.team.num_agents)):
+        choose, logits = policies.distribution, []
+        for agent in range(env.team.num_agents):
             params = jax.tree.map(lambda x, agent=agent: x[agent], state.params)
             mask = jnp.asarray(env.team.obs_mask)[agent, None, None]
             carry, seen = jnp.zeros((1, 0)), obs.obs[agent, None, None]
-            logits = network(params, carry, seen, jnp.zeros((1, 1), bool), mask)[2][0]
-            avail, choose = obs.avail_actions[agent, None], policies.distribution
-            yield (choose.mode(logits, avail) if greedy else choose.sample(own_key, logits, avail))[0]
+            logits.append(network(params, carry, seen, jnp.zeros((1, 1), bool), mask)[2][0, 0])
+        logits = jnp.stack(logits)
+        return choose.mode(logits, obs.avail_actions) if greedy else choose.sample(key, logits, obs.avail_actions)
 
     def play(seed, number, greedy):
         state, rewards = team.of_seed(seed), []
@@ -76,7 +77,7 @@ def replay(hopper):
         env_state, observation = reset(reset_key)
         for key in jax.random.split(step_key, env.max_episode_length):
             act_key, env_key = jax.random.split(key)
-            action = env.team.clip(jnp.stack([*decide(state, act_key, observation, greedy)]))
+            action = env.team.clip(decide(state, act_key, observation, greedy))
             env_state, out = step(env_key, env_state, action)
             observation = out.observation
             rewards.append(float(out.reward))

@@ -387,7 +387,9 @@ def test_errors_of_a_plugin_are_one_line_with_their_place(tmp_path, capsys):
     job = make_job([*words[1:], "length=3", "env.names=[é]"])  # annotations are texts in this file
     assert job.config.env.length == 3 and job.config.env.names == ("é",) and job.config.env.mode is None
     assert "env.length must be a whole number, not 'x'" in one_line([*words, "env.length=x"], capsys)
-    assert f"ValueError: no room in -1 places ({plugin}, line 8)" in one_line([*words, "env.length=-1"], capsys)
+    assert f"failed in '{plugin}' in line 8: ValueError: no room in -1 places" in one_line(
+        [*words, "env.length=-1"], capsys
+    )
     plugin.write_text("import sys\nsys.exit('no licence')\n")
     assert "failed in line 2: SystemExit: no licence" in one_line(words, capsys)
     plugin.write_bytes(b"x = '\xe9'\n")

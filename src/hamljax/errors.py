@@ -25,11 +25,12 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def in_a_line(error: BaseException) -> str:
-    """What was raised, and the file and line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {one_line(error)[:200]}{where}"
+def in_line(error: Exception, file: str) -> str:
+    """`` in line 3: ValueError: ...``: where in a user's ``file``, and what; of many lines of a message the first."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" in line {lines[-1]}" if lines else ""
+    said, *_ = [*str(error).strip().splitlines(), ""]
+    return f"{where}: {type(error).__name__}: {said}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -22,10 +22,12 @@ def typed(name: str, value: Any, kind: Any) -> Any:
     and an array, traced it may be, stands for a float. Kinds that are none of Python's own are taken on trust. Raises
     ConfigError, which names the setting ``name`` and what it must be.
     """
+    if typing.get_origin(kind) is dict and isinstance(value, collections.abc.Mapping):
+        return {str(key): typed(f"{name}.{key}", x, typing.get_args(kind)[1]) for key, x in value.items()}
     try:
         return _read(value, kind)
     except UNFIT:
-        shown = "empty" if value is None else f"'{str(value)[:60]}'"
+        shown = "empty" if value is None else f"'{' '.join(str(value).split())[:60]}'"
         raise ConfigError(f"{name} must be {_in_words(kind)}, not {shown}") from None
 
 
@@ -83,7 +85,10 @@ def _digits(text: str) -> int | float:
 def _number(value):
     if isinstance(value, str | numbers.Real) and not isinstance(value, bool):
         return float(value)
-    if not hasattr(value, "dtype"):
+    kind = getattr(getattr(value, "dtype", None), "kind", "")  # of an array, traced perhaps
+    if kind in ("i", "u"):
+        return value.astype(float)
+    if kind not in ("f", "V"):  # V: bfloat16
         raise TypeError
     return value
 
@@ -109,4 +114,6 @@ def _in_words(kind) -> str:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_in_words(k) for k in inner if k is not type(None))
-    return "numbers by name" if origin is dict else WORDS.get(origin, getattr(kind, "__name__", str(kind)))
+    return (
+        "a dictionary of numbers by name" if origin is dict else WORDS.get(origin, getattr(kind, "__name__", str(kind)))
+    )

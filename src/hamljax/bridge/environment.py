@@ -18,6 +18,7 @@ from ..envs.autoreset import EpisodeStats, Numbering, VecStep
 from ..envs.protocol import Environment, Observation, Step, Team
 from ..errors import ConfigError, one_of
 from .pool import Launch, Pool
+from .spec import team_of
 from .worker import wire
 
 FRONT_ENDS = ("loop", "callback")
@@ -87,9 +88,7 @@ class HostEnvironment(Environment):
 
     @functools.cached_property
     def team(self) -> Team:
-        spec = self.spec
-        sizes = (tuple(spec[name]) for name in ("obs_sizes", "action_sizes"))
-        return Team(*sizes, spec["world_state_size"], discrete=spec["discrete"])
+        return team_of(self.spec, self.launch.host)
 
     @property
     def max_episode_length(self) -> int:
@@ -106,6 +105,16 @@ class HostEnvironment(Environment):
     def losses(self) -> list[str]:
         """What became of the workers that were replaced so far."""
         return [loss for pool in self._pools.values() for loss in pool.losses]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said once of its episodes so far: who was alive in them and had no legal action."""
+        stuck = [pool for pool in self._pools.values() if pool.stuck]
+        count = sum(pool.stuck for pool in stuck)
+        return [
+            f"{count} time(s) so far an agent was alive and had no legal action, first {pool.where}; it took any of them"
+            for pool in stuck[:1]
+        ]
 
     @property
     def waited(self) -> float:

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..errors import ConfigError, Stopped
 from .needs import next_step
+from .spec import team_of
 from .worker import wire
 
 WORKER = Path(__file__).parent / "worker"
@@ -113,7 +114,7 @@ class Worker:
             return self.lost()
 
     def receive(self, deadline: float, limit: int) -> memoryview | Fault:
-        """What the next message says; it holds until the one after."""
+        """What the next message says; it holds until the one after. Raises ConfigError where the environment will not do."""
         try:
             try:
                 kind, content = self.channel.receive(limit, socket.MSG_DONTWAIT, deadline)
@@ -130,6 +131,8 @@ class Worker:
         text = bytes(content).decode(errors="replace").strip()
         if kind == wire.BUG:
             raise WorkerBug(f"in a worker:\n{text}")
+        if kind == wire.REFUSED:
+            raise ConfigError(" ".join(text.split()))
         if kind == wire.CRASH:
             places = re.findall(r'^ *File "(.*)", line (\d+)', text, re.MULTILINE)
             return Fault(f"crashed: {last_line(text)}", "{}, line {}".format(*places[-1]) if places else "")
@@ -176,12 +179,14 @@ class Pool:
 
     dice: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
     losses: what became of the workers that were replaced so far. waited: seconds spent waiting for workers so far.
+    stuck: how often an agent was alive and had no legal action, and ``where`` at first.
     """
 
     def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, dice=()):
         self.launch, self.size, self.paths = launch, size, [os.getcwd(), *MODULE_FOLDERS] if paths is None else paths
         self.dice = [int(number) for number in dice]
         self.losses, self.waited, self.spec = [], 0.0, None
+        self.stuck, self.where, self.times = 0, "", np.zeros(size, int)
         self.workers: list[Worker] = []
         self._janitor = _janitor()
         self._end = weakref.finalize(self, _kill_all, self.workers, self._janitor)
@@ -231,6 +236,7 @@ class Pool:
                 raise ConfigError(
                     f"environment '{launch.host}' does not start: it {spec}" + (f"; next: {step}" if step else "")
                 )
+        team_of(spec, launch.host)
         for name, value in launch.expected.items():
             if spec[name] != value:
                 raise ConfigError(
@@ -297,9 +303,11 @@ class Pool:
             self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
             self.seen[i]["metrics"] = 0.0
             self._replace(i, fault)
+        self.times[moving] += 1
         self.final[:] = self.seen
         self.over = self.seen["terminated"] | self.seen["truncated"]
         over = np.flatnonzero(self.over)
+        self._look_for_stuck(np.flatnonzero(~self.over))
         if episode_keys is not None and len(over):
             self._request["key"][over] = episode_keys[: len(over)]
             self._begin_episodes(over)
@@ -307,14 +315,27 @@ class Pool:
 
     def _begin_episodes(self, which: np.ndarray) -> None:
         """Reset the workers ``which``; one that fails is replaced and asked again."""
-        self.over[which] = False
+        self.over[which], self.times[which] = False, 0
         while len(which):
             faults = self._ask(which, wire.RESET)
             for i, fault in faults.items():
                 self._replace(i, fault)
             for i in which:
                 self.workers[i].forget()
+            self._look_for_stuck(np.setdiff1d(which, [*faults]))
             which = np.array([*faults], int)
+
+    def _look_for_stuck(self, which: np.ndarray) -> None:
+        """Count whoever of the environments ``which``, that go on, is alive and has no legal action."""
+        if not self.spec["discrete"]:
+            return
+        stuck = self.seen["alive"][which] & ~self.seen["avail_actions"][which].any(-1)
+        if not self.stuck and stuck.any():
+            row, agent = np.argwhere(stuck)[0]
+            self.where = (
+                f"agent {agent} of environment {which[row]} after {self.times[which[row]]} steps of its episode"
+            )
+        self.stuck += int(stuck.sum())
 
     def _ask(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
         """Send its request to each of ``which``, then collect what they see into ``seen``. Returns the faults of the others.

@@ -82,7 +82,7 @@ class FiniteGame(Environment):
         joint = self._joint(action)
         reward = jnp.asarray(self._rewards)[state.state, joint]
         next_state = _draw(transition_key, jnp.asarray(self._next_states)[state.state, joint])
-        terminated = jax.random.uniform(termination_key, dtype=jnp.float32) < self.termination
+        terminated = jax.random.uniform(termination_key) < self.termination
         truncated = (state.time + 1 >= self.horizon) & ~terminated
         metrics = self._metrics(state, joint)
         state = GameState(next_state, state.time + 1)
@@ -112,7 +112,7 @@ def _thresholds(probabilities: np.ndarray) -> np.ndarray:
 
 def _draw(key, thresholds) -> jax.Array:
     """A state by inversion: how many thresholds (S - 1,) a uniform number has reached. () int32."""
-    return jnp.sum(jax.random.uniform(key, dtype=jnp.float32) >= thresholds, dtype=jnp.int32)
+    return jnp.sum(jax.random.uniform(key) >= thresholds, dtype=jnp.int32)
 
 
 class MatrixGame(FiniteGame):

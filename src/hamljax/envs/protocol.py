@@ -6,6 +6,7 @@ Shapes: N agents, O = largest observation, A = largest number of actions (discre
 
 import dataclasses
 import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -39,9 +40,11 @@ class Team:
     action_high: Bounds = 1.0
 
     def __post_init__(self):
-        for name in ("action_low", "action_high"):
+        for name in ("obs_sizes", "action_sizes", "action_low", "action_high"):
             object.__setattr__(self, name, _hashable(getattr(self, name)))
-        if self.discrete:
+        if self.discrete or not all(
+            isinstance(size, Integral) for size in self.action_sizes
+        ):  # see ``check.check_team``
             return
         for agent, (lows, highs) in enumerate(
             zip(self._bounds("action_low"), self._bounds("action_high"), strict=True)
@@ -136,11 +139,11 @@ class Team:
         return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])
 
 
-def _hashable(bounds: Any) -> Any:
+def _hashable(numbers: Any) -> Any:
     """Lists and arrays of numbers as tuples of them."""
-    if isinstance(bounds, np.generic | np.ndarray | jax.Array):
-        bounds = np.asarray(bounds).tolist()
-    return tuple(map(_hashable, bounds)) if isinstance(bounds, list | tuple) else bounds
+    if isinstance(numbers, np.generic | np.ndarray | jax.Array):
+        numbers = np.asarray(numbers).tolist()
+    return tuple(map(_hashable, numbers)) if isinstance(numbers, list | tuple) else numbers
 
 
 class Observation(NamedTuple):
@@ -213,12 +216,14 @@ class Environment:
 
     def reset_many(self, keys):
         """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
-        states, observation = jax.vmap(self.reset)(keys)
+        with jax.enable_x64(False):  # simulators are written for single precision, and some only run in it
+            states, observation = jax.vmap(self.reset)(keys)
         return states, observation.settled()
 
     def step_many(self, keys, states, action):
         """Advance them: keys (E,), action (E, N) or (E, N, A). States keep the types that ``reset`` gave them."""
-        after, step = jax.vmap(self.step)(keys, states, action)
+        with jax.enable_x64(False):
+            after, step = jax.vmap(self.step)(keys, states, action)
         return jax.tree.map(lambda new, old: new.astype(old.dtype), after, states), step.settled()
 
     def close(self) -> None:

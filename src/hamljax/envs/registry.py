@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 import inspect
+import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ConfigError, in_a_line, lookup, nearest
+from ..errors import ConfigError, in_line, lookup, nearest
 from ..kinds import typed
-from .check import check_environment
+from .check import checked
 from .protocol import Environment
 
 
@@ -22,20 +24,55 @@ class Entry:
 
 
 ENVIRONMENTS: dict[str, Entry] = {}
+NAME = r"[A-Za-z_][\w.+-]*(/[\w.+-]+)*"  # what a command line reads as one word, and as a place among others
+NOT_NAMES = ("null", "true", "false", "nan", "inf")
+RESERVED = ("name", "defaults")  # what a group of a configuration says of itself
 
 
 def register_environment(name: str, factory: Callable[..., Environment], summary: str = "", **fixed) -> None:
     """Make ``env=name`` known. ``fixed`` parameters belong to the name; the others of ``factory`` are its settings.
 
-    Raises ConfigError for a parameter without annotation or default.
+    Raises ConfigError for a name that cannot be typed, and for a parameter that can be no setting: one without annotation
+    or default, with a default that is no plain value, or with a name that a configuration uses itself.
     """
-    for parameter in inspect.signature(factory).parameters.values():
-        if parameter.name not in fixed and parameter.empty in (parameter.annotation, parameter.default):
-            raise ConfigError(
-                f"environment '{name}': parameter '{parameter.name}' needs a type annotation and a default"
-            )
+    if not re.fullmatch(NAME, str(name), re.ASCII) or str(name).lower() in NOT_NAMES:
+        raise ConfigError(
+            f"environment '{name}': a name has letters, digits, _, ., +, - and /, such as my/game; true is none"
+        )
+    parameters = _parameters(name, factory)
+    for parameter in fixed:
+        if parameter not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            raise ConfigError(f"environment '{name}' has no parameter '{parameter}'{nearest(parameter, parameters)}")
+    for parameter in parameters.values():
+        if parameter.name not in fixed:
+            _check_setting(name, parameter)
     ENVIRONMENTS[name] = Entry(factory, fixed, summary or (inspect.getdoc(factory) or "").split("\n")[0])
     schema.cache_clear()
+
+
+def _parameters(name: str, factory) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(factory, eval_str=True).parameters)
+    except NameError as error:  # an annotation that is a text
+        raise ConfigError(f"environment '{name}': an annotation cannot be read: {error}") from None
+
+
+def _check_setting(name: str, parameter: inspect.Parameter) -> None:
+    """Raise ConfigError unless ``parameter`` can be a setting of environment ``name``."""
+    said = f"environment '{name}': parameter '{parameter.name}'"
+    if parameter.name in RESERVED or parameter.name.startswith("__"):
+        raise ConfigError(f"{said} cannot be a setting, because a configuration uses that word itself; rename it")
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise ConfigError(f"{said} is positional-only, and settings are given by name")
+    if parameter.empty in (parameter.annotation, parameter.default):
+        raise ConfigError(f"{said} needs a type annotation and a default")
+    try:
+        hash(_frozen(parameter.default))
+    except TypeError:
+        raise ConfigError(
+            f"{said} has a {type(parameter.default).__name__} as its default; a setting is a number, a text, True or "
+            f"False, or a tuple of such"
+        ) from None
 
 
 @functools.cache
@@ -43,9 +80,9 @@ def schema(name: str) -> type:
     """The frozen dataclass of an environment's settings: ``name`` and every parameter that the name leaves free."""
     entry = lookup("environment", name, ENVIRONMENTS)
     fields = [("name", str, name)]
-    for parameter in inspect.signature(entry.factory, eval_str=True).parameters.values():
+    for parameter in _parameters(name, entry.factory).values():
         if parameter.name not in entry.fixed:
-            fields.append((parameter.name, parameter.annotation, parameter.default))
+            fields.append((parameter.name, parameter.annotation, _frozen(parameter.default)))
     return dataclasses.make_dataclass("EnvSettings", fields, frozen=True)
 
 
@@ -75,13 +112,12 @@ def make(env: Any) -> Environment:
         raise ConfigError(f"an environment is a name or what configure(name, ...) returns, not {env!r}")
     entry = lookup("environment", env.name, ENVIRONMENTS)
     settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.name != "name"}
-    if entry.factory.__module__.startswith("hamljax."):  # held by tests
-        return entry.factory(**entry.fixed, **settings)
+    if entry.factory.__module__.startswith("hamljax."):
+        return checked(entry.factory(**entry.fixed, **settings), env.name)
     try:
-        made = entry.factory(**entry.fixed, **settings)
-        check_environment(made, env.name)
-        return made
+        return checked(entry.factory(**entry.fixed, **settings), env.name)
     except ConfigError:
         raise
-    except Exception as error:  # of the user's own code, or of what it was asked for
-        raise ConfigError(f"environment '{env.name}' does not run: {in_a_line(error)}") from error
+    except Exception as error:  # of the user's own code, because of what it was asked for perhaps
+        file = traceback.extract_tb(error.__traceback__)[-1].filename
+        raise ConfigError(f"environment '{env.name}' failed in '{file}'{in_line(error, file)}") from error

@@ -61,7 +61,7 @@ class Tracking(Environment):
         self.max_episode_length = self.horizon
 
     def reset(self, key):
-        targets = jax.random.uniform(key, OWNERS.shape, jnp.float32, minval=-BOUND, maxval=BOUND)
+        targets = jax.random.uniform(key, OWNERS.shape, minval=-BOUND, maxval=BOUND)
         state = TrackingState(targets, jnp.zeros((), jnp.int32))
         return state, self._observe(state)
 
@@ -72,7 +72,7 @@ class Tracking(Environment):
         reward = 1 - jnp.mean(squares) - self.coupling * jnp.sum(biases) ** 2 / len(TARGET_SIZES)
         metrics = {"error": jnp.mean(jnp.sum(AVERAGE * jnp.abs(errors), axis=-1))}
 
-        moved = state.targets + jax.random.uniform(key, OWNERS.shape, jnp.float32, minval=-STRIDE, maxval=STRIDE)
+        moved = state.targets + jax.random.uniform(key, OWNERS.shape, minval=-STRIDE, maxval=STRIDE)
         state = TrackingState(_reflect(moved), state.time + 1)
         truncated = state.time >= self.horizon
         return state, Step(self._observe(state), reward, jnp.zeros_like(truncated), truncated, metrics)

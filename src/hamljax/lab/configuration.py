@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import itertools
 import math
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,16 @@ from omegaconf.errors import OmegaConfBaseException
 from ..algorithms import ALGORITHMS, is_off_policy, resolve
 from ..bridge import configure, make
 from ..envs import ENVIRONMENTS, Environment, schema
-from ..errors import ConfigError, lookup, nearest, one_line, one_of
+from ..errors import ConfigError, in_line, lookup, nearest, one_line, one_of
 from ..kinds import typed
 from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
+from ..learning.on_policy.probe import check_kernel
 from . import overrides as grammar
 from .overrides import LARGEST_SWEEP, quote, values_of
 from .rundir import path_of
 
+# Parameters of a user's own functions, whose names nobody can know beforehand: ``algo.drift_params.weight``.
+OWN = tuple(f"algo.{f.name}" for f in dataclasses.fields(Algo) if f.type == dict[str, float])
 GROUPS = ("algo", "network", "env", "logger", "experiment")
 
 
@@ -102,9 +104,7 @@ def load_plugin(path: str) -> None:
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
     except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f" in line {lines[-1]}" if lines else ""
-        raise ConfigError(f"plugin '{path}' failed{where}: {type(error).__name__}: {one_line(error)}") from error
+        raise ConfigError(f"plugin '{path}' failed{in_line(error, str(file))}") from error
 
 
 def choices(group: str) -> list[str]:
@@ -212,6 +212,11 @@ def _in_full(overrides) -> list:
     return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides], env)
 
 
+def _is_own(override) -> bool:
+    """Whether it is about a parameter of a user's own function, or all of them: ``+algo.drift_params.weight=2``."""
+    return ".".join(override.key_or_group.split(".")[:2]) in OWN
+
+
 def _check_keys(overrides, chosen) -> None:
     """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
     known = _settings(chosen.algo.name, chosen.env.name)
@@ -219,7 +224,7 @@ def _check_keys(overrides, chosen) -> None:
         key = override.key_or_group
         if key in LOGGER_SETTINGS[1:] and chosen.logger.kind != "wandb":
             raise ConfigError(f"'{key}' is a setting of logger=wandb, and this is logger={chosen.logger.kind}")
-        if key not in GROUPS and not key.startswith("algo.drift_params") and key not in known:
+        if key not in GROUPS and not _is_own(override) and key not in known:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
 
@@ -264,7 +269,7 @@ def make_job(words: list[str]) -> Job:
     overrides = _in_full(overrides)
     _register_groups()
     try:
-        composed = _compose([o for o in overrides if not o.input_line.startswith("+algo.drift")])
+        composed = _compose([o for o in overrides if not _is_own(o)])
     except ConfigError:  # Hydra knows no nearest setting
         _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]))
         raise
@@ -274,9 +279,10 @@ def make_job(words: list[str]) -> Job:
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise ConfigError(one_line(error)) from None
     _check_preset(overrides, values["algo"])
-    for override in overrides:
-        if override.input_line.startswith("+algo.drift_params."):
-            values["algo"].setdefault("drift_params", {})[override.key_or_group.split(".")[-1]] = override.value()
+    for override in filter(_is_own, overrides):
+        _, group, *name = override.key_or_group.split(".", 2)
+        before, said = values["algo"].get(group, {}), override.value()
+        values["algo"][group] = {**before, name[0]: said} if name else said
     return job_of(values)
 
 
@@ -298,6 +304,7 @@ def job_of(values: dict) -> Job:
     run = RunSettings(**{key: flat.pop(key) for key in run_kinds if key in flat})
     config = Config(algo, network, env, **flat)
     validate(config)
+    check_kernel(algo)
     _validate_run(run)
     _validate_logger(logger)
     row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
@@ -397,8 +404,7 @@ def config(
     base = make_job(words).config
     if not isinstance(env, str):
         base = dataclasses.replace(base, env=env)
-    kinds = _kinds(Network) | _kinds(type(base.algo)) | _kinds(Config)
-    made = base.replace(**{key: typed(key, x, kinds[key]) if key in kinds else x for key, x in overrides.items()})
+    made = base.replace(**overrides)
     validate(made)
     resolve(made.algo)
     return made

@@ -197,7 +197,14 @@ def memory() -> int:
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
     if all(limits):
         return sum(limits)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return sys.maxsize
+    return min(_limits())
+
+
+def _limits():
+    """Bytes that the machine has, and that a container allows its processes, as far as either can be asked."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
+            yield int(Path(file).read_text())
+    yield 2**63

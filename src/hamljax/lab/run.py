@@ -93,6 +93,7 @@ class Training:
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
         self.last, self.now = {}, ""  # seconds that each of them took last, and which of them goes on
         self.done, self.shown, self.saved_at, self.told, self.programs = 0, {}, 0.0, 0, None
+        self.noted = False
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
@@ -122,6 +123,8 @@ class Training:
 
     def begin(self) -> None:
         """Compile, and make or restore what changes."""
+        if not self.run.begun:  # a longer run replaces nothing before it is known to fit
+            self._sign()
         words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
         with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {as_typed(self.run.path)}"):
             self._begin()
@@ -134,8 +137,6 @@ class Training:
             say(f"note: {rounded}")
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
-        if not self.run.begun:  # a longer run replaces nothing before it is known to fit
-            self._sign()
         step = found.update * self.per_update if found else -1
         self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
         programs = self.programs = make_programs(self.learner, len(self.seeds), bool(self.evals))
@@ -217,6 +218,7 @@ class Training:
             pace.took(count, self.seconds["training"] - before)
             self.done += count
             self._tell_of_losses()
+            self._tell_of_the_stuck(int(parts[-1]["train/no_legal_action"].sum()))
             self.reporter.tick(self.done * self.per_update, self.shown, self._left())
             if self.signals.caught or self.streak.broken or self._is_late():
                 break
@@ -230,6 +232,19 @@ class Training:
         for loss in losses[self.told :]:
             self.reporter.say(f"note: {loss}; another took its place")
         self.told = len(losses)
+        if not self.noted and (notes := self.programs.notes):
+            self.noted = True
+            self.reporter.say(f"note: {notes[0]}")
+
+    def _tell_of_the_stuck(self, count: int) -> None:
+        """Once: how often, by now, an agent had to act and could not."""
+        if count and not self.noted:
+            self.noted = True
+            steps = self.done * self.per_update
+            self.reporter.say(
+                f"note: {count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: one "
+                f"was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing"
+            )
 
     def _left(self) -> float:
         """Seconds to the end, evaluations included, at the pace of this run so far."""

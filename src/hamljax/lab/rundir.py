@@ -81,13 +81,14 @@ def _as_text(value) -> str:
 def differences(there: dict, here: dict) -> list[str]:
     """In what two configurations differ that matters to the numbers, such as ``gamma (0.99 there, 0.9 here)``.
 
-    A setting that is not in ``there`` is younger than that run, and had its default.
+    A setting that is not in ``there`` is younger than that run, and had its default; but what a user's own function is
+    given (``algo.drift_params.weight``) has a default that only the function knows.
     """
     there, here = flatten(there, AROUND), flatten(here, AROUND)
     return [
         f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
         for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key) and (key in there or key.startswith("algo.drift_params."))
+        if there.get(key) != here.get(key) and (key in there or "_params." in key)
     ]
 
 

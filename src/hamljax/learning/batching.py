@@ -83,3 +83,19 @@ def same_for_all(x):
 def _(axis_size, in_batched, x):
     del axis_size
     return same_for_all(x[0] if in_batched[0] else x), False
+
+
+@jax.custom_batching.custom_vmap
+def in_any_run(x):
+    """``x``, a scalar bool; under ``vmap``, whether it holds in any run of the batch.
+
+    As the condition of a loop it stays one scalar, so that what a loop carries is not chosen anew for every run in every
+    turn. Runs in which it does not hold must not mind another turn.
+    """
+    return x
+
+
+@in_any_run.def_vmap
+def _(axis_size, in_batched, x):
+    del axis_size
+    return in_any_run(jnp.any(x) if in_batched[0] else x), False

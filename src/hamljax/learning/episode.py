@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .batching import in_any_run
 from .evaluate import play
 from .policies import Policies
 from .state import Players
@@ -38,10 +39,16 @@ class Episode(NamedTuple):
         return Episode(kept, *jax.tree.map(lambda x: x[:length], tuple(self[1:])))
 
 
+def _room(length: int, x, key):
+    """An empty array (length, ...) for things like ``x``, of which some may be keys."""
+    shape = (length, *x.shape)
+    return jnp.broadcast_to(key, shape) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.zeros(shape, x.dtype)
+
+
 def make_record(config, env, keep: Callable[[Any], Any] = lambda env_state: env_state):
     """``record(players, number, greedy) -> Episode``: episode ``number`` of a team.
 
-    Pure. It runs for ``env.max_episode_length`` steps, whenever the episode ends: ``cut`` what follows. Keys come from
+    Pure, so it has room for ``env.max_episode_length`` steps: ``cut`` what follows the end, which is empty. Keys come from
     the run's seed and ``number`` alone, so episodes of earlier and later checkpoints start alike. ``keep`` chooses what
     to write down of each state of the environment.
     """
@@ -52,18 +59,30 @@ def make_record(config, env, keep: Callable[[Any], Any] = lambda env_state: env_
         reset_key, step_key = jax.random.split(key)
         env_state, observation = env.reset_many(reset_key[None])
 
-        def step(loop, key):
-            env_state, observation, start, carry = loop
-            act_key, env_key = jax.random.split(key)
+        def move(time, env_state, observation, start, carry):
+            act_key, env_key = jax.random.split(jax.random.fold_in(step_key, time))
             env_state, carry, action, out = play(
-                policies, env, players, act_key, env_key[None], env_state, observation, start, carry, greedy
+                policies, env, players, act_key[None], env_key[None], env_state, observation, start, carry, greedy
             )
             end = (out.reward, out.terminated, out.truncated, out.metrics)
-            one = jax.tree.map(lambda x: x[0], (keep(env_state), action, end))
-            return (env_state, out.observation, jnp.zeros_like(start), carry), (one[0], env_key, one[1], *one[2])
+            kept, action, end = jax.tree.map(lambda x: x[0], (keep(env_state), action, end))
+            after = (time + 1, env_state, out.observation, jnp.zeros_like(start), carry)
+            return after, (kept, env_key, action, *end)
 
-        loop = (env_state, observation, jnp.ones(1, bool), policies.initial_carry())
-        _, (kept, *steps) = jax.lax.scan(step, loop, jax.random.split(step_key, env.max_episode_length))
+        def step(loop):
+            begin, rows = loop
+            after, row = move(*begin)
+            return after, jax.tree.map(lambda rows, x: rows.at[begin[0]].set(x), rows, row)
+
+        def go_on(loop):
+            (time, *_), (_, _, _, _, terminated, truncated, _) = loop
+            over = (terminated | truncated)[jnp.maximum(time - 1, 0)]
+            return in_any_run(~over) & (time < env.max_episode_length)
+
+        begin = (jnp.int32(0), env_state, observation, jnp.ones(1, bool), policies.initial_carry())
+        row = jax.eval_shape(move, *begin)[1]
+        rows = jax.tree.map(lambda x: _room(env.max_episode_length, x, reset_key), row)
+        _, (kept, *steps) = jax.lax.while_loop(go_on, step, (begin, rows))
         kept = jax.tree.map(lambda first, rest: jnp.concatenate([first, rest]), keep(env_state), kept)
         return Episode(kept, *steps)
 

@@ -5,67 +5,80 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .batching import in_any_run
 from .policies import Policies
 from .state import Players
 
 ABSOLUTE_ROUNDS = 10  # the absolute metric: the best team over ten times as many episodes (Gorsane et al., 2022)
 
 
-def play(policies, env, players: Players, key, step_keys, env_state, observation, start, carry, greedy: bool = True):
+def play(
+    policies, env, players: Players, act_keys, step_keys, env_state, observation, start, carry, greedy: bool = True
+):
     """One step of E episodes.
 
-    ``key`` chooses actions, ``step_keys`` (E,) move the environments; start (E,), carry (P, B, H).
+    ``act_keys`` (E,) choose actions, unless ``greedy``; ``step_keys`` (E,) move the environments; start (E,), carry (P, B, H).
     Returns the new environment states and carry, the actions as they were played (E, N[, A]) and what the step gave.
     """
     seen = players.see(env.team, observation)
-    carry, action, *_ = policies.act(players.params, carry, key, seen, start, greedy=greedy)
+    carry, action, _, logits = policies.act(players.params, carry, act_keys[0], seen, start, greedy=True)
+    if not greedy:  # each episode with randomness of its own, whichever others are played beside it
+        action = jax.vmap(policies.distribution.sample)(act_keys, logits, seen.avail_actions)
     action = policies.as_played(action)
     env_state, out = env.step_many(step_keys, env_state, action)
     return env_state, carry, action, out
 
 
+def keys_of(key, numbers) -> jax.Array:
+    """A key for each of ``numbers`` (E,). With JAX's own settings these are rows ``numbers`` of ``split(key, any size)``."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
 def make_evaluate(config, env, episodes: int):
     """``evaluate(players, round=0, greedy=True) -> {"return", "length", <metric>...}``: (episodes,) each.
 
-    Every episode starts afresh, runs to its own end and counts once. Keys come from the run's seed, its update counter
-    and ``round`` alone, so evaluating never changes training, and every round plays other episodes.
+    Every episode starts afresh, runs to its own end and counts once; when all have ended, so does the evaluation. Keys come
+    from the run's seed, its update counter, ``round`` and the number of the episode alone, so evaluating never changes
+    training, every round plays other episodes, and no episode depends on those beside it.
     """
     size = min(episodes, env.at_once or episodes)
     policies = Policies(config.replace(num_envs=size), env.team)
 
     def evaluate(players: Players, round=0, greedy: bool = True) -> dict[str, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(players.eval_key, players.num_updates), round)
-        reset_key, step_key = jax.random.split(key)
+        keys = jax.random.split(key, 3)
         if size == episodes:
-            return some(players, reset_key, step_key, jnp.arange(episodes), greedy)
+            return some(players, keys, jnp.arange(episodes), greedy)
         numbers = jnp.arange(-(-episodes // size) * size).reshape(-1, size) % episodes  # the last round may repeat some
-        found = jax.lax.map(lambda which: some(players, reset_key, step_key, which, greedy), numbers)
+        found = jax.lax.map(lambda which: some(players, keys, which, greedy), numbers)
         return jax.tree.map(lambda x: x.reshape(-1)[:episodes], found)
 
-    def some(players, reset_key, step_key, which, greedy):
+    def some(players, keys, which, greedy):
         """Episodes number ``which`` (size,)."""
-        env_state, observation = env.reset_many(jax.random.split(reset_key, episodes)[which])
-        carry = policies.initial_carry()
+        reset_key, *move_keys = keys
+        env_state, observation = env.reset_many(keys_of(reset_key, which))
 
-        def move(key, env_state, observation, start, carry):
-            keys = jax.random.split(key, episodes)[which]
-            return play(policies, env, players, key, keys, env_state, observation, start, carry, greedy)
+        def move(time, env_state, observation, start, carry):
+            step_keys, act_keys = (keys_of(jax.random.fold_in(key, time), which) for key in move_keys)
+            return play(policies, env, players, act_keys, step_keys, env_state, observation, start, carry, greedy)
 
-        def step(loop, key):
-            env_state, observation, start, carry, over, totals = loop
-            env_state, carry, _, out = move(key, env_state, observation, start, carry)
+        def step(loop):
+            time, env_state, observation, start, carry, over, totals = loop
+            env_state, carry, _, out = move(time, env_state, observation, start, carry)
             values = {**out.metrics, "return": totals["return"] + out.reward, "length": totals["length"] + 1}
             totals = {name: jnp.where(over, totals[name], value) for name, value in values.items()}
             over = over | out.terminated | out.truncated
-            return (env_state, out.observation, jnp.zeros_like(start), carry, over, totals), None
+            return (time + 1, env_state, out.observation, jnp.zeros_like(start), carry, over, totals)
 
-        begin = (env_state, observation, jnp.ones(size, bool), carry)
-        shapes = jax.eval_shape(move, step_key, *begin)[-1].metrics
+        def go_on(loop):
+            time, *_, over, _ = loop
+            return in_any_run(~jnp.all(over)) & (time < env.max_episode_length)
+
+        begin = (jnp.int32(0), env_state, observation, jnp.ones(size, bool), policies.initial_carry())
+        shapes = jax.eval_shape(move, *begin)[-1].metrics
         totals = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}
-        totals = {**totals, "return": jnp.zeros(size), "length": jnp.zeros(size, jnp.int32)}
-        loop = (*begin, jnp.zeros(size, bool), totals)
-        loop, _ = jax.lax.scan(step, loop, jax.random.split(step_key, env.max_episode_length))
-        return loop[-1]
+        totals = {**totals, "return": jnp.zeros(size, jnp.float32), "length": jnp.zeros(size, jnp.int32)}
+        return jax.lax.while_loop(go_on, step, (*begin, jnp.zeros(size, bool), totals))[-1]
 
     return evaluate
 

@@ -40,8 +40,9 @@ class Moments(NamedTuple):
         away = jnp.where(seen, self.away(batch), 0.0)  # near zero, so that squares lose nothing
         shift = jnp.sum(away, 0) / shares
         variance = jnp.sum(jnp.where(seen, (away - shift) ** 2, 0.0), 0) / shares
-        total = jnp.where(new > 0, decay * self.count + (new if count is None else count), self.count)
-        ratio = jnp.where(new > 0, 1 - decay * self.count / jnp.maximum(total, TINY), 0.0)[..., None]
+        added = jnp.where(new > 0, new if count is None else count, 0.0)
+        total = jnp.where(new > 0, decay, 1.0) * self.count + added
+        ratio = (added / jnp.maximum(total, TINY))[..., None]
         spread = self.variance + ratio * (variance - self.variance) + ratio * (1 - ratio) * shift**2
         return Moments(total, *self._moved(ratio * shift, spread))
 

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..envs import make
+from ..envs.check import checked
 from ..errors import ConfigError
 from .config import Config, OffPolicyAlgo, validate
 from .evaluate import make_evaluate, means
 from .host import HostLoop
 from .off_policy.loop import OffPolicy
 from .on_policy.loop import OnPolicy
+from .on_policy.probe import check_kernel
 from .state import Players
 
 
@@ -22,8 +24,9 @@ class Learner:
 
     def __init__(self, config: Config, env=None):
         validate(config)
+        check_kernel(config.algo)
         self.config = config
-        self.env = make(config.env) if env is None else env
+        self.env = make(config.env) if env is None else checked(env)
         self.algorithm = (OffPolicy if isinstance(config.algo, OffPolicyAlgo) else OnPolicy)(config, self.env)
         self.init = self.algorithm.init
         self.host = HostLoop(self.algorithm) if self.env.on_host else None

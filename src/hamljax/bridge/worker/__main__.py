@@ -12,7 +12,7 @@ import traceback
 
 import numpy as np
 import wire
-from hosts import HOSTS, Crash
+from hosts import HOSTS, Crash, Refused
 
 # What Python raises where it was asked for something wrong, as opposed to a simulator that breaks down.
 BUGS = (AssertionError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
@@ -30,6 +30,8 @@ class reported:
         pass
 
     def __exit__(self, kind, error, trace):
+        if kind and issubclass(kind, Refused):
+            raise Failed(wire.REFUSED, str(error).encode()) from None
         if kind and issubclass(kind, Exception):
             bug = issubclass(kind, BUGS) and not issubclass(kind, Crash)
             text = "".join(traceback.format_exception(kind, error, trace))

@@ -11,10 +11,17 @@ import time
 import numpy as np
 
 HELLO, RESET, STEP = b"H", b"R", b"S"  # kinds of requests
-DONE, CRASH, BUG = b".", b"!", b"?"  # kinds of replies: a record (or the spec), or UTF-8 text of what went wrong
+DONE, CRASH, BUG, REFUSED = (
+    b".",
+    b"!",
+    b"?",
+    b"-",
+)  # kinds of replies: a record (or the spec), or UTF-8 text of what went wrong
 
 # What a host's ``spec`` says; see ``hosts``.
 SPEC = ("obs_sizes", "action_sizes", "world_state_size", "discrete", "max_episode_length", "metrics", "needs_obs_norm")
+
+DTYPES = {"float32": "<f4", "uint8": "u1"}  # of observations and of the global state
 
 HEADER = struct.Struct("<cI")  # the kind of a message, and how long its content is
 
@@ -96,10 +103,11 @@ def request_type(spec):
 def reply_type(spec):
     """(dtype) One reply: what the team sees and, after a step, what came of it."""
     agents, obs, actions = len(spec["obs_sizes"]), max(spec["obs_sizes"]), max(spec["action_sizes"])
+    obs_dtype, state_dtype = (DTYPES[spec.get(name, "float32")] for name in ("obs_dtype", "world_state_dtype"))
     return np.dtype(
         [
-            ("obs", "<f4", (agents, obs)),
-            ("world_state", "<f4", (spec["world_state_size"],)),
+            ("obs", obs_dtype, (agents, obs)),
+            ("world_state", state_dtype, (spec["world_state_size"],)),
             ("avail_actions", "?", (agents, actions)),
             ("alive", "?", (agents,)),
             ("reward", "<f4"),
@@ -131,6 +139,9 @@ class Shapes:
         for name in SPEC:
             if name not in spec:
                 raise ValueError(f"the environment's spec does not say '{name}'")
+        for name in ("obs_dtype", "world_state_dtype"):
+            if spec.get(name, "float32") not in DTYPES:
+                raise ValueError(f"the environment's spec says {name} {spec[name]}; it may be {' or '.join(DTYPES)}")
         obs, actions = (list(spec[name]) for name in ("obs_sizes", "action_sizes"))
         self.announced = obs, actions, spec["world_state_size"], len(obs)
 

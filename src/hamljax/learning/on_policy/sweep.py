@@ -43,12 +43,13 @@ class MirrorSweep(Policies):
     def __init__(self, config: Config, team: Team):
         super().__init__(config, team)
         algo, row = config.algo, self.row
-        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], hyper_parameters(algo))
-        self.drift_needs_old = haml.DRIFTS[row.drift].needs_old
+        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], hyper_parameters(algo, "drift_params"))
+        self.drift_needs_old = bool(haml.DRIFTS[row.drift].divergences)
         neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
         steps = algo.update_epochs * algo.num_minibatches
         self.optimiser = adam(config, algo.actor_lr, steps) if neighbourhood.uses_optimiser else optax.identity()
-        self.solve = haml.bind_neighbourhood(neighbourhood, hyper_parameters(algo), self.optimiser)
+        parameters = hyper_parameters(algo, "neighbourhood_params")
+        self.solve = haml.bind_neighbourhood(neighbourhood, parameters, self.optimiser)
         self.ent_coef = algo.ent_coef if neighbourhood.uses_optimiser else 0.0
 
     def init(self, key, observation: Observation) -> Agent:

@@ -3,13 +3,15 @@
 A host is a class whose keyword arguments are its settings. It has
 
 * ``spec``: a dict with obs_sizes, action_sizes (N numbers each), world_state_size, discrete, max_episode_length, metrics
-  (names) and needs_obs_norm. Continuous actions lie in [-1, 1]; a host scales them to its own bounds.
+  (names) and needs_obs_norm; and, if they are others, obs_dtype and world_state_dtype ("uint8" where all are bytes, else
+  "float32"), action_low and action_high (N lists of an agent's bounds, infinite on both sides for none). Continuous
+  actions come within these bounds, which are -1 and 1 where a host does not say.
 * ``reset(key) -> Seen``, ``step(key, action) -> Seen, reward, terminated, truncated, metrics``, ``close()``. ``key``: two
   uint32 that all randomness may come from.
 
 An exception of the kinds that a wrong request raises (AssertionError, ValueError, ...) is the learner's bug, and stops
-training with its traceback. Any other, and ``Crash``, says that the simulator broke down: the worker is replaced, and the
-one transition is left out of learning.
+training with its traceback. ``Refused`` stops it with one line: the environment is of no use here. Any other, and
+``Crash``, says that the simulator broke down: the worker is replaced, and the one transition is left out of learning.
 """
 
 from typing import Any, NamedTuple
@@ -31,6 +33,10 @@ class Seen(NamedTuple):
     world_state: Any
     avail_actions: Any
     alive: Any
+
+
+class Refused(Exception):
+    """The environment is one that cannot be trained in, for the reason given."""
 
 
 class Crash(RuntimeError):

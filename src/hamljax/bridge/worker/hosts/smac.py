@@ -1,5 +1,6 @@
 """SMAC and SMACv2, and whatever else has the Python interface of SMAC's ``StarCraft2Env``."""
 
+import contextlib
 import random
 
 import numpy as np
@@ -32,13 +33,16 @@ class BehindSmac:
 
     def reset(self, key):
         self._use(key)
-        self.env.reset()  # may return None (SMACv2): the getters say what there is
+        with self._sane():
+            self.env.reset()  # may return None (SMACv2): the getters say what there is
         return self._seen()
 
     def step(self, key, action):
         self._use(key)
         timeouts = self.env.timeouts
-        reward, over, info = self.env.step([int(a) for a in action])
+        action = [int(a) for a in action]
+        with self._sane(all(legal[a] for legal, a in zip(self.avail, action))):
+            reward, over, info = self.env.step(action)
         if over and "battle_won" not in info:
             raise Crash("the game crashed")
         truncated = over and (self.env.timeouts > timeouts or bool(info.get("episode_limit")))
@@ -53,9 +57,20 @@ class BehindSmac:
         if hasattr(self.env, "use_key"):  # the game has a seed for its launch only
             self.env.use_key(key)
 
+    @contextlib.contextmanager
+    def _sane(self, asked_well=True):
+        """What the game asserts is that it is as it should be; where nothing wrong was asked of it, it is not."""
+        try:
+            yield
+        except AssertionError as error:
+            if not asked_well:
+                raise
+            raise Crash(f"the game says of itself: {error or 'AssertionError'}") from error
+
     def _seen(self):
-        avail = self.env.get_avail_actions()
-        return Seen(self.env.get_obs(), self.env.get_state(), avail, self._alive(avail))
+        with self._sane():
+            avail = self.avail = self.env.get_avail_actions()
+            return Seen(self.env.get_obs(), self.env.get_state(), avail, self._alive(avail))
 
     def _alive(self, avail):
         return [not agent[0] for agent in avail]  # action 0 is to do nothing, which the dead alone may
