@@ -433,16 +433,16 @@ def test_every_float_of_a_configuration_takes_a_whole_number():
 @pytest.mark.parametrize(
     "name, values",
     [
-        ("clip_eps", [True, np.bool_(True), "0.1", None, [0.1], 1j, object()]),
-        ("num_envs", [True, "4", 4.5, None, [4], float("nan"), float("inf"), 1j, object()]),
-        ("anneal_lr", ["yes", None, 0.5]),
+        ("clip_eps", [True, np.bool_(True), "wide", None, [0.1], 1j, object()]),
+        ("num_envs", [True, "4.5", 4.5, None, [4], float("nan"), float("inf"), 1j, object()]),
+        ("anneal_lr", ["maybe", None, 0.5]),
         ("hidden_sizes", ["64", 64, [6.5], [True], [[8]], None]),
         ("drift_params", [3, "weight", {"clip_eps": "a"}, None]),
     ],
 )
 def test_what_is_no_such_value_is_one_line_from_python_too(name, values):
     for value in values:
-        with pytest.raises(ConfigError, match=f"{name} must be") as error:
+        with pytest.raises(ConfigError, match=rf"{name}(\.clip_eps)? must be") as error:
             config(**{name: value})
         assert "\n" not in str(error.value)
 

@@ -40,7 +40,9 @@ def import_jax() -> None:
 def check_xla_flags(flags: str) -> None:
     """Raise ConfigError where XLA would end the process because of ``XLA_FLAGS``."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run([sys.executable, "-c", ASK_XLA], capture_output=True, text=True, timeout=60)
+        asked = subprocess.run(
+            [sys.executable, "-c", ASK_XLA], capture_output=True, encoding="utf-8", errors="replace", timeout=60
+        )
         said = re.search(r"^[EF]\d{4} .*?\] (.*)", asked.stderr, re.MULTILINE)
         if asked.returncode and said:
             raise ConfigError(f"environment variable XLA_FLAGS={flags}: {said[1]}")
