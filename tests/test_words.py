@@ -75,6 +75,12 @@ def test_no_librarys_exception_answers_what_was_typed(words, capsys, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("key", ["run_dir", "plugin", "payoff"])
+def test_a_name_that_no_file_system_takes_is_one_line(key, capsys):
+    words = ["train", "env=game/matrix" if key == "payoff" else CLIMB, f"{key}={'x' * 300}.npy"]
+    assert "File name too long" in one_line(words, capsys)
+
+
 def test_values_of_the_loggers_environment_variable_are_choices_too(monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "ofline")
     assert "'ofline'; did you mean 'offline'?" in one_line(["train", CLIMB, "logger=wandb"], capsys)

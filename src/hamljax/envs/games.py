@@ -184,7 +184,11 @@ def matrix(payoff: str = "") -> MatrixGame:
     path = Path(os.path.expanduser(payoff))
     if path.suffix not in READERS:
         raise ConfigError(f"payoff file '{payoff}' has the wrong suffix '{path.suffix}'{nearest(path.suffix, READERS)}")
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise ConfigError(f"payoff file '{payoff[:60]}' cannot be a path: {error.strerror}") from None
+    if not there:
         siblings = [p.name for p in path.parent.glob("*") if p.suffix in READERS]
         close = difflib.get_close_matches(path.name, siblings, n=1)
         raise ConfigError(f"payoff file '{payoff}' does not exist" + (f"; did you mean '{close[0]}'?" if close else ""))
