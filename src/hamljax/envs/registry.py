@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from ..errors import ConfigError, lookup, nearest
 from .check import checked
 from .protocol import Environment
@@ -105,4 +107,5 @@ def make(env: Any) -> Environment:
         env = configure(env)
     entry = lookup("environment", env.name, ENVIRONMENTS)
     settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.name != "name"}
-    return checked(entry.factory(**entry.fixed, **settings), env.name)
+    with jax.enable_x64(False):  # as it will be used: see ``Environment.reset_many``
+        return checked(entry.factory(**entry.fixed, **settings), env.name)
