@@ -12,7 +12,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 help:
 	@echo "make demo    train HAPPO and MAPPO-S on a small battle, print a table, draw a picture"
 	@echo "make test    run the tests"
-	@echo "make test-long  a hundred kills, every combination of resuming, thousands of command lines"
+	@echo "make test-long  run the large ones: a hundred kills, every combination of resuming, thousands of command lines"
 	@echo "make bench   measure the speed (hamljax bench)"
 	@echo "make lint    check the style"
 	@echo "make setup   only make $(VENV)"
@@ -36,7 +36,7 @@ test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q
 
 test-long: $(STAMP)
-	HAMLJAX_LONG=1 HAMLJAX_KILLS=100 HAMLJAX_OVERRIDES=5000 $(VENV)/bin/python -m pytest -q tests/test_life.py tests/test_overrides.py tests/test_bridge.py
+	$(VENV)/bin/python -m pytest -q -m long
 
 demo: $(STAMP)
 	$(VENV)/bin/python experiments/demo.py

@@ -1,12 +1,35 @@
 """Set before JAX starts: two devices, so that seeds are spread as on a user's machine, and quick compilation."""
 
+import atexit
+import gc
 import os
+import shutil
+import tempfile
+
+import pytest
 
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"  # as on the command line, so that both have the same programs
+
+# JAX makes millions of small objects while it traces, and each collection looks at all that are alive: a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
+
+# Programs that several tests compile are compiled once; kept no longer than the tests run, so that they always start cold.
+# The workers of pytest-xdist have the environment of the process that starts them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="hamljax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from hamljax.lab.machine import xla_flags  # noqa: E402  it imports JAX, which reads the lines above then
 
 # Level 0 would be a little quicker, but with the generator of code that lab.machine chooses it is wrong: a gradient whose
 # value is finite became NaN.
 os.environ["XLA_FLAGS"] = xla_flags(f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip())
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.long)], ids=["small", "large"])
+def large(request) -> bool:
+    """A test that asks for it has two sizes: a small one in ``make test``, a large one in ``make test-long``."""
+    return request.param

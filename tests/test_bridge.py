@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from sizes import long
 
 import hamljax
 from hamljax.bridge import needs
@@ -46,16 +47,10 @@ from hosts.smac import Smac  # noqa: E402
 
 TESTS = Path(__file__).parent
 REFERENCE = json.loads((TESTS / "fixtures" / "mamujoco_reference.json").read_text())
-LONG = bool(os.environ.get("HAMLJAX_LONG"))
 COUNTER = "hosts_of_tests.Counter"
 
 
 TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2", "network.hidden_sizes=[8]"]
-
-
-def long(*cases) -> tuple:
-    """Cases of ``make test-long`` alone."""
-    return cases if LONG else ()
 
 
 def open_pool(host: str, size: int, timeout=20.0, max_restarts=100, **settings) -> Pool:
@@ -164,16 +159,20 @@ FAULTS = {  # what goes wrong, and what the pool says of it
     "half": ("half a record on the wire, then silence", "sent what is no message"),
     "noise": ("noise on the wire", "sent what is no message"),
 }
-ROUNDS = 63 if LONG else 2
 
 
-def in_the_table(name: str, said: str, times: int, lost: int, orphans: int, leaked: int) -> bool:
+@pytest.fixture
+def rounds(large):
+    return 63 if large else 2
+
+
+def in_the_table(large: bool, name: str, said: str, times: int, lost: int, orphans: int, leaked: int) -> bool:
     """Whether docs/bridge.md has this row; its numbers are those of ``make test-long``, number by number."""
     row, page = (
         f"| {name} | {said} | {times} | {lost} | {orphans} | {leaked} |",
         (TESTS.parent / "docs/bridge.md").read_text(),
     )
-    if not LONG:
+    if not large:
         row, page = (re.sub(r"\| \d+ \| \d+ \| 0 \| 0 \|", "", text) for text in (row, page))
     elif row not in page:
         print(row)
@@ -187,9 +186,9 @@ def orphans_of(sessions, seconds=5.0) -> int:
 
 
 @pytest.fixture
-def load():
+def load(large):
     """In ``make test-long``: as many busy processes as there are processors."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LONG * os.cpu_count())]
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(large * os.cpu_count())]
     yield
     for process in busy:
         process.kill()
@@ -197,15 +196,16 @@ def load():
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_lost_worker_costs_one_transition(fault, load):
+def test_a_lost_worker_costs_one_transition(fault, large, rounds, load):
     """At its third step each worker fails: its episode is over, nothing else is touched, and a fresh one goes on."""
-    pool = open_pool(COUNTER, 2, timeout=1.5, max_restarts=1000, fault=fault, at=3, length=100, game=True)
+    patience = 2.0 if fault in ("hang", "half") else 60.0  # only the silent are waited for
+    pool = open_pool(COUNTER, 2, timeout=patience, max_restarts=1000, fault=fault, at=3, length=100, game=True)
     assert left([w.process.pid for w in pool.workers]) == 4
     sessions, lost_in_all = [w.process.pid for w in pool.workers], 0
     before = len(os.listdir("/proc/self/fd"))
     pool.reset(numbers(0, 2))
     action = np.zeros((2, 2), int)
-    for step in range(1, 3 * ROUNDS + 1):
+    for step in range(1, 3 * rounds + 1):
         reply = pool.step(action + 1, numbers(0, 2), numbers(10 * step, 2))
         lost = step % 3 == 0
         assert (reply.valid == (not lost)).all()
@@ -217,19 +217,19 @@ def test_a_lost_worker_costs_one_transition(fault, load):
             begun = (10 * step + np.arange(2)) % 1000
             np.testing.assert_array_equal(reply.seen["world_state"], np.stack([begun, [0, 0]], axis=1))
             sessions += [w.process.pid for w in pool.workers]
-    assert pool.restarts == lost_in_all == 2 * ROUNDS
+    assert pool.restarts == lost_in_all == 2 * rounds
     leaked = len(os.listdir("/proc/self/fd")) - before
     pool.close()
     orphans = orphans_of(sessions)
-    assert in_the_table(*FAULTS[fault], 2 * ROUNDS, lost_in_all, orphans, leaked)
+    assert in_the_table(large, *FAULTS[fault], 2 * rounds, lost_in_all, orphans, leaked)
 
 
-def test_restarts_have_a_budget(load):
+def test_restarts_have_a_budget(large, load):
     """The second of two faults is one too many: whatever it is, it ends in a line, and nothing is left."""
-    rounds, sessions, stopped, lost = 14 if LONG else 1, [], 0, 0
+    rounds, sessions, stopped, lost = 14 if large else 1, [], 0, 0
     before = len(os.listdir("/proc/self/fd"))
     for fault in ("kill", "raise", "noise") * rounds:
-        pool = open_pool(COUNTER, 1, timeout=1.0, max_restarts=1, fault=fault, at=1, game=True)
+        pool = open_pool(COUNTER, 1, timeout=60.0, max_restarts=1, fault=fault, at=1, game=True)
         sessions += [w.process.pid for w in pool.workers]
         pool.reset(numbers(0, 1))
         lost += int((~pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).valid).sum())
@@ -239,16 +239,16 @@ def test_restarts_have_a_budget(load):
         stopped += 1
         pool.close()
     orphans, leaked = orphans_of(sessions), len(os.listdir("/proc/self/fd")) - before
-    assert in_the_table("the budget is used up", "training stops with one line", stopped, lost, orphans, leaked)
+    assert in_the_table(large, "the budget is used up", "training stops with one line", stopped, lost, orphans, leaked)
 
 
-def test_a_worker_that_cannot_reset_is_replaced(load):
+def test_a_worker_that_cannot_reset_is_replaced(large, rounds, load):
     """Between two episodes, so that no transition is lost."""
     settings = {"fault": "reset", "at": 2, "length": 1, "game": True}
     pool, sessions, lost = open_pool(COUNTER, 1, max_restarts=1000, **settings), set(), 0
     before = len(os.listdir("/proc/self/fd"))
     pool.reset(numbers(0, 1))
-    for step in range(1, 2 * ROUNDS + 1):  # the handshake resets too, so every second reset of a process fails
+    for step in range(1, 2 * rounds + 1):  # the handshake resets too, so every second reset of a process fails
         sessions |= {w.process.pid for w in pool.workers}
         reply = pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(step, 1))
         assert reply.seen["world_state"][0, 0] == step
@@ -257,7 +257,7 @@ def test_a_worker_that_cannot_reset_is_replaced(load):
     pool.close()
     orphans = orphans_of(sessions)
     assert in_the_table(
-        "an exception in `reset`", "crashed: OSError: cannot reset", pool.restarts, lost, orphans, leaked
+        large, "an exception in `reset`", "crashed: OSError: cannot reset", pool.restarts, lost, orphans, leaked
     )
 
 
@@ -303,11 +303,11 @@ def test_shapes_are_those_announced_in_every_step():
 
 
 def test_a_worker_that_answers_without_end_is_lost_in_time():
-    pool = open_pool("hosts_of_tests.Dribbling", 1, timeout=0.5)
+    """Though it sends a byte all the time: a thousand of them, what it announced, would take 100 seconds."""
+    pool = open_pool("hosts_of_tests.Dribbling", 1, timeout=2.0)
     pool.reset(numbers(0, 1))
-    began = time.monotonic()
     assert not pool.step(np.zeros((1, 2)), numbers(0, 1), numbers(0, 1)).valid[0]
-    assert time.monotonic() - began < 20  # a thousand bytes would take 100 seconds
+    assert "sent what is no message" in pool.losses[0]  # all of it would be a message, and no record
     pool.close()
 
 
@@ -390,11 +390,11 @@ def test_the_janitor_forgets_a_session_that_ended(monkeypatch):
 
 
 @pytest.mark.parametrize("fault", ["", "hang"])
-def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path, load):
+def test_nothing_is_left_when_the_trainer_is_killed(fault, tmp_path, large, load):
     """Not even a worker that was stopped, or the game of one."""
-    orphans = [kill_a_trainer(fault, tmp_path) for _ in range(12 if LONG else 1)]
+    orphans = [kill_a_trainer(fault, tmp_path) for _ in range(12 if large else 1)]
     name = "`kill -9` of the trainer" + (", its workers stopped" if fault else "")
-    assert in_the_table(name, "all of them end", 2 * len(orphans), 0, sum(orphans), 0)
+    assert in_the_table(large, name, "all of them end", 2 * len(orphans), 0, sum(orphans), 0)
 
 
 def kill_a_trainer(fault: str, folder) -> int:
@@ -595,7 +595,7 @@ def same(*trees) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, trees), strict=True))
 
 
-@pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_s"])
+@pytest.mark.parametrize("algo", ["happo", *long("hatrpo", "mappo_s")])
 def test_a_lost_step_teaches_nothing(algo):
     """Whatever is written where a worker was lost, policies and critic become the same; where none was, they do not."""
     algorithm = make_learner(hamljax.config(algo, "game/tracking", **SMALL)).algorithm
@@ -621,18 +621,18 @@ def test_a_lost_step_teaches_nothing(algo):
     assert lost.any() and same(*learnt[:2]) and not same(learnt[0], learnt[2])
 
 
-@pytest.mark.parametrize("algo", ["haddpg", "masac_s"])
+@pytest.mark.parametrize("algo", ["masac_s", *long("haddpg")])
 def test_a_lost_sample_teaches_nothing(algo):
     small = SMALL | {"learning_starts": 32, "buffer_size": 320, "batch_size": 16, "gradient_steps": 1, "n_step": 1}
     algorithm = make_learner(hamljax.config(algo, "game/tracking", **small)).algorithm
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    state = jax.jit(lambda s: algorithm.update(algorithm.update(s)[0])[0])(state)
+    for _ in range(2):
+        state, _ = jax.jit(algorithm.update)(state)
     sample = jax.tree.map(lambda x: x[0], jax.jit(algorithm.evidence)(state))
-    weight = np.arange(16) % 3 > 0
+    weight, step = np.arange(16) % 3 > 0, jax.jit(algorithm.step)
 
     def learn(where, weight):
         changed = sample._replace(reward=sample.reward + 3.0 * where, action=sample.action * (1 - where)[:, None, None])
-        step = jax.jit(algorithm.step)
         return step(algorithm.learnt(state), changed._replace(weight=jnp.asarray(weight)), jax.random.key(1))[0]
 
     nowhere = np.zeros(16)
@@ -644,8 +644,8 @@ def test_a_lost_sample_teaches_nothing(algo):
     ("algo", "map_name", "front_end"),
     [
         ("happo", "3m", "loop"),
-        ("happo", "3m", "callback"),
         *long(
+            ("happo", "3m", "callback"),
             ("happo with a GRU", "3m", "loop"),
             ("happo", "2s3z", "callback"),
             ("happo with a GRU", "2s3z", "callback"),
@@ -690,7 +690,7 @@ def test_training_through_workers_is_training_on_the_device(algo, map_name, fron
     assert others["train/lost"] == 0 and numbers["train/episode_return"] == others["train/episode_return"]
 
 
-@pytest.mark.parametrize("algo", ["happo", "haddpg"])
+@pytest.mark.parametrize("algo", ["happo", *long("haddpg")])
 def test_acting_on_another_device_than_learning_changes_nothing(algo):
     """As with an accelerator, beside which the CPU acts. A compiled program takes nothing from another device than its own."""
     small = SMALL | {"num_envs": 2, "num_steps": 8, "obs_norm": "always"}
@@ -792,6 +792,7 @@ def test_mujoco_trains_in_an_interpreter_of_its_own(another_python, tmp_path):
     assert np.isfinite(pd.read_parquet(tmp_path / "run" / "metrics.parquet")["train/critic_loss"].dropna()).all()
 
 
+@pytest.mark.long
 def test_the_environment_for_smac_has_pysc2_and_runs_workers(tmp_path, monkeypatch):
     """``make smac-env`` from nothing; then all that is missing is SMAC itself, not the optimiser of that name."""
     made = ["make", "-s", "-f", str(TESTS.parent / "Makefile"), "smac-env", f"SMAC_PYTHON={sys.executable}"]
@@ -859,16 +860,18 @@ def test_pettingzoo_plays_on_through_ends(path):
     "words",
     [
         ["algo=happo", "env=bridge/host", "path=hosts_of_tests.Counter", "num_seeds=2"],
-        ["algo=hatrpo", "env=bridge/host", "path=hosts_of_tests.Counter", "front_end=callback", "network=gru"],
         ["algo=haddpg", "env=bridge/mamujoco_hopper_3x1"],
-        ["algo=happo", "env=bridge/pettingzoo", "path=pettingzoo.sisl.pursuit_v5", "env.max_steps=10"],
-        [
-            "algo=hasac",
-            "env=bridge/pettingzoo",
-            "path=pettingzoo.sisl.multiwalker_v9",
-            "options=[n_walkers:2]",
-            "env.max_steps=10",
-        ],
+        *long(
+            ["algo=hatrpo", "env=bridge/host", "path=hosts_of_tests.Counter", "front_end=callback", "network=gru"],
+            ["algo=happo", "env=bridge/pettingzoo", "path=pettingzoo.sisl.pursuit_v5", "env.max_steps=10"],
+            [
+                "algo=hasac",
+                "env=bridge/pettingzoo",
+                "path=pettingzoo.sisl.multiwalker_v9",
+                "options=[n_walkers:2]",
+                "env.max_steps=10",
+            ],
+        ),
     ],
 )
 def test_a_run_through_the_bridge_has_the_same_life(words, tmp_path, monkeypatch):
@@ -938,8 +941,9 @@ def test_who_goes_on_begins_with_what_the_fresh_workers_show():
     programs.close()
 
 
-@pytest.mark.parametrize("evals", ["0", "2"])  # the first is met while training, the second in an evaluation
-@pytest.mark.parametrize("front_end", ["loop", "callback"])
+@pytest.mark.parametrize(  # without evaluations it is met while training, else in the first of them
+    "front_end, evals", [("loop", "0"), ("callback", "2"), *long(("loop", "2"), ("callback", "0"))]
+)
 def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals, tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.chdir(TESTS)
     words = tiny("Failing", front_end, tmp_path)

@@ -10,10 +10,11 @@ import jax
 import pandas as pd
 import pytest
 import yaml
+from sizes import long
 
 from hamljax.envs import ENVIRONMENTS
 from hamljax.errors import ConfigError
-from hamljax.lab import machine
+from hamljax.lab import bench, machine
 from hamljax.lab.cli import main
 from hamljax.lab.trained import load
 
@@ -236,13 +237,27 @@ def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"), [("mamujoco", "reacher_2x1"), ("off_policy", "reacher_2x1"), ("bridge", "halfcheetah_6x1")]
+    ("kind", "word"), [("off_policy", "reacher_2x1"), *long(("mamujoco", "reacher_2x1"), ("bridge", "halfcheetah_6x1"))]
 )
 def test_benches_print_and_store_their_tables(kind, word, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", kind, "--quick"]) == 0
     assert word in capsys.readouterr().out
     assert json.loads((tmp_path / f"bench_{kind}.json").read_text())["quick"] is True
+
+
+def test_the_main_bench_prints_and_stores_every_ratio(tmp_path, monkeypatch, capsys):
+    """With made-up measurements; the real ones are in ``make test-long``, as a command of the README."""
+    monkeypatch.chdir(tmp_path)
+    made_up = {"environment_speed": 100.0, "reset_cost": 0.5, "learning_speed": 4e9, "product_speed": 8e9}
+    made_up |= {"training_speed": (50.0, 3.0), "spread_speed": 200.0}
+    for name, value in made_up.items():
+        monkeypatch.setattr(bench, name, lambda *_, value=value, **__: value)
+    assert main(["bench", "--quick"]) == 0
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert written["HAPPO / environment only"] == 0.5 and written["wall time, 2 vmapped seeds / 2 single runs"] == 0.25
+    assert written["  overhead of the learner beyond its products"] == 0.5 and "compile game/random, s" in written
+    assert "sequential / simultaneous" in capsys.readouterr().out
 
 
 def test_the_compiler_gets_an_option_only_where_it_has_it_and_the_user_says_nothing():

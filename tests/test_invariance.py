@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sizes import long
 
 import hamljax
 from hamljax.envs import make
@@ -86,11 +87,18 @@ HUMANOID = hamljax.configure("mamujoco/humanoid_9_8", backend="spring")
 @pytest.mark.parametrize(
     "algo, critic, env",
     [
-        (algo, critic, env)
-        for algo, critic in (("happo", "ep"), ("hatrpo", "ep"), ("mappo_ns", "fp"), ("mappo_s", "fp"))
-        for env in ("smax/3m", "game/tracking")
-    ]
-    + [("happo", "ep", HUMANOID)],
+        ("hatrpo", "ep", "game/tracking"),
+        ("mappo_s", "fp", "game/tracking"),
+        ("happo", "ep", "smax/3m"),
+        *long(
+            ("happo", "ep", "game/tracking"),
+            ("mappo_ns", "fp", "game/tracking"),
+            ("hatrpo", "ep", "smax/3m"),
+            ("mappo_ns", "fp", "smax/3m"),
+            ("mappo_s", "fp", "smax/3m"),
+            ("happo", "ep", HUMANOID),
+        ),
+    ],
 )
 def test_widening_the_padding_changes_no_update(algo, critic, env):
     """A shared policy's and an FP critic's ids follow the padded observation, so they move up by the padding.
@@ -142,9 +150,11 @@ def test_widening_the_padding_changes_no_update(algo, critic, env):
         np.testing.assert_allclose(now.variance, then.variance[:, :-EXTRA], rtol=1e-4)
 
 
-@pytest.mark.parametrize("algo", ["happo", "mappo_s"])
+BATTLE, TRACKING = hamljax.configure("smax/2m_vs_1z", max_steps=9), hamljax.configure("game/tracking", horizon=7)
+
+
 @pytest.mark.parametrize(
-    "env", [hamljax.configure("smax/2m_vs_1z", max_steps=9), hamljax.configure("game/tracking", horizon=7)]
+    "algo, env", [("happo", BATTLE), ("mappo_s", TRACKING), *long(("happo", TRACKING), ("mappo_s", BATTLE))]
 )
 def test_the_learner_sees_what_the_actors_saw(algo, env):
     """With memory, in chunks, and normalised observations: all at once gives the log-probabilities of step by step.

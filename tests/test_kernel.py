@@ -9,6 +9,7 @@ import pytest
 
 from hamljax.haml import DRIFTS, bind_drift, compound, everywhere, kl_ball, mirror_objective, sequential, simultaneous
 from hamljax.haml.neighbourhoods import Agent, conjugate_gradient
+from hamljax.haml.objective import masked_mean
 
 PARAMETERS = {"clip_eps": 0.2, "kl_coef": 1.0, "dpo_alpha": 2.0, "dpo_beta": 0.6}
 
@@ -92,6 +93,43 @@ def test_mirror_objective_by_hand_and_safe_for_dead_agents():
     value, gradient = jax.value_and_grad(mirror_objective)(log_prob, old, gain, mask, drift)
     np.testing.assert_allclose(value, (1.2 * 2 + 0.5 * 4) / 2, rtol=1e-6)
     np.testing.assert_allclose(gradient, [1.2, 1.0, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(DRIFTS))
+@pytest.mark.parametrize("rubbish", [np.nan, np.inf, -np.inf])
+def test_what_a_mask_excludes_has_no_number(name, rubbish):
+    """Value and every gradient, hyper-parameters included, are those of the living samples alone, bit for bit."""
+    alive = jnp.array([True, False, True, False])
+    columns = {
+        "log_prob": [-0.5, -1.0, -1.5, -0.2], "old": [-0.7, -0.9, -1.2, -0.1], "gain": [2.0, 1.0, -1.0, 3.0],
+        "kl": [0.1, 0.2, 0.3, 0.4], "reverse_kl": [0.2, 0.1, 0.4, 0.3],
+    }  # fmt: skip
+
+    def objective(columns, parameters, mask):
+        divergences = {"kl": columns["kl"], "reverse_kl": columns["reverse_kl"]}
+        drift = bind_drift(DRIFTS[name], parameters)
+        return mirror_objective(columns["log_prob"], columns["old"], columns["gain"], mask, drift, divergences)
+
+    def results(fill):
+        filled = {key: jnp.where(alive, jnp.array(x), fill) for key, x in columns.items()}
+        return jax.value_and_grad(objective, (0, 1))(filled, PARAMETERS, alive)
+
+    jax.tree.map(np.testing.assert_array_equal, results(rubbish), results(0.5))
+    living = {key: jnp.array(x)[jnp.array([0, 2])] for key, x in columns.items()}
+    np.testing.assert_allclose(results(rubbish)[0], objective(living, PARAMETERS, jnp.ones(2, bool)), rtol=1e-6)
+    assert all((x[~alive] == 0).all() for x in results(rubbish)[1][0].values())
+
+
+@pytest.mark.parametrize("rubbish", [np.nan, np.inf, -np.inf])
+def test_a_masked_mean_and_the_compound_factor_are_of_the_living(rubbish):
+    alive, x = jnp.array([True, False, True]), jnp.array([1.0, rubbish, 4.0])
+    value, gradient = jax.value_and_grad(masked_mean)(x, alive)
+    assert value == 2.5
+    np.testing.assert_array_equal(gradient, [0.5, 0.0, 0.5])
+    assert masked_mean(jnp.full(3, rubbish), jnp.zeros(3, bool)) == 0
+    log_m, slope = jax.value_and_grad(lambda x: compound(jnp.zeros(3), x, x[::-1] / 2, alive).sum())(x)
+    assert log_m == (1 - 2) + (4 - 0.5)
+    np.testing.assert_array_equal(slope, [0.5, 0.0, 0.5])
 
 
 def test_conjugate_gradient_solves_and_stays_solved():

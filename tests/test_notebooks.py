@@ -9,10 +9,25 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+# A battle takes long to compile; games of like shapes, and what they have to report, stand in for it.
+CHEAP = {
+    "smax/2m_vs_1z": "game/prop2",
+    "smax/3m": "game/climbing",
+    "smax/3s_vs_3z": "game/penalty",
+    "['won']": "['return']",
+}
+
+
+def cheaper(text: str) -> str:
+    for name, other in CHEAP.items():
+        text = text.replace(name, other)
+    return text
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs(path, monkeypatch):
+def test_notebook_runs(path, large, monkeypatch):
     monkeypatch.setenv("HAMLJAX_NOTEBOOK_SCALE", "0.01")
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.reads(path.read_text() if large else cheaper(path.read_text()), as_version=4)
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     pictures = [out for cell in notebook.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
     assert len(pictures) == 3

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sizes import long
 
 import hamljax
 from hamljax import haml
@@ -476,7 +477,12 @@ STEPS = [
 STEPS += [("haddpg", 3, "policy"), ("masac", 3, "policy"), ("matd3_s", 3, "buffer"), ("masac_s", 3, "buffer")]
 
 
-@pytest.mark.parametrize("algo, agents, others", STEPS)
+# Each actor, coordination and number of agents.
+FEW = [("haddpg", 3, "policy"), ("maddpg", 1, "buffer"), ("hatd3", 3, "buffer"), ("matd3_s", 3, "buffer")]
+FEW += [("hasac", 3, "buffer"), ("masac", 3, "policy"), ("masac_s", 3, "buffer")]
+
+
+@pytest.mark.parametrize("algo, agents, others", FEW + long(*(case for case in STEPS if case not in FEW)))
 def test_a_gradient_step_equals_plain_numpy(algo, agents, others):
     """Critics, policies in their order, temperatures and targets; lost steps and dead agents do not count.
 
@@ -617,7 +623,7 @@ def test_sequential_ascent_settles_where_simultaneous_ascent_diverges():
 
 
 @pytest.mark.parametrize(
-    "algo, env", [("hatd3", "game/tracking"), ("hasac", "game/climbing"), ("masac_s", "game/tracking")]
+    "algo, env", [("hatd3", "game/tracking"), *long(("hasac", "game/climbing"), ("masac_s", "game/tracking"))]
 )
 def test_seeds_side_by_side_equal_single_runs_and_share_no_replay(algo, env):
     few = {"total_timesteps": 160, "adam_eps": SMOOTH, "num_evals": 0}  # so that roundings do not grow
@@ -741,7 +747,8 @@ def test_a_run_that_is_accepted_learns(settings):
 def test_a_non_finite_observation_leaves_the_statistics_alone():
     algorithm = loop("haddpg", obs_norm="always")
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    state = jax.jit(lambda s: algorithm.update(algorithm.update(s)[0])[0])(state)
+    for _ in range(2):
+        state, _ = jax.jit(algorithm.update)(state)
     collected, rollout = jax.jit(algorithm.collect)(state)
     steps = rollout.transitions
     seen = steps.observation._replace(obs=steps.observation.obs.at[0, 0].set(jnp.nan))
@@ -852,12 +859,15 @@ def score(algo, env="game/tracking", **overrides):
     return float(jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 1))["metrics"]["eval/return"][0, -1])
 
 
-@pytest.mark.parametrize("algo", OFF_POLICY)
+TAUGHT = ["haddpg", "matd3_s", "masac"]  # each actor and coordination
+
+
+@pytest.mark.parametrize("algo", TAUGHT + long(*(algo for algo in OFF_POLICY if algo not in TAUGHT)))
 def test_every_row_learns(algo):
     assert score(algo) > 15.0
 
 
-@pytest.mark.parametrize("algo", ["hasac", "masac_s"])
+@pytest.mark.parametrize("algo", ["hasac", *long("masac_s")])
 def test_discrete_rows_learn_to_climb(algo):
     assert score(algo, "game/climbing", gamma=0.9) >= 5.0
 

@@ -200,7 +200,9 @@ class PlainPolicy:
             if self.about["discrete"]:
                 actions.append(np.where(legal, logits, -np.inf).argmax())
             else:
-                actions.append(np.where(legal, np.clip(logits, *self.about["bounds"]), 0))
+                low, high = (np.resize(agent[name], len(logits)) for name in ("low", "high"))
+                played = np.clip((low + high) / 2 + (high - low) / 2 * logits, low, high)
+                actions.append(np.where(legal, played, 0))
         return np.array(actions)
 
     def gru(self, name, x, h):

@@ -65,9 +65,7 @@ def test_the_critic_remembers_across_chunks_rollouts_and_successors():
             carry, _, now = apply(
                 state.critic.params, carry, steps.observation.world_state[t][None], steps.start[t][None]
             )
-            _, _, then = apply(
-                state.critic.params, carry, steps.final_input[t].reshape(1, ENVS, 3), jnp.zeros((1, ENVS), bool)
-            )
+            _, _, then = apply(state.critic.params, carry, steps.final.world_state[t][None], jnp.zeros((1, ENVS), bool))
             np.testing.assert_allclose(now[0], value[t, :, 0], atol=1e-5)
             np.testing.assert_allclose(then[0], next_value[t, :, 0], atol=1e-5)
         _, _, again = apply(state.critic.params, batch.carry, batch.inputs.swapaxes(0, 1), batch.start.swapaxes(0, 1))
@@ -79,7 +77,7 @@ def test_the_successor_of_a_last_step_is_its_own_final_state():
     steps = collected(algorithm())[1].transitions
     done = steps.terminated | steps.truncated
     assert steps.terminated.any() and steps.truncated.any()
-    time, length = steps.final_input[:, :, 0, 0], steps.final_input[:, :, 0, 1]
+    time, length = steps.final.world_state[..., 0], steps.final.world_state[..., 1]
     np.testing.assert_allclose(time[done], length[done], atol=1e-6)
 
 
@@ -99,7 +97,7 @@ def test_advantages_from_denormalised_values(truncation, bootstrap):
     traj = traj._replace(transitions=steps)
     norm = ValueNorm.create(True).update(jnp.array([3.0, 7.0]))
     values = column(0.0, 0.5, 1.0)[..., None], column(0.5, 1.5, 9.0)[..., None]
-    advantage, target = loop._advantages(norm, traj, values)
+    advantage, target = loop._advantages(norm, traj, values, loop._teaches(steps))
     value, d2 = np.array([5, 6, 7]), 3 - 7
     d1 = 0 if bootstrap is None else 2 + 0.9 * 8 * bootstrap - 6
     wanted = np.array([1 + 0.9 * 6 - 5 + 0.45 * d1, d1, d2])

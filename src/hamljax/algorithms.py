@@ -8,7 +8,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from .errors import ConfigError, lookup, nearest
-from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS
+from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, Parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +61,29 @@ ALGORITHMS: dict[str, Algorithm | OffPolicyAlgorithm] = {
     "masac_s": OffPolicyAlgorithm("shared", "stochastic", 2, 0.0, 1, "Multi-Agent SAC, shared parameters"),
 }
 ACTORS = ("deterministic", "stochastic")
+SHIPPED = frozenset(ALGORITHMS)
+LEAST = {"critics": 1, "target_noise": 0, "policy_delay": 1}
 
 
 def register_algorithm(name: str, row: Algorithm | OffPolicyAlgorithm) -> None:
-    """Add a row, so that ``algo=name`` and ``hamljax.config(name, ...)`` know it."""
+    """Add a row, so that ``algo=name`` and ``hamljax.config(name, ...)`` know it.
+
+    What it names may be registered later. Raises ConfigError for the name of a shipped row and for what is no row.
+    """
+    if name in SHIPPED:
+        raise ConfigError(f"'{name}' is an algorithm that hamljax ships; choose another name")
+    if not (isinstance(name, str) and name) or "/" in name:
+        raise ConfigError(f"an algorithm is registered with a name, without a slash, not {name!r}")
+    if not isinstance(row, Algorithm | OffPolicyAlgorithm):
+        raise ConfigError(
+            f"algorithm '{name}' must be an Algorithm or an OffPolicyAlgorithm, not a {type(row).__name__}"
+        )
+    for f in dataclasses.fields(row):
+        value, least = getattr(row, f.name), LEAST.get(f.name)
+        kinds = (int, float) if f.type is float else f.type
+        if not isinstance(value, kinds) or (least is not None and value < least):
+            wanted = f"{f.type.__name__}" + ("" if least is None else f" of at least {least}")
+            raise ConfigError(f"algorithm '{name}': {f.name} must be a {wanted}, not {value!r}")
     ALGORITHMS[name] = row
 
 
@@ -98,18 +117,38 @@ def _either(kind: type, said, of_row):
 
 
 def _check_kernel(algo, row: Algorithm) -> None:
-    lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
     drift = lookup("drift", row.drift, DRIFTS)
-    for parameter in drift.required:
-        if parameter not in hyper_parameters(algo):
-            raise ConfigError(f"drift '{row.drift}' needs '{parameter}'; add +algo.drift_params.{parameter}=VALUE")
-    for parameter in algo.drift_params:
-        if parameter not in drift.parameters:
+    neighbourhood = lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
+    _check_parameters(f"drift '{row.drift}'", drift.parameters, algo, "drift_params")
+    _check_parameters(f"neighbourhood '{row.neighbourhood}'", neighbourhood.parameters, algo, "neighbourhood_params")
+
+
+def _check_parameters(what: str, parameters: Parameters, algo, own: str) -> None:
+    """Every parameter has a value, and every value of ``own`` a parameter; no default hides behind a setting's."""
+    for name in getattr(algo, own):
+        if name not in parameters.names:
+            raise ConfigError(f"{what} has no parameter '{name}'{nearest(name, parameters.names)}")
+        if name in {f.name for f in _numbers(algo) if f.type is int}:
+            raise ConfigError(f"algo.{own} holds fractions; '{name}' is a whole number: say algo.{name}=VALUE")
+    for name in parameters.required:
+        if name not in hyper_parameters(algo, own):
+            raise ConfigError(f"{what} needs '{name}'; add +algo.{own}.{name}=VALUE")
+    settings = {f.name: f.default for f in _numbers(algo)}
+    for name, default in parameters.defaults.items():
+        if name in settings and default is not settings[name] and default != settings[name]:
             raise ConfigError(
-                f"drift '{row.drift}' has no parameter '{parameter}'{nearest(parameter, drift.parameters)}"
+                f"{what}: its parameter '{name}' is {default} by default, but algo.{name}, which it stands for, is "
+                f"{settings[name]}; leave the default out, or choose another name"
             )
 
 
-def hyper_parameters(algo) -> dict:
-    """Everything that a drift or a neighbourhood may ask for by name: the fields of ``algo``, then its ``drift_params``."""
-    return {f.name: getattr(algo, f.name) for f in dataclasses.fields(algo)} | dict(algo.drift_params)
+def hyper_parameters(algo, own: str) -> dict:
+    """All that a drift (``own``: drift_params) or a neighbourhood (neighbourhood_params) may ask for by name.
+
+    These are the numbers among the fields of ``algo``, and over them its ``own`` ones.
+    """
+    return {f.name: getattr(algo, f.name) for f in _numbers(algo)} | getattr(algo, own)
+
+
+def _numbers(algo) -> list[dataclasses.Field]:
+    return [f for f in dataclasses.fields(algo) if f.type in (int, float)]

@@ -1,6 +1,7 @@
 """Exceptions that are no bug: the user asked for something impossible, or training was stopped."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -22,6 +23,14 @@ class Stopped(Exception):
 def one_line(error: Exception) -> str:
     """The message of ``error`` without its line breaks."""
     return " ".join(str(error).split())
+
+
+def in_line(error: Exception, file: str) -> str:
+    """`` in line 3: ValueError: ...``: where in a user's ``file``, and what; of many lines of a message the first."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" in line {lines[-1]}" if lines else ""
+    said, *_ = [*str(error).strip().splitlines(), ""]
+    return f"{where}: {type(error).__name__}: {said}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import io_callback
 from jax.random import key_data  # keys (E,) as the numbers (E, 2) that a worker gets
 
-from ..envs.autoreset import EpisodeStats, VecStep
+from ..envs.autoreset import EpisodeStats, Numbering, VecStep
 from ..envs.protocol import Environment, Observation, Step, Team
 from ..errors import ConfigError, one_of
 from .pool import Launch, Pool
@@ -33,10 +33,10 @@ logging.getLogger("jax._src.callback").addFilter(_news)
 
 
 class HostState(NamedTuple):
-    """What is known here of E episodes elsewhere. Episode number n (for ever) begins with the key ``fold_in(pool_key, n)``."""
+    """What is known here of E episodes elsewhere, which are numbered as in ``envs.autoreset.Numbering``."""
 
     pool_key: jax.Array
-    head: jax.Array  # () int32: how many episodes have begun
+    head: jax.Array  # () int32: the number of the next episode
     stats: EpisodeStats
     key: jax.Array
 
@@ -136,7 +136,7 @@ class HostEnvironment(Environment):
             return arrays_of(self.pool(size, "evaluation", keys).reset(keys))
 
         seen = self.call(reset, self._shapes(size), key_data(keys))
-        return jnp.zeros(size), observation_of(seen)
+        return jnp.zeros(size, jnp.float32), observation_of(seen)
 
     def step_many(self, keys, states, action):
         size = len(keys)
@@ -179,11 +179,11 @@ class HostVec:
     """
 
     def __init__(self, env: HostEnvironment, num_envs: int):
-        self.env, self.num_envs = env, num_envs
+        self.env, self.num_envs, self.numbering = env, num_envs, Numbering(num_envs)
 
     def _fresh(self, pool_key, first):
         """The keys (E, 2) of the next E episodes from number ``first`` on."""
-        return key_data(jax.vmap(jax.random.fold_in, (None, 0))(pool_key, first + jnp.arange(self.num_envs)))
+        return key_data(self.numbering.keys(pool_key, first))
 
     def reset(self, key) -> tuple[HostState, Observation]:
         """Start all environments. Observation arrays have a leading axis (E,)."""
@@ -192,9 +192,9 @@ class HostVec:
         def reset(keys):
             return arrays_of(self.env.pool(self.num_envs, keys=keys).reset(keys))
 
-        seen = self.env.call(reset, self.env._shapes(self.num_envs), self._fresh(pool_key, 0))
-        stats = EpisodeStats(jnp.zeros(self.num_envs), jnp.zeros(self.num_envs, jnp.int32))
-        return HostState(pool_key, jnp.int32(self.num_envs), stats, step_key), observation_of(seen)
+        seen = self.env.call(reset, self.env._shapes(self.num_envs), self._fresh(pool_key, jnp.int32(0)))
+        begun = jnp.int32(self.num_envs)
+        return HostState(pool_key, begun, EpisodeStats.begin(self.num_envs), step_key), observation_of(seen)
 
     def ask(self, state: HostState, action):
         """What ``answer`` is to be called with for a step."""
@@ -221,7 +221,9 @@ class HostVec:
         metrics = {**named, **stats._asdict()}
         fresh = jax.tree.map(lambda x: jnp.where(done, jnp.zeros_like(x), x), stats)
         truncated = final["truncated"] & ~final["terminated"]
-        state = HostState(state.pool_key, state.head + jnp.sum(done), fresh, jax.random.split(state.key)[0])
+        head = state.head + jnp.sum(done, dtype=jnp.int32)
+        numbers = self.numbering.begin_again(state.pool_key, head)
+        state = HostState(*numbers, fresh, jax.random.split(state.key)[0])
         seen, last = observation_of(seen), observation_of(final)
         return state, VecStep(seen, last, final["reward"], final["terminated"], truncated, metrics, valid)
 

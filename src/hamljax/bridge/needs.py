@@ -41,7 +41,7 @@ def examine(python: str) -> dict | None:
     """What the interpreter ``python`` has; None if it cannot be run."""
     try:
         words = [MODULES, DISTRIBUTIONS, ",".join(map for map, _ in MAPS.values())]
-        done = subprocess.run([python, "-c", ASK, *words], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([python, "-c", ASK, *words], capture_output=True, encoding="utf-8", timeout=60)
         return json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
         return None

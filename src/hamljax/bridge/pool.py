@@ -31,6 +31,9 @@ WORKER = Path(__file__).parent / "worker"
 CLOSING_SECONDS = 2.0
 TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 LAUNCH_SECONDS = 300.0  # a game may take minutes to start, and a compiler to compile
+MODULE_FOLDERS: list[
+    str
+] = []  # where workers look for a module of the user's, before the folder that we were started in
 LOG_BYTES = 1 << 20  # of what a worker printed, between two of its episodes
 
 
@@ -180,7 +183,7 @@ class Pool:
     """
 
     def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, dice=()):
-        self.launch, self.size, self.paths = launch, size, [os.getcwd()] if paths is None else paths
+        self.launch, self.size, self.paths = launch, size, [os.getcwd(), *MODULE_FOLDERS] if paths is None else paths
         self.dice = [int(number) for number in dice]
         self.losses, self.waited, self.spec = [], 0.0, None
         self.stuck, self.where, self.times = 0, "", np.zeros(size, int)

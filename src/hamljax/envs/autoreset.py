@@ -19,15 +19,50 @@ class EpisodeStats(NamedTuple):
     episode_return: jax.Array
     episode_length: jax.Array
 
+    @classmethod
+    def begin(cls, num_envs: int) -> "EpisodeStats":
+        return cls(jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32))
+
+
+LARGEST = 2**31 - 2**24  # an episode's number fits into an int32, with room for those that are made ahead
+
+
+class Numbering:
+    """Episodes by number: the n-th has key ``fold_in(key, n)``.
+
+    After ``limit``, a multiple of 2E, numbers begin again, with another key: a run may have any number of episodes, and no
+    two of them are the same.
+    """
+
+    def __init__(self, num_envs: int):
+        self.num_envs = num_envs
+        self.limit = LARGEST // (2 * num_envs) * 2 * num_envs
+
+    def keys(self, key, first):
+        """Keys (E,) of the E episodes from number ``first`` on, which may go past the limit."""
+        numbers = first + jnp.arange(self.num_envs, dtype=jnp.int32)
+        late = numbers >= self.limit
+        pool_keys = jax.vmap(lambda late: self._next(key, late))(late)
+        return jax.vmap(jax.random.fold_in)(pool_keys, jnp.where(late, numbers - self.limit, numbers))
+
+    def begin_again(self, key, head, *others):
+        """``key`` and numbers, after ``head`` of which come the others, with those of a new round where ``head`` is of one."""
+        late = head >= self.limit
+        return self._next(key, late), *(jnp.where(late, n - self.limit, n) for n in (head, *others))
+
+    @staticmethod
+    def _next(key, late):
+        return jnp.where(late, jax.random.fold_in(key, jnp.uint32(2**32 - 1)), key)
+
 
 class Pool(NamedTuple):
-    """Fresh episodes in two halves of E. Episode number n (for ever) has key ``fold_in(key, n)`` and slot ``n % 2E``."""
+    """Fresh episodes, 2E of them, numbered as in ``Numbering``: number n has slot ``n % 2E``."""
 
     key: jax.Array
     states: Any
     observations: Observation
-    head: jax.Array  # how many episodes have been handed out
-    tail: jax.Array  # how many have been made; head + E <= tail <= head + 2E between steps
+    head: jax.Array  # () int32: the number of the next episode to be handed out
+    tail: jax.Array  # () int32: of the next to be made; head + E <= tail <= head + 2E between steps
 
 
 class VecState(NamedTuple):
@@ -71,28 +106,30 @@ class VecEnv:
     """
 
     def __init__(self, env: Environment, num_envs: int):
-        self.env, self.num_envs = env, num_envs
+        self.env, self.num_envs, self.numbering = env, num_envs, Numbering(num_envs)
         self._top_up = self._make_top_up()
 
-    def _fresh(self, pool_key, first, count: int):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(pool_key, first + jnp.arange(count))
-        return self.env.reset_many(keys)
+    def _fresh(self, pool_key, first):
+        """The E episodes from number ``first`` on."""
+        return self.env.reset_many(self.numbering.keys(pool_key, first))
 
     def _fill(self, pool: Pool) -> Pool:
-        """Make the next E episodes, in the half of the pool that has been handed out."""
-        fresh = self._fresh(pool.key, pool.tail, self.num_envs)
-        slot = pool.tail % (2 * self.num_envs)
+        """Make the next episodes, as many as there is room for, and E at most."""
+        size, ahead = 2 * self.num_envs, jnp.arange(self.num_envs, dtype=jnp.int32)
+        room = jnp.minimum(size - (pool.tail - pool.head), self.num_envs)
+        slots = jnp.where(ahead < room, (pool.tail + ahead) % size, size)  # past the end nothing is written
         states, observations = jax.tree.map(
-            lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, slot, 0),
+            lambda old, new: old.at[slots].set(new, mode="drop"),
             (pool.states, pool.observations),
-            fresh,
+            self._fresh(pool.key, pool.tail),
         )
-        return pool._replace(states=states, observations=observations, tail=pool.tail + self.num_envs)
+        return pool._replace(states=states, observations=observations, tail=pool.tail + room)
 
     def _make_top_up(self):
         """``fill`` behind a true branch. ``vmap`` would turn the branch into a select that always pays for both sides,
 
-        so batched pools (vmapped seeds) share one scalar condition: whether any of them runs low.
+        so batched pools (vmapped seeds) share one scalar condition, whether any of them runs low, and then all are filled:
+        each pays for it anyway, and runs low that much later.
         """
 
         def low(pool):
@@ -104,12 +141,7 @@ class VecEnv:
 
         @custom_vmap
         def top_up_batch(pools):
-            needs = low(pools)
-
-            def fill_those(pools):
-                return _select(needs, jax.vmap(self._fill)(pools), pools)
-
-            return jax.lax.cond(jnp.any(needs), fill_those, lambda pools: pools, pools)
+            return jax.lax.cond(jnp.any(low(pools)), jax.vmap(self._fill), lambda pools: pools, pools)
 
         @top_up.def_vmap
         def _(axis_size, in_batched, pool):
@@ -132,12 +164,11 @@ class VecEnv:
     def reset(self, key) -> tuple[VecState, Observation]:
         """Start all environments. Observation arrays gain a leading axis (E,)."""
         pool_key, step_key = jax.random.split(key)
-        episodes = self._fresh(pool_key, 0, 2 * self.num_envs)
-        states, observations = jax.tree.map(lambda x: x[: self.num_envs], episodes)
         zero = jnp.zeros((), jnp.int32)
+        halves = self._fresh(pool_key, zero), self._fresh(pool_key, zero + self.num_envs)
+        episodes, (states, observations) = jax.tree.map(lambda *x: jnp.concatenate(x), *halves), halves[0]
         pool = Pool(pool_key, *episodes, head=zero + self.num_envs, tail=zero + 2 * self.num_envs)
-        stats = EpisodeStats(jnp.zeros(self.num_envs), jnp.zeros(self.num_envs, jnp.int32))
-        return VecState(states, pool, stats, step_key), observations
+        return VecState(states, pool, EpisodeStats.begin(self.num_envs), step_key), observations
 
     def step(self, state: VecState, action) -> tuple[VecState, VecStep]:
         """Advance all environments; action (E, N) or (E, N, A), clipped to the bounds here."""
@@ -149,10 +180,12 @@ class VecEnv:
         metrics = {**step.metrics, **stats._asdict()}
 
         pool = state.pool
-        slots = (pool.head + jnp.cumsum(done) - 1) % (2 * self.num_envs)
+        slots = (pool.head + jnp.cumsum(done, dtype=jnp.int32) - 1) % (2 * self.num_envs)
         fresh = jax.tree.map(lambda x: x[slots], (pool.states, pool.observations))
         states, observation = _select(done, fresh, (states, step.observation))
-        pool = self._top_up(pool._replace(head=pool.head + jnp.sum(done)))
+        head = pool.head + jnp.sum(done, dtype=jnp.int32)
+        pool_key, head, tail = self.numbering.begin_again(pool.key, head, pool.tail)
+        pool = self._top_up(pool._replace(key=pool_key, head=head, tail=tail))
         stats = jax.tree.map(lambda x: jnp.where(done, jnp.zeros_like(x), x), stats)
 
         truncated = step.truncated & ~step.terminated

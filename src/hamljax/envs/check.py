@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from .protocol import Environment, Observation, Step, Team
 
 # Numbers of an episode that are reported beside an environment's own.
-OURS = ("return", "length", "lost", "episode_return", "episode_length", "episodes")
+OURS = ("return", "length", "lost", "episode_return", "episode_length", "episodes", "no_legal_action")
 
 
 def checked(env: Environment, name: str = "this environment") -> Environment:

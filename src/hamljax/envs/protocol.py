@@ -5,11 +5,19 @@ Shapes: N agents, O = largest observation, A = largest number of actions (discre
 """
 
 import dataclasses
+import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ..errors import ConfigError
+
+Bounds = (
+    float | tuple[float | tuple[float, ...], ...]
+)  # of all dimensions; or one entry per agent, of all of its own or of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,15 +27,34 @@ class Team:
     obs_sizes: length of each agent's real observation.
     action_sizes: number of actions (discrete) or action dimensions (continuous) of each agent.
     world_state_size: length of the global state that the critic sees.
-    action_low, action_high: bounds of every continuous action dimension.
+    action_low, action_high: bounds of continuous actions, which policies' actions in [-1, 1] are scaled to. A number, or an
+    entry per agent: a number, or one per dimension. A dimension without bounds (-inf, inf) takes actions as they are. Raises
+    ConfigError for other bounds.
     """
 
     obs_sizes: tuple[int, ...]
     action_sizes: tuple[int, ...]
     world_state_size: int
     discrete: bool = True
-    action_low: float = -1.0
-    action_high: float = 1.0
+    action_low: Bounds = -1.0
+    action_high: Bounds = 1.0
+
+    def __post_init__(self):
+        for name in ("obs_sizes", "action_sizes", "action_low", "action_high"):
+            object.__setattr__(self, name, _hashable(getattr(self, name)))
+        if self.discrete or not all(isinstance(size, Integral) for size in self.action_sizes):  # see ``check.check_team``
+            return
+        for agent, (lows, highs) in enumerate(
+            zip(self._bounds("action_low"), self._bounds("action_high"), strict=True)
+        ):
+            for dimension, (low, high) in enumerate(zip(lows, highs, strict=True)):
+                where = f"dimension {dimension} of agent {agent}'s action"
+                if not low < high:
+                    raise ConfigError(f"{where}: action_low={low} is not below action_high={high}")
+                if math.isinf(low) != math.isinf(high):
+                    raise ConfigError(
+                        f"{where} is bounded on one side only ({low} to {high}); give both bounds or neither"
+                    )
 
     @property
     def num_agents(self) -> int:
@@ -51,24 +78,78 @@ class Team:
         """(N, A) bool: which actions, or action dimensions, exist."""
         return np.arange(self.action_size) < np.array(self.action_sizes)[:, None]
 
+    def _bounds(self, name: str) -> list[tuple[float, ...]]:
+        """``action_low`` or ``action_high``, spelt out: the numbers of each agent's dimensions."""
+        given, sizes = getattr(self, name), self.action_sizes
+        of_agents = given if isinstance(given, tuple) else (given,) * len(sizes)
+        if len(of_agents) != len(sizes):
+            raise ConfigError(f"{name} has {len(of_agents)} entries for {len(sizes)} agents")
+        spelt = [x if isinstance(x, tuple) else (x,) * size for x, size in zip(of_agents, sizes, strict=True)]
+        for agent, (numbers, size) in enumerate(zip(spelt, sizes, strict=True)):
+            if len(numbers) != size or not all(isinstance(x, int | float) for x in numbers):
+                raise ConfigError(f"{name} of agent {agent} must be a number or {size} of them, not {of_agents[agent]}")
+        return spelt
+
+    def _padded(self, name: str, padding: float) -> np.ndarray:
+        array = np.full((self.num_agents, self.action_size), padding)
+        for row, numbers in zip(array, self._bounds(name), strict=True):
+            row[: len(numbers)] = numbers
+        return array
+
+    @property
+    def low(self) -> np.ndarray:
+        """(N, A) float64: the lower bound of every dimension of a continuous action, -1 where padded."""
+        return self._padded("action_low", -1.0)
+
+    @property
+    def high(self) -> np.ndarray:
+        """(N, A) float64: the upper bounds, 1 where padded."""
+        return self._padded("action_high", 1.0)
+
     def clip(self, action) -> jax.Array:
-        """Continuous actions within their bounds; discrete ones as they are."""
-        return action if self.discrete else jnp.clip(action, self.action_low, self.action_high)
+        """Continuous actions (..., N, A) within their bounds; discrete ones as they are."""
+        if self.discrete:
+            return action
+        return jnp.clip(action, *(bound.astype(np.float32) for bound in (self.low, self.high)))
 
     def from_unit(self, action) -> jax.Array:
-        """Continuous actions in [-1, 1] scaled to their bounds."""
-        return (self.action_low + self.action_high) / 2 + (self.action_high - self.action_low) / 2 * action
+        """Continuous actions (..., N, A) in [-1, 1] scaled to their bounds, where there are any; discrete ones as they are."""
+        if self.discrete:
+            return action
+        bounded = np.isfinite(self.low)
+        low, high = (np.where(bounded, x, unit) for x, unit in ((self.low, -1.0), (self.high, 1.0)))
+        middle, half = (low / 2 + high / 2).astype(np.float32), (high / 2 - low / 2).astype(np.float32)
+        return middle + half * action
+
+    def visible(self, observation: "Observation") -> "Observation":
+        """What of an observation with any leading axes is there to be looked at, as float32.
+
+        Zero stands for what a dead agent sees and for padding, whatever the environment put there. An observation that lacks
+        ``obs`` (None) goes on lacking it.
+        """
+        obs, alive = observation.obs, observation.alive
+        if obs is not None:
+            obs = jnp.where(alive[..., None] & self.obs_mask, obs.astype(jnp.float32), 0.0)
+        return observation._replace(obs=obs, world_state=observation.world_state.astype(jnp.float32))
 
     def pad(self, observations) -> jax.Array:
         """A list of N vectors of the team's observation sizes -> (N, O), zero-padded."""
         return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])
 
 
+def _hashable(numbers: Any) -> Any:
+    """Lists and arrays of numbers as tuples of them."""
+    if isinstance(numbers, np.generic | np.ndarray | jax.Array):
+        numbers = np.asarray(numbers).tolist()
+    return tuple(map(_hashable, numbers)) if isinstance(numbers, list | tuple) else numbers
+
+
 class Observation(NamedTuple):
     """What the team sees at one time.
 
-    obs: (N, O) float, zero where padded. world_state: (S,) float. alive: (N,) bool.
+    obs: (N, O), world_state: (S,), of any type of numbers (pixels may stay bytes); networks see float32. alive: (N,) bool.
     avail_actions: (N, A) bool. Discrete: the legal actions (a padded one never is). Continuous: the dimensions that exist.
+    Nobody looks at what stands in padding or in the observation of a dead agent (``Team.visible``).
     """
 
     obs: jax.Array
@@ -76,9 +157,15 @@ class Observation(NamedTuple):
     avail_actions: jax.Array
     alive: jax.Array
 
-    def converted(self) -> "Observation":
-        """With flags of any dtype as bool."""
-        return self._replace(avail_actions=self.avail_actions.astype(bool), alive=self.alive.astype(bool))
+    def settled(self) -> "Observation":
+        """Of the types that a rollout holds: float32 for any float, bool for masks."""
+
+        def single(x):
+            return x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return Observation(
+            single(self.obs), single(self.world_state), self.avail_actions.astype(bool), self.alive.astype(bool)
+        )
 
 
 class Step(NamedTuple):
@@ -94,14 +181,11 @@ class Step(NamedTuple):
     truncated: jax.Array
     metrics: dict[str, jax.Array]
 
-    def converted(self) -> "Step":
-        """With flags of any dtype as bool, and a reward of any as float32."""
-        return self._replace(
-            observation=self.observation.converted(),
-            reward=self.reward.astype(jnp.float32),
-            terminated=self.terminated.astype(bool),
-            truncated=self.truncated.astype(bool),
-        )
+    def settled(self) -> "Step":
+        """Of the types that a rollout holds: float32 for numbers, bool for flags."""
+        reward, metrics = jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.float32), (self.reward, self.metrics))
+        terminated, truncated = (jnp.asarray(x).astype(bool) for x in (self.terminated, self.truncated))
+        return Step(self.observation.settled(), reward, terminated, truncated, metrics)
 
 
 class Environment:
@@ -130,13 +214,15 @@ class Environment:
 
     def reset_many(self, keys):
         """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
-        state, observation = jax.vmap(self.reset)(keys)
-        return state, observation.converted()
+        with jax.enable_x64(False):  # simulators are written for single precision, and some only run in it
+            states, observation = jax.vmap(self.reset)(keys)
+        return states, observation.settled()
 
     def step_many(self, keys, states, action):
-        """Advance them: keys (E,), action (E, N) or (E, N, A)."""
-        state, step = jax.vmap(self.step)(keys, states, action)
-        return state, step.converted()
+        """Advance them: keys (E,), action (E, N) or (E, N, A). States keep the types that ``reset`` gave them."""
+        with jax.enable_x64(False):
+            after, step = jax.vmap(self.step)(keys, states, action)
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), after, states), step.settled()
 
     def close(self) -> None:
         """Give back what it holds outside of JAX."""

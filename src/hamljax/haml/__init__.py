@@ -12,6 +12,7 @@ from .neighbourhoods import (
     register_neighbourhood,
 )
 from .objective import compound, mirror_objective
+from .parameters import Parameters
 
 __all__ = [
     "COORDINATIONS",
@@ -21,6 +22,7 @@ __all__ = [
     "Coordination",
     "Drift",
     "Neighbourhood",
+    "Parameters",
     "bind_drift",
     "bind_neighbourhood",
     "compound",

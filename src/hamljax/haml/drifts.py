@@ -6,23 +6,23 @@ M * A. Keyword arguments are bound by name: hyper-parameters (``clip_eps``, ...)
 distributions, ``kl`` = KL(old || new) and ``reverse_kl`` = KL(new || old), one number per sample.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from .parameters import Parameters, check_name, parameters, parameters_of, summary
 
 DIVERGENCES = ("kl", "reverse_kl")
 
 
 class Drift(NamedTuple):
-    """A registered drift. ``required``: keywords without a default; ``needs_old``: it asks for a divergence."""
+    """A registered drift: its hyper-parameters, and the divergences that it asks for."""
 
     function: Callable
-    parameters: tuple[str, ...]
-    required: tuple[str, ...]
-    needs_old: bool
+    parameters: Parameters
+    divergences: tuple[str, ...]
     summary: str
 
 
@@ -31,29 +31,34 @@ SHIPPED: set[str] = set()  # filled once this module is complete
 
 
 def register_drift(name: str):
-    """Decorator: make a drift function known as ``algo.drift=name``. Raises ValueError for the name of a shipped one."""
+    """Decorator: make a drift function known as ``algo.drift=name``.
+
+    A keyword called like a number of ``algo`` (``clip_eps``, ...) is that number; any other is set by
+    ``+algo.drift_params.KEYWORD=VALUE``, or has its default. Raises ValueError for the name of a shipped drift, and for a
+    function that does not take (ratio, m_advantage).
+    """
+
+    check_name("drift", name, SHIPPED)
 
     def register(function):
-        if name in SHIPPED:
-            raise ValueError(f"'{name}' is a drift that hamljax ships; choose another name")
-        keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-        parameters = tuple(p.name for p in keywords if p.name not in DIVERGENCES)
-        required = tuple(p.name for p in keywords if p.name in parameters and p.default is p.empty)
-        needs_old = any(p.name in DIVERGENCES for p in keywords)
-        summary = (inspect.getdoc(function) or "").split("\n")[0]
-        DRIFTS[name] = Drift(function, parameters, required, needs_old, summary)
+        try:
+            named = parameters_of(function, ("ratio", "m_advantage"))
+        except ValueError as error:
+            raise ValueError(f"drift '{name}': {error}") from None
+        divergences = tuple(divergence for divergence in DIVERGENCES if divergence in named)
+        DRIFTS[name] = Drift(function, parameters(named, DIVERGENCES), divergences, summary(function))
         return function
 
     return register
 
 
-def bind_drift(drift: Drift, parameters: Mapping[str, jax.Array]) -> Callable:
+def bind_drift(drift: Drift, values: Mapping[str, Any]) -> Callable:
     """``(ratio, m_advantage, divergences) -> cost`` with the hyper-parameters that the drift names filled in."""
-    chosen = {name: parameters[name] for name in drift.parameters if name in parameters}
-    wanted = [name for name in inspect.signature(drift.function).parameters if name in DIVERGENCES]
+    chosen = drift.parameters.chosen(values)
 
     def bound(ratio, m_advantage, divergences):
-        return drift.function(ratio, m_advantage, **chosen, **{name: divergences[name] for name in wanted})
+        asked = {name: divergences[name] for name in drift.divergences}
+        return drift.function(ratio, m_advantage, **chosen, **asked)
 
     return bound
 

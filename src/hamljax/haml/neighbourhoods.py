@@ -5,7 +5,6 @@ A solver is ``solve(objective, kl, agent, batch, key) -> agent, info``. ``object
 sample axis of length B.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,35 +13,56 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from .parameters import Parameters, check_name, parameters, parameters_of, summary
+
+GIVEN = ("optimiser",)
+
 
 class Neighbourhood(NamedTuple):
     """How to make a solver: ``make([optimiser,] hyper-parameters by name) -> solve``.
 
     ``uses_optimiser``: it follows an optimiser's steps, on an objective with an entropy bonus; a natural gradient has
-    neither.
+    neither. ``given``: what of GIVEN it asks for.
     """
 
     make: Callable
     uses_optimiser: bool
+    parameters: Parameters
+    given: tuple[str, ...]
+    summary: str
 
 
 NEIGHBOURHOODS: dict[str, Neighbourhood] = {}
+SHIPPED: set[str] = set()  # filled once this module is complete
 
 
 def register_neighbourhood(name: str, uses_optimiser: bool = True):
-    """Decorator: make a factory of solvers known as ``algo.neighbourhood=name``."""
+    """Decorator: make a factory of solvers known as ``algo.neighbourhood=name``.
+
+    A parameter called like a number of ``algo`` (``update_epochs``, ``max_kl``, ...) is that number; any other is set by
+    ``+algo.neighbourhood_params.PARAMETER=VALUE``, or has its default. Raises ValueError for the name of a shipped
+    neighbourhood, and for a factory that does not take its parameters by name.
+    """
+
+    check_name("neighbourhood", name, SHIPPED)
 
     def register(make):
-        NEIGHBOURHOODS[name] = Neighbourhood(make, uses_optimiser)
+        try:
+            named = parameters_of(make, ())
+        except ValueError as error:
+            raise ValueError(f"neighbourhood '{name}': {error}") from None
+        given = tuple(thing for thing in GIVEN if thing in named)
+        NEIGHBOURHOODS[name] = Neighbourhood(make, uses_optimiser, parameters(named, GIVEN), given, summary(make))
         return make
 
     return register
 
 
-def bind_neighbourhood(neighbourhood: Neighbourhood, parameters: Mapping[str, Any], optimiser) -> Callable:
-    """The solver, with every hyper-parameter that the factory names filled in from ``parameters``."""
-    available = {**parameters, "optimiser": optimiser}
-    return neighbourhood.make(**{name: available[name] for name in inspect.signature(neighbourhood.make).parameters})
+def bind_neighbourhood(neighbourhood: Neighbourhood, values: Mapping[str, Any], optimiser) -> Callable:
+    """The solver, with every hyper-parameter that the factory names filled in from ``values``."""
+    given = {"optimiser": optimiser}
+    asked = {name: given[name] for name in neighbourhood.given}
+    return neighbourhood.make(**asked, **neighbourhood.parameters.chosen(values))
 
 
 class Agent(NamedTuple):
@@ -125,7 +145,7 @@ def kl_ball(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_c
         scale = jnp.where(quadratic > 0, jnp.sqrt(2 * max_kl / jnp.where(quadratic > 0, quadratic, 1.0)), 0.0)
         full_step = scale * direction
 
-        fractions = backtrack_coef ** jnp.arange(backtrack_iters)
+        fractions = (backtrack_coef ** jnp.arange(backtrack_iters)).astype(start.dtype)
         ladder = start + fractions[:, None] * full_step
         improvement = jax.vmap(lambda x: objective(unravel(x), batch))(ladder) - value
         distance = jax.vmap(lambda x: kl(unravel(x), batch))(ladder)
@@ -143,3 +163,6 @@ def kl_ball(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_c
         return Agent(params, agent.opt_state), info
 
     return solve
+
+
+SHIPPED.update(NEIGHBOURHOODS)

@@ -36,6 +36,13 @@ def checkpoint(key: str, text: str) -> str:
     return text
 
 
+def file(key: str, text: str) -> str:
+    """The name of a file that is there."""
+    if not existing(text).is_file():
+        raise ConfigError(f"{key}={text} is not a file")
+    return text
+
+
 def read_arguments(command: str, words: list[str], readers: dict[str, Callable]) -> tuple[Path, dict[str, Any]]:
     """The run and the values, by name. Raises ConfigError for anything else, a run that does not exist included."""
     runs, values = [], {}

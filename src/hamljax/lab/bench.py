@@ -1,7 +1,6 @@
 """How fast this machine trains: ratios measured in one run, as a table and as bench.json."""
 
 import functools
-import json
 import os
 import platform
 import subprocess
@@ -16,6 +15,7 @@ from ..envs import VecEnv, make
 from ..learning.batching import over_seeds
 from ..learning.train import make_learner
 from .configuration import config
+from .files import write_json
 from .listing import print_table
 
 
@@ -119,7 +119,7 @@ def spread_speed(algo: str, env: str, num_seeds: int, sizes: dict) -> float:
     call = f"training_speed({algo!r}, {env!r}, num_seeds={num_seeds}, **{sizes!r})[0]"
     start = f"from hamljax.lab import machine; machine.prepare({num_seeds})"
     code = f"{start}\nfrom hamljax.lab.bench import training_speed\nprint({call})"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8", check=True)
     return float(done.stdout.split()[-1])
 
 
@@ -130,7 +130,7 @@ def machine() -> str:
 def finish(title: str, columns, rows, found: dict, file: str) -> None:
     """Print the table and write what it shows to ``file``."""
     print_table(columns, rows, title)
-    Path(file).write_text(json.dumps({"machine": machine(), **found}, indent=2))
+    write_json(Path(file), {"machine": machine(), **found})
     print(f"written: {file}")
 
 

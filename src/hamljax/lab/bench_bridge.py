@@ -30,7 +30,10 @@ print(time.perf_counter() - began, flush=True)
 def bare_speed(workers: int, milliseconds: float, steps: int, busy: bool = False) -> float:
     """Steps/s of all together, in processes that nobody waits for but at the end."""
     command = [sys.executable, "-c", BARE, str(WORKER), str(milliseconds), str(steps), str(busy)]
-    made = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    made = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+        for _ in range(workers)
+    ]
     for process in made:
         process.stdout.readline()
     for process in made:
@@ -90,7 +93,7 @@ def silent_children():
     """Processes that start here print nothing on the terminal, for eight would greet at once; what they raise comes by a pipe."""
     ours = os.dup(2)
     try:
-        with open(os.devnull, "w") as nowhere:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:

@@ -6,7 +6,6 @@ SHA-256 of all the others. It is written under another name and renamed when it 
 has its final name is complete unless it was damaged later, and that the digests tell.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ import pandas as pd
 
 from ..errors import ConfigError, one_line
 from .digests import DIGESTS, damage, digests, folder_of, kept
+from .files import read_json, write_json
 
 KEEP = 3  # the newest checkpoints of a run
 
@@ -79,8 +79,8 @@ def save(run: Path, checkpoint: Checkpoint) -> None:
                 leaves = {place: np.asarray(x) for place, x in part.items()}
                 checkpointer.save((unfinished / name).absolute(), args=args.StandardSave(leaves))
         checkpoint.record.to_parquet(unfinished / "record.parquet", index=False)
-        (unfinished / "about.json").write_text(json.dumps(checkpoint.about))
-        (unfinished / DIGESTS).write_text(json.dumps(digests(unfinished), indent=1))
+        write_json(unfinished / "about.json", checkpoint.about)
+        write_json(unfinished / DIGESTS, digests(unfinished))
         _forget(final)  # a damaged one of this update, which a resumed run had to step over
         os.replace(unfinished, final)
     except Exception as error:  # orbax has exceptions of its own for a full disk
@@ -136,7 +136,7 @@ def _read(run: Path, update: int, template, replay) -> Checkpoint:
         tree = _read_arrays(folder / "arrays", template)
         if replay is not None:
             replay = _read_arrays(folder / "replay", replay) if (folder / "replay").is_dir() else None
-        record, about = pd.read_parquet(folder / "record.parquet"), json.loads((folder / "about.json").read_text())
+        record, about = pd.read_parquet(folder / "record.parquet"), read_json(folder / "about.json")
     except Exception as error:  # its files are as they were written, so this version wants others
         raise ConfigError(f"checkpoint {update} of '{run}' is of another version: {one_line(error)[:120]}") from None
     return Checkpoint(update, tree, record, about, replay)
@@ -144,7 +144,10 @@ def _read(run: Path, update: int, template, replay) -> Checkpoint:
 
 def _read_arrays(folder: Path, template):
     checkpointer, args = _checkpointer()
-    zeros = {name: np.zeros(x.shape, x.dtype) for name, x in jax.eval_shape(_plain, template).items()}
+    shapes = jax.eval_shape(
+        lambda tree: _plain(tree), template
+    )  # JAX keeps what it traced as long as the function lives
+    zeros = {name: np.zeros(x.shape, x.dtype) for name, x in shapes.items()}
     with checkpointer:
         leaves = checkpointer.restore(folder.absolute(), args=args.StandardRestore(zeros))
 

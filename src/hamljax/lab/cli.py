@@ -4,8 +4,6 @@ import contextlib
 import difflib
 import hashlib
 import math
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -31,7 +29,7 @@ settings of train (all of them: conf/config.yaml and hamljax list)
   algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py  dry_run=true  resume=auto|never|must
 
 settings of evaluate, watch and export
-  checkpoint=last|best|UPDATE  out=FILE
+  checkpoint=last|best|UPDATE  out=FILE  plugin=FILE (where it is now)
   evaluate: num_episodes=1000  greedy=true  env=smax/2s3z  env.max_steps=50
   watch: seed=0  episode=0  greedy=true  max_frames=120
 
@@ -167,11 +165,12 @@ def export(arguments: list[str]) -> None:
 
 
 def info(arguments: list[str]) -> None:
-    from .arguments import read_arguments
+    from .arguments import file, read_arguments
     from .info import lines
     from .listing import print_facts
 
-    print_facts(lines(read_arguments("info", arguments, {})[0]))
+    run, values = read_arguments("info", arguments, {"plugin": file})
+    print_facts(lines(run, **values))
 
 
 def listing(arguments: list[str]) -> None:
@@ -228,33 +227,19 @@ COMMANDS = {
     "doctor": doctor,
     "bench": bench,
 }
-READERS = (
-    "evaluate",
-    "watch",
-    "export",
-    "plot",
-    "doctor",
-    "bench",
-)  # they leave runs as they are, and nothing half written
+QUICK = ("info", "list")  # they are over before anybody could stop them
 
 
 @contextlib.contextmanager
 def stopping_at_once():
-    """Ctrl-C ends the process there and then; an exception that it raised inside JAX's garbage collector would be lost."""
+    """Ctrl-C and SIGTERM end the process there and then, whatever it computes: nothing that it writes is ever half written.
 
-    def stop(*_):
-        print("hamljax: stopped", file=sys.stderr, flush=True)
-        os._exit(130)
+    An exception would wait for XLA, and be lost in JAX's garbage collector. Training listens in its own way.
+    """
+    from .pace import listening
 
-    try:
-        before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # a thread may not choose
+    with listening(print) as signals, signals.ending_at_once("stopped"):
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -268,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
             close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(COMMANDS)}"
             raise ConfigError(f"unknown command '{command}'; {hint}")
-        with stopping_at_once() if command in READERS else contextlib.nullcontext():
+        with contextlib.nullcontext() if command in QUICK else stopping_at_once():
             COMMANDS[command](rest)
     except ConfigError as error:
         print(f"hamljax: error: {error}", file=sys.stderr)

@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.util
 import itertools
-import traceback
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from ..algorithms import ALGORITHMS, is_off_policy, resolve
 from ..bridge import configure, make
 from ..envs import ENVIRONMENTS, Environment, schema
-from ..errors import ConfigError, lookup, nearest, one_line
-from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
+from ..errors import ConfigError, in_line, lookup, nearest, one_line
+from ..learning.config import KINDS, Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
+from ..learning.on_policy.probe import check_kernel
 from .rundir import path_of
 
+# Parameters of a user's own functions, whose names nobody can know beforehand: ``algo.drift_params.weight``.
+OWN = tuple(f"algo.{f.name}" for f in dataclasses.fields(Algo) if f.type == dict[str, float])
 GROUPS = ("algo", "network", "env", "logger", "experiment")
 
 
@@ -82,9 +84,7 @@ def load_plugin(path: str) -> None:
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
     except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f" in line {lines[-1]}" if lines else ""
-        raise ConfigError(f"plugin '{path}' failed{where}: {type(error).__name__}: {one_line(error)}") from error
+        raise ConfigError(f"plugin '{path}' failed{in_line(error, str(file))}") from error
 
 
 def choices(group: str) -> list[str]:
@@ -172,12 +172,17 @@ def _in_full(overrides) -> list:
     return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides])
 
 
+def _is_own(override) -> bool:
+    """Whether it is about a parameter of a user's own function, or all of them: ``+algo.drift_params.weight=2``."""
+    return ".".join(override.key_or_group.split(".")[:2]) in OWN
+
+
 def _check_keys(overrides, chosen) -> None:
     """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
     known = _settings(chosen.algo.name, chosen.env.name)
     for override in overrides:
         key = override.key_or_group
-        if key not in GROUPS and not key.startswith("algo.drift_params") and key not in known:
+        if key not in GROUPS and not _is_own(override) and key not in known:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
 
@@ -200,6 +205,9 @@ def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
         if name not in kinds:
             raise ConfigError(f"unknown setting '{prefix}{name}'{nearest(name, kinds)}")
         kind = kinds[name]
+        if kind == dict[str, float] and isinstance(value, dict):
+            out[name] = _typed(f"{prefix}{name}.", value, dict.fromkeys(value, float))
+            continue
         if kind is int and isinstance(value, float) and value.is_integer():
             value = int(value)
         is_tuple = typing.get_origin(kind) is tuple
@@ -209,7 +217,7 @@ def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
             held = OmegaConf.merge(OmegaConf.structured(Holder), {"value": value})
             checked = OmegaConf.to_container(held, resolve=True)["value"]
         except OmegaConfBaseException:
-            expected = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, str(kind))
+            expected, _ = KINDS.get(kinds[name], (str(kind), None))
             raise ConfigError(f"{prefix}{name} must be {expected}, not '{value}'") from None
         if checked is None:
             raise ConfigError(f"{prefix}{name} must not be empty")
@@ -250,7 +258,7 @@ def make_job(words: list[str]) -> Job:
     overrides = _in_full(overrides)
     _register_groups()
     try:
-        composed = _compose([o for o in overrides if not o.input_line.startswith("+algo.drift")])
+        composed = _compose([o for o in overrides if not _is_own(o)])
     except ConfigError:  # Hydra knows no nearest setting
         _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]))
         raise
@@ -260,9 +268,10 @@ def make_job(words: list[str]) -> Job:
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise ConfigError(one_line(error)) from None
     _check_preset(overrides, values["algo"])
-    for override in overrides:
-        if override.input_line.startswith("+algo.drift_params."):
-            values["algo"].setdefault("drift_params", {})[override.key_or_group.split(".")[-1]] = override.value()
+    for override in filter(_is_own, overrides):
+        _, group, *name = override.key_or_group.split(".", 2)
+        before, said = values["algo"].get(group, {}), override.value()
+        values["algo"][group] = {**before, name[0]: said} if name else said
     return job_of(values)
 
 
@@ -285,6 +294,7 @@ def job_of(values: dict) -> Job:
     run = RunSettings(**{key: flat.pop(key) for key in run_kinds if key in flat})
     config = Config(algo, network, env, **flat)
     validate(config)
+    check_kernel(algo)
     _validate_run(run)
     row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
     resolved = {
@@ -349,10 +359,6 @@ def config(
     base = make_job(words).config
     if not isinstance(env, str):
         base = dataclasses.replace(base, env=env)
-    whole = {f.name for kind in (Config, type(base.algo), Network) for f in dataclasses.fields(kind) if f.type is int}
-    for key, value in overrides.items():
-        if key in whole and isinstance(value, float) and value.is_integer():
-            overrides[key] = int(value)
     made = base.replace(**overrides)
     validate(made)
     resolve(made.algo)

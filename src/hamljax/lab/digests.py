@@ -1,8 +1,9 @@
 """Which checkpoints a run has, and whether they are as they were written. Quick: nothing here needs JAX."""
 
 import hashlib
-import json
 from pathlib import Path
+
+from .files import read_json
 
 DIGESTS = "digests.json"  # in every checkpoint: the SHA-256 of all its other files
 
@@ -28,7 +29,7 @@ def damage(run: Path, update: int) -> str:
     """What is wrong with a checkpoint: "" if every file is as it was written."""
     folder = folder_of(run) / str(update)
     try:
-        written = json.loads((folder / DIGESTS).read_text())
+        written = read_json(folder / DIGESTS)
         found = digests(folder)
         names = sorted(written.keys() | found.keys())
     except (OSError, ValueError, AttributeError) as error:

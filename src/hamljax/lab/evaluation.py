@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +13,11 @@ from ..envs.protocol import Environment, Team
 from ..errors import ConfigError
 from ..learning.batching import over_seeds, seed_by_seed
 from ..learning.evaluate import make_evaluate
-from .arguments import boolean, checkpoint, read_arguments, whole
+from .arguments import boolean, checkpoint, file, read_arguments, whole
 from .configuration import make_env
+from .files import number, write_json
 from .programs import failures_of
-from .rundir import output_file, write_text, writing
+from .rundir import output_file, writing
 from .trained import Trained, load
 
 BATCH = 256  # episodes played side by side
@@ -34,11 +34,13 @@ class Request(NamedTuple):
     env: str | None = None
     settings: tuple[str, ...] = ()  # env.KEY=VALUE, as typed
     out: Path | None = None
+    plugin: str = ""
 
 
 READERS = {
     "num_episodes": whole(1),
     "checkpoint": checkpoint,
+    "plugin": file,
     "greedy": boolean,
     "env": lambda key, text: text,
     "out": functools.partial(output_file, suffixes=(".json",)),
@@ -111,12 +113,13 @@ def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
 
 def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
     """Play, write JSON, and return a table: its columns, its rows, and a line that says what was played."""
-    team = load(request.run, request.checkpoint)
+    python = [word for word in request.settings if word.startswith("env.python=")]  # which changes nothing else
+    team = load(request.run, request.checkpoint, request.plugin, *(word.partition("=")[2] for word in python[-1:]))
     settings, env = make_env(team.config.env, request.env, request.settings)
     name = settings.name
     check_team(team.env.team, env.team, name)
     found = summarise(play_episodes(team, env, request.num_episodes, request.greedy), team.seeds)
-    own = name == team.config.env.name and not request.settings
+    own = name == team.config.env.name and len(request.settings) == len(python)
     default = "evaluation.json" if own else f"evaluation_{name.replace('/', '-')}.json"
     out = request.out or request.run / default
     how = "greedy" if request.greedy else "sampled"
@@ -130,10 +133,10 @@ def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
         "episodes_per_seed": request.num_episodes,
     }
     with writing(out.parent):
-        write_text(out, json.dumps(played | {"metrics": found}, indent=2))
+        write_json(out, played | {"metrics": found})
     names = list(found)
     rows = [
-        (who, *("{mean:.3f} [{low:.3f}, {high:.3f}]".format(**found[n][who]) for n in names))
+        (who, *("{} [{}, {}]".format(*map(number, found[n][who].values())) for n in names))
         for who in next(iter(found.values()))
     ]
     which = (

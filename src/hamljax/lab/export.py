@@ -1,16 +1,16 @@
 """``hamljax export``: the actors of a run as safetensors, and a JSON file that says what each array is."""
 
 import functools
-import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from .arguments import checkpoint, read_arguments
-from .rundir import output_file, write_text, writing
+from ..envs.protocol import Team
+from .arguments import checkpoint, file, read_arguments
+from .files import replaced, write_json
+from .rundir import output_file, writing
 from .trained import Trained, load
 
 ROLES = {
@@ -29,9 +29,10 @@ class Request(NamedTuple):
     run: Path
     checkpoint: str = "last"
     out: Path | None = None
+    plugin: str = ""
 
 
-READERS = {"checkpoint": checkpoint, "out": functools.partial(output_file, suffixes=(".safetensors",))}
+READERS = {"checkpoint": checkpoint, "plugin": file, "out": functools.partial(output_file, suffixes=(".safetensors",))}
 
 
 def read(arguments: list[str]) -> Request:
@@ -68,8 +69,8 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
         "z = sigmoid(b + e); x = h = (1 - z) * tanh(c + r * (f + bias)) + z * h, with h zero when an episode begins; if "
         "layer_norm: x = layer norm of x (the last LayerNorm_i), h as it is",
         "logits = x @ head/kernel + head/bias",
-        "discrete: the action is the legal one with the largest logit; continuous: logits (off-policy: tanh(logits), scaled "
-        "from [-1, 1]) clipped to the bounds",
+        "discrete: the action is the legal one with the largest logit; continuous: x = logits (off-policy: tanh(logits)), then "
+        "for every dimension x = clip((low + high) / 2 + (high - low) / 2 * x, low, high), where low is not null (no bounds)",
     ]
     return {
         "environment": resolved["env"],
@@ -78,13 +79,12 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
         "updates": np.asarray(team.players.num_updates).tolist(),
         "seeds": list(team.seeds),
         "agents": [
-            {"policy": 0 if shared else i, "obs_size": o, "action_size": a}
+            {"policy": 0 if shared else i, "obs_size": o, "action_size": a, **_bounds(players, i)}
             for i, (o, a) in enumerate(zip(players.obs_sizes, players.action_sizes, strict=True))
         ],
         "obs_size": players.obs_size,
         "action_size": players.action_size,
         "discrete": players.discrete,
-        "bounds": None if players.discrete else [players.action_low, players.action_high],
         "shared_policy": shared,
         "network": network,
         "forward": forward,
@@ -95,17 +95,24 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
     }
 
 
+def _bounds(team: Team, agent: int) -> dict[str, list[float]]:
+    """``low`` and ``high`` of an agent's action dimensions; JSON has null for what is not finite."""
+    if team.discrete:
+        return {}
+    size = team.action_sizes[agent]
+    return {name: getattr(team, name)[agent, :size].tolist() for name in ("low", "high")}
+
+
 def export(request: Request) -> str:
     """Write both files and return a line that says where. Raises ConfigError where they cannot be read or written."""
     from safetensors.numpy import save
 
-    team = load(request.run, request.checkpoint)
+    team = load(request.run, request.checkpoint, request.plugin)
     out = request.out or request.run / "actors.safetensors"
     named = {name: np.ascontiguousarray(x) for name, x in arrays(team).items()}
-    unfinished = out.with_name(f".{out.name}.tmp")
     with writing(out.parent):
-        unfinished.write_bytes(save(named))
-        os.replace(unfinished, out)
-        write_text(out.with_suffix(".json"), json.dumps(description(team, named, request.checkpoint), indent=2))
+        with replaced(out) as unfinished:
+            unfinished.write_bytes(save(named))
+        write_json(out.with_suffix(".json"), description(team, named, request.checkpoint))
     size = sum(x.nbytes for x in named.values()) / 2**20
     return f"{len(named)} arrays, {size:.1f} MiB -> {out}, described in {out.with_suffix('.json')}"

@@ -1,18 +1,18 @@
 """``hamljax info``: a run directory on one screen. Quick: nothing here needs JAX."""
 
 import fcntl
-import json
-from importlib import metadata
 from pathlib import Path
 
 from ..errors import one_line
+from . import inputs
 from .digests import damage, kept
-from .provenance import PACKAGES
+from .files import number, read_json
+from .provenance import PACKAGES, version
 from .rundir import read_config
 
 
-def lines(run: Path) -> list[tuple[str, str]]:
-    """(heading, text) of everything there is to say. Raises ConfigError where there is no run."""
+def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
+    """(heading, text) of everything there is to say, also about ``plugin``. Raises ConfigError where there is no run."""
     config = read_config(run)
     record, damaged = _record(run)
     per_update = config["num_envs"] * config["num_steps"]
@@ -33,6 +33,7 @@ def lines(run: Path) -> list[tuple[str, str]]:
         *([("record", damaged)] if damaged else []),
         *_how_well(run, record),
         *_made_with(run),
+        *((f"its {name}", text) for name, text in _inputs(run, plugin).items()),
         ("checkpoints", ", ".join(f"{update} ({wrong or 'whole'})" for update, wrong in there.items()) or "none yet"),
         ("to go on", _next(run, used, total, there)),
         ("files", ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))),
@@ -58,7 +59,7 @@ def _record(run: Path) -> tuple[dict[str, list], str]:
 def in_use(run: Path) -> bool:
     """Whether a process is training in ``run`` now."""
     try:
-        with (run / ".lock").open() as file:
+        with (run / ".lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
@@ -94,7 +95,7 @@ def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
     for name, found in (summary.get("absolute") or {}).items():
         if name in ("eval/won", "eval/return"):
             lines.append(
-                (f"absolute {name}", f"{found['mean']:.3f} (the best team of every seed, ten times the episodes)")
+                (f"absolute {name}", f"{number(found['mean'])} (the best team of every seed, ten times the episodes)")
             )
     if skipped := int(sum(x or 0 for x in record.get("train/skipped", []) if x == x)):
         lines.append(("not finite", f"{skipped} update(s) were not taken"))
@@ -105,7 +106,7 @@ def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
 
 def _json(file: Path) -> dict:
     try:
-        found = json.loads(file.read_text())
+        found = read_json(file)
     except (OSError, ValueError):
         found = {}
     return found if isinstance(found, dict) else {}
@@ -124,16 +125,20 @@ def _made_with(run: Path) -> list[tuple[str, str]]:
         ("made with", ", ".join(f"{name} {made.get(name)}" for name in names) + f" on {made.get('device')}{commit}"),
         ("command", f"{made.get('command')}  ({made.get('began', 'unknown when')})"),
     ]
-    now = {name: _version(name) for name in PACKAGES}
+    now = {name: version(name) for name in PACKAGES}
     other = [f"{name} {made.get(name)} then, {now[name]} now" for name in PACKAGES if now[name] != made.get(name)]
     return rows + ([("other versions", "; ".join(other))] if other else [])
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _inputs(run: Path, plugin: str) -> dict[str, str]:
+    """What became of the files that the configuration names; ``plugin``: where that one is now."""
+    found = {}
+    for name, one in inputs.kept(run).items():
+        file = Path(plugin if plugin and name == "plugin" else one.file)
+        state = "gone" if not file.is_file() else "as it was" if inputs.sha256(file) == one.sha256 else "changed"
+        state = "there" if file.is_file() and not one.sha256 else state
+        found[name] = f"{file} ({state}{'; a copy is kept' if one.copy else ''})"
+    return found
 
 
 def _next(run: Path, used: bool, total: int, there: dict[int, str]) -> str:

@@ -1,5 +1,6 @@
 """How JAX uses this machine; to be decided before it touches a device."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -53,4 +54,12 @@ def memory() -> int:
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
     if all(limits):
         return sum(limits)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits())
+
+
+def _limits():
+    """Bytes that a container allows its processes, where this is one."""
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
+            yield int(Path(file).read_text())
+    yield 2**63

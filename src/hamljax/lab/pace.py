@@ -1,13 +1,20 @@
 """How many updates the compiled loop makes before the host looks up, and what may stop it."""
 
 import contextlib
+import os
 import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import Stopped
 
 SECONDS = 2.0  # between two looks of the host: a scheduler's SIGTERM leaves little time
+HEARD = (signal.SIGINT, signal.SIGTERM)
+LEAVING_SECONDS = 5.0  # for a logger to hear of the end: it may wait for a network
 
 
 class Pace:
@@ -41,33 +48,90 @@ class Streak:
 
 
 class Signals:
-    """``caught`` is the first SIGINT or SIGTERM since; the second one ends the process at once. ``say`` is told of the first."""
+    """What to do about SIGINT and SIGTERM; a second one always ends the process there and then.
 
-    def __init__(self, say):
+    A signal is heard at once, in a thread of its own, whatever the program computes: Python's own handlers wait until XLA
+    returns. The first one is noted in ``caught``, for training to look at, or inside ``ending_at_once`` ends the process.
+    say: is told what will happen. leave: is called with the exit code before the process ends at once. how_long: words
+    about what training waits for.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
         self.caught: int | None = None
-        self._say = say
+        self.say = say
+        self.leave: Callable[[int], None] = lambda code: None
+        self.how_long: Callable[[], str] = lambda: ""
+        self._words: str | None = None
+        self._lock = threading.Lock()
 
-    def _catch(self, number, frame):
-        self.caught = number
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        self._say("stopping as soon as what goes on is done, and saving; a second signal does not wait")
+    @contextlib.contextmanager
+    def ending_at_once(self, words: str):
+        """Meanwhile nothing would be lost by the end of the process; ``words`` say so."""
+        with self._lock:
+            self._words = words
+        try:
+            if self.caught:
+                raise self.stop(words)
+            yield
+        finally:
+            with self._lock:
+                self._words = None
 
-    def stop(self, where: str) -> Stopped:
-        return Stopped(where, 128 + self.caught)
+    def stop(self, words: str) -> Stopped:
+        return Stopped(words, 128 + self.caught)
+
+    def hear(self, number: int) -> None:
+        """Answer the first signal, in a thread of its own."""
+        with self._lock:
+            self.caught = number
+            if self._words is not None:
+                self._end(number)
+        self.say(
+            f"stopping as soon as what goes on is done{self.how_long()}, and saving; a second signal does not wait"
+        )
+
+    def _end(self, number: int) -> None:
+        try:
+            print(f"hamljax: {self._words}", file=sys.stderr, flush=True)
+            last = threading.Thread(target=self.leave, args=(128 + number,), daemon=True)
+            last.start()
+            last.join(LEAVING_SECONDS)
+            sys.stdout.flush()
+        finally:  # also where nobody reads any more what is said
+            os._exit(128 + number)
 
 
 @contextlib.contextmanager
-def listening(say):
-    """Signals set a flag instead of ending the process. In a thread that may not choose, nothing changes."""
+def listening(say: Callable[[str], None]):
+    """Signals are heard as ``Signals`` says. In a thread that may not choose, nothing changes."""
     signals, before = Signals(say), {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, signals._catch)
-    except ValueError:
-        pass
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    thread = threading.Thread(target=_listen, args=(ours, signals), daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    for number in HEARD:
+        before[number] = signal.signal(number, lambda *_: None)
     try:
         yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        theirs.close()  # which ends the thread
+        thread.join()
+        ours.close()
+
+
+def _listen(ours: socket.socket, signals: Signals) -> None:
+    """Numbers of signals arrive as bytes; whatever else Python wakes up for is not for us."""
+    first = True
+    while byte := ours.recv(1):
+        if byte[0] in HEARD and not first:
+            os._exit(128 + byte[0])
+        if byte[0] in HEARD:
+            first = False
+            threading.Thread(target=signals.hear, args=(byte[0],), daemon=True).start()

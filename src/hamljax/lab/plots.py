@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from .files import replaced
 from .rundir import AROUND, flatten, read_run
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
@@ -93,7 +93,8 @@ def draw_runs(paths: list[Path], out: Path) -> None:
     if panels:
         axes[0][0].legend(fontsize=8)
     figure.suptitle(title)
-    figure.savefig(out, dpi=120)
+    with replaced(out) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def table(paths: list[Path]) -> list[tuple[str, ...]]:
@@ -102,8 +103,8 @@ def table(paths: list[Path]) -> list[tuple[str, ...]]:
     def final(metrics, column):
         if column not in metrics:
             return "-"
-        last = metrics.groupby("curve")[column].last().to_numpy()
-        return f"{np.nanmean(last):.3f} ± {np.nanstd(last):.3f}"
+        last = metrics.groupby("curve")[column].last().dropna().to_numpy()
+        return f"{last.mean():.3f} ± {last.std():.3f}" if len(last) else "-"
 
     return [
         (name, str(m["curve"].nunique()), f"{m['step'].max():,}", final(m, "eval/won"), final(m, "eval/return"))

@@ -57,17 +57,43 @@ def size_of(tree) -> tuple[int, int]:
 
 
 def check_room(learner: Learner, shapes: Progress) -> None:
-    """Raise ConfigError where what a run carries along is more than this machine can hold."""
-    needed, there = size_of(shapes)[1], memory()
+    """Raise ConfigError, with the sizes that make it so, where this machine cannot hold what a run carries along.
+
+    That is the state of all seeds, and the rollouts that they collect side by side.
+    """
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.state)
+    rollout = jax.eval_shape(learner.algorithm.collect, one)[1]
+    seeds, (rest, replay) = shapes.state.key.shape[0], apart(shapes)
+    parts = {"rollouts": seeds * size_of(rollout)[1], "replays": size_of(replay)[1], "the rest": size_of(rest)[1]}
+    needed, there = sum(parts.values()), memory()
     if needed <= there:
         return
-    said = f"the state of this run takes {needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}"
-    _, replay = apart(shapes)
-    if replay is None:
-        raise ConfigError(f"{said}; fewer num_envs or num_seeds")
-    size, held = learner.config.algo.buffer_size, size_of(replay)[1]
-    fits = int(size * max(there / 2 - (needed - held), 0) / held)
-    raise ConfigError(f"{said}: algo.buffer_size={size} is too much of a replay, and {fits} would fit")
+    config, most = learner.config, max(parts, key=parts.get)
+    said = ", ".join(f"{gib(size)} {name}" for name, size in parts.items() if size)
+    said = f"this run takes {gib(needed)} GiB ({said}; {seeds} seed(s)), and this machine has {gib(there)}"
+    if most == "replays":
+        size, held = config.algo.buffer_size, parts["replays"]
+        fits = int(size * max(there / 2 - (needed - held), 0) / held)
+        raise ConfigError(f"{said}: algo.buffer_size={size} is too much of a replay, and {fits} would fit")
+    place, largest = max(jax.tree.leaves_with_path(rollout), key=lambda x: size_of(x[1])[1])
+    name = jax.tree_util.keystr(place, simple=True, separator=".").split("transitions.")[-1]
+    raise ConfigError(
+        f"{said}: most of it is {name} of {config.num_steps} steps x {config.num_envs} environments, "
+        f"{list(largest.shape[2:])} {largest.dtype}; fewer num_steps, num_envs or num_seeds"
+    )
+
+
+def check_programs(needed: int) -> None:
+    """Raise ConfigError where the compiled programs of a run need more than this machine has."""
+    if needed > memory():
+        raise ConfigError(
+            f"this run needs {gib(needed)} GiB by the compiler, and this machine has {gib(memory())}; fewer num_steps, "
+            f"num_envs or num_seeds, or more minibatches"
+        )
+
+
+def gib(size: float) -> str:
+    return f"{size / 2**30:,.1f}"
 
 
 class Programs:
@@ -94,6 +120,7 @@ class Programs:
             self.evaluate = evaluate.lower(placed.state.players, jnp.int32(0)).compile()
         self.choose = jax.jit(jax.vmap(Best.update))
         self.seconds = time.perf_counter() - began
+        check_programs(self.bytes * self.sharding.mesh.size)
 
     spent: dict[str, float] = {}  # see ``HostPrograms``
     losses: list[str] = []
@@ -137,13 +164,14 @@ class HostPrograms:
         self.shapes = progress_shapes(learner, num_seeds)
         check_room(learner, self.shapes)
         self.sharding, began = seed_sharding(1), time.perf_counter()
-        self._evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
+        self.evaluate = jax.jit(seed_by_seed(learner.evaluate, num_seeds, shared=1)) if evaluates else None
         self.choose = jax.jit(jax.vmap(Best.update))
         self._reopen = [jax.jit(each.algorithm.reopen) for each in self.learners]
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes.state)
         self.bytes = num_seeds * max(
             [each.host.compile(one) for each in self.learners if each.host] or [size_of(one)[1]]
         )
+        check_programs(self.bytes)
         self._updates = [each.update if each.host else jax.jit(each.update, donate_argnums=0) for each in self.learners]
         self.seconds = time.perf_counter() - began
         self._took = [0.0] * num_seeds  # seconds of updates so far
@@ -170,11 +198,6 @@ class HostPrograms:
         """End the workers of all seeds."""
         for each in self.learners:
             each.env.close()
-
-    def evaluate(self, players, round):
-        """As ``Programs``' own; in another thread, because a signal is heard where Python waits, not where XLA does."""
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(lambda: jax.block_until_ready(self._evaluate(players, round))).result()
 
     def begin(self, seeds) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""

@@ -1,7 +1,6 @@
 """What made a run: versions, source, device, command."""
 
 import hashlib
-import json
 import platform
 import shlex
 import subprocess
@@ -9,6 +8,8 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+
+from .files import as_json, read_json
 
 PACKAGES = "hamljax jax jaxlib flax optax chex distrax brax mujoco mujoco-mjx jaxmarl hydra-core orbax-checkpoint numpy".split()
 # Of these a change may change numbers; they are compared when a run goes on.
@@ -19,9 +20,8 @@ def source(folder: Path) -> dict | None:
     """The git commit of the repository around ``folder`` and whether its files were as committed; None without one."""
 
     def git(*words):
-        return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
-        )
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
 
     try:
         commit = git("rev-parse", "HEAD").stdout.strip()
@@ -30,15 +30,23 @@ def source(folder: Path) -> dict | None:
         return None
 
 
+def version(package: str) -> str | None:
+    """None where it is not installed, as hamljax itself is not where it runs from its sources."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def versions(resolved: dict) -> dict:
     """Everything that ``versions.json`` says of one start of a run."""
     import jax
 
     plugin = Path(resolved["plugin"])
-    text = json.dumps(resolved, sort_keys=True, default=str)
+    text = as_json(resolved, sort_keys=True, default=str)
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
+        **{name: version(name) for name in PACKAGES},
         "device": str(jax.devices()[0].device_kind),
         "devices": len(jax.devices()),
         "source": source(Path(__file__).parent),
@@ -70,7 +78,7 @@ def devices_of(runs: list[Path]) -> int | None:
     found = set()
     for run in runs:
         try:
-            found.add(int(json.loads((run / "versions.json").read_text())["devices"]))
+            found.add(int(read_json(run / "versions.json")["devices"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found.pop() if len(found) == 1 else None

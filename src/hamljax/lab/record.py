@@ -39,7 +39,7 @@ def shown(metrics: dict, old: dict) -> dict[str, float]:
 def summary(metrics: pd.DataFrame, seeds, steps: int, seconds: dict, absolute: dict) -> dict:
     """Final values with their seeds, the absolute metric, and where the time went."""
     columns = [c for c in metrics.columns if c.startswith(("eval", "train/"))]
-    last = metrics.groupby("seed")[columns].last()
+    last = metrics.groupby("seed")[columns].last().reindex(seeds)
     return {
         "seeds": [int(s) for s in seeds],
         "steps_per_seed": int(steps),
@@ -51,4 +51,12 @@ def summary(metrics: pd.DataFrame, seeds, steps: int, seconds: dict, absolute: d
 
 
 def _over_seeds(values) -> dict:
-    return {"mean": float(np.mean(values)), "per_seed": [float(x) for x in values]}
+    return {"mean": float(mean_of_numbers(values)), "per_seed": [float(x) for x in values]}
+
+
+def mean_of_numbers(values) -> np.ndarray:
+    """(n, ...) -> (...): the mean over the first axis of what is finite; NaN where nothing is."""
+    values = np.asarray(values)
+    finite = np.isfinite(values)
+    count, total = finite.sum(axis=0), np.where(finite, values, 0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1).astype(values.dtype), np.nan)

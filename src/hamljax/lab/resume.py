@@ -1,9 +1,12 @@
 """``hamljax resume``: go on with runs, from their directories alone."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
+from ..bridge.pool import MODULE_FOLDERS
 from ..errors import ConfigError, nearest
+from . import inputs
 from .configuration import LOGGER_SETTINGS, Job, job_of, load_plugin, parse
 from .rundir import AROUND, existing, is_foreign, is_there, read_config
 
@@ -45,15 +48,32 @@ def _below(folder: Path) -> list[Path]:
     return [run for child in folder.iterdir() if child.is_dir() for run in _below(child)]
 
 
+def read_job(run: Path, changes: dict) -> tuple[Job, Job]:
+    """What a run was told, and the same with ``changes`` and with every file that it names where that is now.
+
+    changes: by dotted name, as ``read`` takes them. Raises ConfigError.
+    """
+    values, places = read_config(run), inputs.located(run)
+    MODULE_FOLDERS[:] = [str(places.pop(name)) for name, place in [*places.items()] if place.is_dir()]
+    if plugin := str(changes.get("plugin") or places.get("plugin") or values.get("plugin") or ""):
+        if "plugin" not in changes and not is_there(plugin):
+            raise ConfigError(f"plugin '{plugin}' of '{run}' is gone; say where it is now: plugin=PATH")
+        load_plugin(plugin)
+    before, there = job_of(values), {key: dict(x) if isinstance(x, dict) else x for key, x in values.items()}
+    for key, value in ({name: str(place) for name, place in places.items()} | changes).items():
+        group, dot, name = key.partition(".")
+        if dot:
+            there[group][name] = value
+        else:
+            there[key] = {**there["logger"], "kind": value} if key == "logger" else value
+    job = job_of(there | {"plugin": plugin, "run_dir": str(run), "resume": "must"})
+    # What it was told stays as it was told: a file that is elsewhere now makes no other run.
+    said = {key.removeprefix("env."): x for key, x in changes.items() if key.startswith("env.")}
+    return before, dataclasses.replace(job, resolved=job.resolved | {"env": before.resolved["env"] | said})
+
+
 def _job(run: Path, changes: dict) -> Job:
-    values = read_config(run)
-    if plugin := changes.get("plugin") or values.get("plugin"):
-        load_plugin(str(plugin))
-    before = job_of(values)
-    logger = values["logger"] | {key.partition(".")[2]: x for key, x in changes.items() if key.startswith("logger.")}
-    logger |= {"kind": changes["logger"]} if "logger" in changes else {}
-    changes = {key: x for key, x in changes.items() if key.split(".")[0] != "logger"}
-    job = job_of(values | changes | {"logger": logger, "run_dir": str(run), "resume": "must"})
+    before, job = read_job(run, changes)
     if job.config.algo.anneal_lr and job.config.num_updates > before.config.num_updates:
         print(f"note: anneal_lr: the learning rates of '{run}' will fall to 0 at its new end, and rise to do so")
     if job.config.num_updates < before.config.num_updates:

@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 from matplotlib.colors import to_hex
 
+from .files import as_json
 from .paint import NOBODY, palette, rgb
 
 TARGET = "#000000"  # a body that moves but that no agent can move, such as the place to reach
@@ -141,14 +142,14 @@ def write_page(env, name: str, episode, out: Path, max_frames: int) -> str:
     scene = json.loads(exporter.dumps(env.brax.sys, states))
     scene["opt"]["timestep"] = dt  # of the states; the simulator's own is shorter
     _repaint(env, scene)
-    page = viewer.render_from_json(json.dumps(scene), height=640, colab=True, base_url=None)
+    page = viewer.render_from_json(as_json(scene), height=640, colab=True, base_url=None)
     rows = [
         f'<span style="color:{to_hex(colour)}">&#9632;</span> {html.escape(words)}<br>' for colour, words in legend(env)
     ]
     total = float(np.sum(episode.reward))
     caption = f"<b>{html.escape(name)}</b>, {len(episode.reward)} steps, return {total:.2f}<br>"
     box = f'<div style="font:14px sans-serif;padding:8px">{caption}{"".join(rows)}</div>'
-    out.write_text(page.replace("<body>", f"<body>{box}", 1))
+    out.write_text(page.replace("<body>", f"<body>{box}", 1), encoding="utf-8")
     return f"all {len(episode.reward) * dt:.1f} s"
 
 

@@ -1,7 +1,9 @@
 """The host loop: compiled blocks of updates with the seeds vmapped inside; between blocks record, evaluate, save, draw."""
 
 import contextlib
+import dataclasses
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +12,12 @@ import numpy as np
 from ..errors import ConfigError, Stopped, one_line
 from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
-from . import checkpoints, record
+from . import checkpoints, inputs, record
 from .checkpoints import Checkpoint
 from .configuration import Job
-from .loggers import make_logger
-from .pace import Pace, Streak, listening
+from .files import forget_unfinished, replaced
+from .loggers import Nowhere, exit_code, make_logger
+from .pace import Pace, Signals, Streak, listening
 from .plots import draw_runs
 from .programs import CAPACITY, apart, failures_of, make_programs, progress_shapes, with_replay
 from .progress import Reporter, clock
@@ -34,13 +37,15 @@ def train(job: Job, longer: bool = False) -> RunDir:
         if run.begun and is_finished(run, job):
             print(f"'{run.path}' is finished; to train longer: hamljax resume {run.path} total_timesteps=...")
             return run
+        if run.begun and not longer:
+            inputs.check_unchanged(run.path, files_of(job))
+        forget_unfinished(run.path)
         with contextlib.ExitStack() as stack:
-            logger = make_logger(job.logger, run.path, job.resolved)
-            stack.callback(logger.close)
             reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
             stack.callback(reporter.close)
-            training = Training(job, learner, run, logger, reporter)
-            stack.callback(training.close)
+            signals = stack.enter_context(listening(reporter.say))
+            training = Training(job, learner, run, reporter, signals)
+            stack.push(training.close)
             with enough_memory(), failures_of(learner.env):
                 training.begin()
                 training.go_on()
@@ -57,6 +62,11 @@ def enough_memory():
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise ConfigError(f"not enough memory: {one_line(error)[:160]}; fewer num_envs or num_seeds") from None
+
+
+def files_of(job: Job) -> dict[str, Any]:
+    """The settings of a job that may name files, by dotted name."""
+    return {"plugin": job.run.plugin, **{f"env.{name}": x for name, x in dataclasses.asdict(job.config.env).items()}}
 
 
 def steps_per_update(job: Job) -> int:
@@ -83,41 +93,67 @@ def plan(job: Job) -> tuple[list[int], set[int], set[int]]:
 class Training:
     """One run under way. ``done`` counts updates; ``seconds`` says where the time went, over all starts of the run."""
 
-    def __init__(self, job: Job, learner: Learner, run: RunDir, logger, reporter: Reporter):
-        self.job, self.learner, self.run, self.logger, self.reporter = job, learner, run, logger, reporter
+    def __init__(self, job: Job, learner: Learner, run: RunDir, reporter: Reporter, signals: Signals):
+        self.job, self.learner, self.run, self.reporter, self.signals = job, learner, run, reporter, signals
+        self.logger = Nowhere()
+        signals.leave, signals.how_long = self._leave, self._how_long
         self.seeds = np.arange(job.run.seed, job.run.seed + job.run.num_seeds)
         self.ends, self.evals, self.saves = plan(job)
         self.per_update = steps_per_update(job)
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
+        self.last, self.now = {}, ""  # seconds that each of them took last, and which of them goes on
         self.done, self.shown, self.saved_at, self.told, self.programs = 0, {}, 0.0, 0, None
         self.noted = False
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
     def timed(self, what: str):
-        began = time.perf_counter()
+        began, self.now = time.perf_counter(), what
         yield
-        self.seconds[what] += time.perf_counter() - began
+        self.last[what] = time.perf_counter() - began
+        self.seconds[what] += self.last[what]
 
-    def close(self) -> None:
-        """End what belongs to the run beside its files."""
+    def _how_long(self) -> str:
+        seconds = self.last.get(self.now)
+        return f" ({self.now}{'' if seconds is None else f', which took {seconds:.1f} s last time'})"
+
+    def _leave(self, code: int) -> None:
+        """The process ends at once."""
+        self.reporter.close()
+        self.logger.close(code)
+
+    def close(self, kind, error, trace) -> None:
+        """End what belongs to the run beside its files. A run that could not even begin leaves none."""
+        self.logger.close(exit_code(error))
         (self.programs or self.learner.env).close()
+        if isinstance(error, ConfigError) and not self.run.begun and not self.run.rows:
+            self.run.clear()
 
     # BEGIN
 
     def begin(self) -> None:
         """Compile, and make or restore what changes."""
+        if not self.run.begun:  # a longer run replaces nothing before it is known to fit
+            self._sign()
+        words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
+        with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {self.run.path}"):
+            self._begin()
+
+    def _begin(self) -> None:
         config, say = self.job.config, self.reporter.say
         for note in self.run.notes:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
+        step = found.update * self.per_update if found else -1
+        self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
         programs = self.programs = make_programs(self.learner, len(self.seeds), bool(self.evals))
         self.seconds["compiling"] += programs.seconds
         memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
         total = config.num_updates * self.per_update
         say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
-        self.run.sign()
+        if self.run.begun:
+            self._sign()
         if found:
             self.progress, self.done = programs.place(self._whole(found)), found.update
             self.streak.length = np.asarray(found.tree.state.skipped)
@@ -134,6 +170,11 @@ class Training:
                     say(f"evaluating the untrained team first: {config.num_eval_episodes} episodes")
                 self._record([], {"steps_per_second": np.nan})
         self.reporter.started(self.done * self.per_update)
+
+    def _sign(self) -> None:
+        self.run.sign()
+        with writing(self.run.path):
+            inputs.keep(self.run.path, files_of(self.job))
 
     def _restore(self) -> Checkpoint | None:
         if not checkpoints.kept(self.run.path):
@@ -159,19 +200,18 @@ class Training:
 
     def go_on(self) -> None:
         """Train to the end, looking up every few seconds and whenever the plan says so."""
-        pace, self.saved_at = Pace(CAPACITY), time.perf_counter()
-        with listening(self.reporter.say) as signals:
-            while self.done < self.ends[-1]:
-                self._block(next(end for end in self.ends if end > self.done), pace, signals)
-                if self.streak.broken:
-                    self._report_non_finite(*self.streak.broken)
-                if self.done in self.saves or signals.caught or self._is_late():
-                    self._save()
-                if signals.caught:
-                    step = self.done * self.per_update
-                    raise signals.stop(f"stopped at step {step:,} and saved; to go on: hamljax resume {self.run.path}")
+        pace, self.saved_at, signals = Pace(CAPACITY), time.perf_counter(), self.signals
+        while self.done < self.ends[-1]:
+            self._block(next(end for end in self.ends if end > self.done), pace)
+            if self.streak.broken:
+                self._report_non_finite(*self.streak.broken)
+            if self.done in self.saves or signals.caught or self._is_late():
+                self._save()
+            if signals.caught:
+                step = self.done * self.per_update
+                raise signals.stop(f"stopped at step {step:,} and saved; to go on: hamljax resume {self.run.path}")
 
-    def _block(self, end: int, pace: Pace, signals) -> None:
+    def _block(self, end: int, pace: Pace) -> None:
         """Updates up to number ``end``, or until something has to be done about the run; then record them."""
         parts, began, first, spent = [], self.seconds["training"], self.done, self.programs.spent
         while self.done < end:
@@ -184,8 +224,9 @@ class Training:
             pace.took(count, self.seconds["training"] - before)
             self.done += count
             self._tell_of_losses()
+            self._tell_of_the_stuck(int(parts[-1]["train/no_legal_action"].sum()))
             self.reporter.tick(self.done * self.per_update, self.shown, self._left())
-            if signals.caught or self.streak.broken or self._is_late():
+            if self.signals.caught or self.streak.broken or self._is_late():
                 break
         steps, seconds = (self.done - first) * self.per_update * len(self.seeds), self.seconds["training"] - began
         bridge = self._bridge(spent)
@@ -200,6 +241,16 @@ class Training:
         if not self.noted and (notes := self.programs.notes):
             self.noted = True
             self.reporter.say(f"note: {notes[0]}")
+
+    def _tell_of_the_stuck(self, count: int) -> None:
+        """Once: how often, by now, an agent had to act and could not."""
+        if count and not self.noted:
+            self.noted = True
+            steps = self.done * self.per_update
+            self.reporter.say(
+                f"note: {count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: one "
+                f"was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing"
+            )
 
     def _left(self) -> float:
         """Seconds to the end, evaluations included, at the pace of this run so far."""
@@ -266,6 +317,10 @@ class Training:
                 "(a reward or an observation of theirs that is not finite does this too)"
             )
         self.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
+        with self.signals.ending_at_once(f"stopped: updates were not finite; to go on: hamljax resume {self.run.path}"):
+            return self._find_evidence(seed, first)
+
+    def _find_evidence(self, seed: int, first: int) -> str:
         before = [u for u in checkpoints.kept(self.run.path) if u < first and not checkpoints.damage(self.run.path, u)]
         if before:
             shapes, replay = apart(self.programs.shapes)
@@ -279,15 +334,20 @@ class Training:
             done += count
         batch = jax.jit(self.learner.algorithm.evidence)(jax.tree.map(lambda x: x[seed], state))
         file = self.run.path / "non_finite_batch.npz"
-        with writing(self.run.path):
+        with writing(self.run.path), replaced(file) as unfinished:
             arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(batch)}
-            np.savez(file, **arrays)
+            np.savez(unfinished, **arrays)
         return f"what the first one learnt from is in {file}"
 
     # FINISH
 
     def finish(self) -> None:
         """Measure the best team, sum up, draw."""
+        words = f"stopped: trained to the end and saved; to measure the best team: hamljax resume {self.run.path}"
+        with self.signals.ending_at_once(words):
+            self._finish()
+
+    def _finish(self) -> None:
         absolute = {}
         if self.job.run.absolute_metric and self.evals:
             with self.timed("evaluating"):
@@ -296,7 +356,7 @@ class Training:
                     f"measuring the best team: {ABSOLUTE_ROUNDS} x {self.job.config.num_eval_episodes} episodes"
                 )
                 rounds = [self.programs.evaluate(best, np.int32(n + 1)) for n in range(ABSOLUTE_ROUNDS)]
-                absolute = {name: np.mean([np.asarray(r[name]) for r in rounds], axis=0) for name in rounds[0]}
+                absolute = {name: record.mean_of_numbers([r[name] for r in rounds]) for name in rounds[0]}
         steps = self.done * self.per_update
         self.run.write_summary(record.summary(self.run.metrics(), self.seeds, steps, self.seconds, absolute))
         with writing(self.run.path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fcntl
-import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ..errors import ConfigError, nearest, one_line
+from .files import read_json, read_text, replaced, write_json, write_text
 from .provenance import changes, versions
 
 if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
@@ -23,35 +24,32 @@ if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
 AROUND = (
     "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
 )
+AROUND += ["env.python"]
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file whole."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
-    """Dotted settings as text, leaving out the top-level ones of ``without``."""
+    """Dotted settings as text, leaving out those of ``without``."""
     flat = {}
     for key, value in settings.items():
-        if prefix or key not in without:
-            flat |= flatten(value, (), f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+        if prefix + key not in without:
+            flat |= (
+                flatten(value, without, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+            )
     return flat
 
 
 def differences(there: dict, here: dict) -> list[str]:
     """In what two configurations differ that matters to the numbers, such as ``gamma (0.99 there, 0.9 here)``.
 
-    A setting that is not in ``there`` is younger than that run, and had its default.
+    A setting that is not in ``there`` is younger than that run, and had its default; but what a user's own function is
+    given (``algo.drift_params.weight``) has a default that only the function knows.
     """
     there, here = flatten(there, AROUND), flatten(here, AROUND)
     return [
         f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
         for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key) and (key in there or key.startswith("algo.drift_params."))
+        if there.get(key) != here.get(key) and (key in there or "_params." in key)
     ]
 
 
@@ -71,7 +69,7 @@ def locked(path: Path):
     """Hold a run directory for this process alone; the system lets go of it however the process ends."""
     with contextlib.ExitStack() as stack:
         with writing(path):
-            file = stack.enter_context((path / ".lock").open("a+"))
+            file = stack.enter_context((path / ".lock").open("a+", encoding="utf-8"))
             if not _lock(file):
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
@@ -130,7 +128,7 @@ class RunDir:
         self.versions, file = versions(self.resolved), self.path / "versions.json"
         if self.begun and file.is_file():
             try:
-                first = json.loads(file.read_text())
+                first = read_json(file)
                 self.notes = changes(first, self.versions)
                 self.versions = first | {"continued": [*first.get("continued", []), self.versions]}
             except (ValueError, AttributeError, KeyError, TypeError):
@@ -140,8 +138,14 @@ class RunDir:
         """Write down what is known before training. What a longer run replaces goes."""
         with writing(self.path):
             write_text(self.path / "config.yaml", yaml.safe_dump(self.resolved, sort_keys=False))
-            write_text(self.path / "versions.json", json.dumps(self.versions, indent=2))
+            write_json(self.path / "versions.json", self.versions)
             (self.path / "summary.json").unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove all that a run wrote that could not begin."""
+        for path in self.path.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
     def start_with(self, record: pd.DataFrame | None) -> None:
         """Begin with the rows of ``record``: the file keeps no others, whatever a killed process wrote after them."""
@@ -154,10 +158,8 @@ class RunDir:
     def append(self, rows: pd.DataFrame) -> None:
         """Add metrics and replace the file whole, so that a killed run keeps what it had."""
         self.rows.append(rows)
-        temporary = self.path / ".metrics.parquet.tmp"
-        with writing(self.path):
+        with writing(self.path), replaced(self.path / "metrics.parquet") as temporary:
             self.metrics().to_parquet(temporary, index=False, write_page_checksum=True)
-            os.replace(temporary, self.path / "metrics.parquet")
 
     def metrics(self) -> pd.DataFrame:
         import pandas as pd
@@ -167,7 +169,7 @@ class RunDir:
 
     def write_summary(self, summary: dict) -> None:
         with writing(self.path):
-            write_text(self.path / "summary.json", json.dumps(summary, indent=2))
+            write_json(self.path / "summary.json", summary)
 
 
 def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False) -> bool:
@@ -202,7 +204,7 @@ def read_config(path: Path) -> dict:
     if not file.is_file():
         raise ConfigError(f"'{path}' is not a run directory (no config.yaml in it)")
     try:
-        values = yaml.safe_load(file.read_text())
+        values = yaml.safe_load(read_text(file))
         for group in ("algo", "network", "env", "logger"):
             values[group]["kind" if group == "logger" else "name"]
         return values | {name: int(values[name]) for name in WHOLE}
@@ -213,7 +215,7 @@ def read_config(path: Path) -> dict:
 def is_foreign(path: Path) -> bool:
     """Whether the ``config.yaml`` at ``path`` is whole, and of something else; one that is damaged may be a run's."""
     try:
-        values = yaml.safe_load((path / "config.yaml").read_text())
+        values = yaml.safe_load(read_text(path / "config.yaml"))
     except Exception:  # a damaged file can break its reader in any way
         return False
     return isinstance(values, dict) and bool(values) and not {"algo", "network", "env", "logger"} & values.keys()

@@ -7,16 +7,35 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..envs.protocol import Environment, Observation
+from ..envs.protocol import Environment, Observation, Team
 from ..errors import ConfigError
 from ..learning.config import Config
 from ..learning.policies import Policies
 from ..learning.state import Players
 from ..learning.train import Learner, make_learner
 from . import arguments, checkpoints
-from .configuration import Job, job_of, load_plugin
+from .configuration import Job
 from .programs import Progress, apart, progress_shapes
-from .rundir import read_config
+from .resume import read_job
+
+
+@functools.lru_cache(maxsize=16)
+def _acting(kind, floats: tuple, team: Team):
+    """The policies of a configuration (``kind`` and ``floats``: its structure and leaves), and one decision of theirs, compiled.
+
+    Once for all that are equal, however often they are loaded; and of those that were not asked for lately nothing is kept.
+    """
+    policies = Policies(jax.tree.unflatten(kind, floats), team)
+
+    @jax.jit
+    def act(players: Players, observation, avail, carry, key):
+        given = Observation(jnp.asarray(observation), jnp.zeros(0), avail, jnp.ones(team.num_agents, bool))
+        seen = jax.tree.map(lambda x: x[None], players.see(team, given))
+        greedy, key = key is None, jax.random.key(0) if key is None else key
+        carry, action, *_ = policies.act(players.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
+        return policies.as_played(action)[0], carry
+
+    return policies, act
 
 
 class Policy:
@@ -24,7 +43,8 @@ class Policy:
 
     def __init__(self, config: Config, env: Environment, players: Players):
         self.players, self.team = players, env.team
-        self._policies = Policies(config.replace(num_envs=1), env.team)
+        floats, kind = jax.tree.flatten(Config(config.algo, config.network, None, num_envs=1))
+        self._policies, self._act = _acting(kind, tuple(floats), env.team)
 
     def __repr__(self) -> str:
         return f"Policy of {self.team.num_agents} agents: act(observation, avail_actions, carry, key)"
@@ -38,7 +58,6 @@ class Policy:
         """The team's memory at the start of an episode; empty for networks without recurrence."""
         return self._policies.initial_carry()
 
-    @functools.partial(jax.jit, static_argnums=0)
     def act(self, observation, avail_actions=None, carry=None, key=None) -> tuple[jax.Array, jax.Array]:
         """One decision: actions (N,) int32 or, continuous, (N, A) within their bounds; and the new memory.
 
@@ -47,12 +66,7 @@ class Policy:
         decision; None: an episode begins. key: None acts greedily, a key samples.
         """
         avail = jnp.asarray(self.team.action_mask if avail_actions is None else avail_actions, bool)
-        obs = self.players.see(jnp.asarray(observation, jnp.float32))
-        seen = Observation(obs[None], jnp.zeros((1, 0)), avail[None], jnp.ones((1, self.team.num_agents), bool))
-        carry = self.initial_carry() if carry is None else carry
-        greedy, key = key is None, jax.random.key(0) if key is None else key
-        carry, action, *_ = self._policies.act(self.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
-        return self._policies.as_played(action)[0], carry
+        return self._act(self.players, observation, avail, self.initial_carry() if carry is None else carry, key)
 
 
 class Trained(NamedTuple):
@@ -94,17 +108,16 @@ class Trained(NamedTuple):
         return Policy(self.config, self.env, self.of_seed(self.seeds[0] if seed is None else seed))
 
 
-def load(run: str | Path, checkpoint: str | int = "last") -> Trained:
+def load(run: str | Path, checkpoint: str | int = "last", plugin: str | Path = "", python: str = "") -> Trained:
     """Read a run directory.
 
-    checkpoint: ``last``, ``best`` (of every seed, by its evaluations) or a number of updates that is kept. Raises
-    ConfigError where there is no run or no such checkpoint, or it is damaged.
+    checkpoint: ``last``, ``best`` (of every seed, by its evaluations) or a number of updates that is kept. plugin: where the
+    run's plugin is now; empty: where it was, or the copy that the run keeps. python: another interpreter for environments
+    in host processes. Raises ConfigError where there is no run or no such checkpoint, or it is damaged.
     """
     path = Path(run).expanduser()
-    values = read_config(path)
-    if values.get("plugin"):
-        load_plugin(values["plugin"])
-    job = job_of(values)
+    changes = {"plugin": str(plugin), "env.python": python}
+    _, job = read_job(path, {name: value for name, value in changes.items() if value})
     learner = make_learner(job.config)
     word = arguments.checkpoint("checkpoint", str(checkpoint))
     shapes, _ = apart(progress_shapes(learner, job.run.num_seeds))

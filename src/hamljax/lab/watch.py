@@ -1,7 +1,6 @@
 """``hamljax watch``: an episode of a trained team as a picture that moves."""
 
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,8 @@ from ..envs.smax import Smax
 from ..errors import ConfigError
 from ..learning.episode import Episode, make_record
 from . import trained
-from .arguments import boolean, checkpoint, read_arguments, whole
+from .arguments import boolean, checkpoint, file, read_arguments, whole
+from .files import replaced
 from .rundir import output_file
 
 SUFFIXES = (".gif", ".html")
@@ -30,6 +30,7 @@ class Request(NamedTuple):
     greedy: bool = True
     checkpoint: str = "last"
     out: Path | None = None
+    plugin: str = ""
     max_frames: int = MAX_FRAMES
 
 
@@ -38,6 +39,7 @@ READERS = {
     "episode": whole(0),
     "greedy": boolean,
     "checkpoint": checkpoint,
+    "plugin": file,
     "out": functools.partial(output_file, suffixes=SUFFIXES),
     "max_frames": whole(1),
 }
@@ -76,20 +78,17 @@ def watch(request: Request) -> str:
     A GIF shows at most ``max_frames`` pictures, and so the beginning of a long episode; an HTML page shows all of it.
     Raises ConfigError, before anything is written, where the run, the seed, the environment or the file will not do.
     """
-    team = trained.load(request.run, request.checkpoint)
+    team = trained.load(request.run, request.checkpoint, request.plugin)
     name = team.config.env.name
     out = request.out or request.run / "episode.gif"
     keep, paint = _painter(team.env, out.suffix)
     seed = team.seeds[0] if request.seed is None else request.seed
     episode = make_player(team, request.greedy, keep)(seed, request.episode)
-    unfinished = out.with_name(f".unfinished{out.suffix}")  # the writer tells the format from the suffix
     try:
-        shown = paint(team.env, name, episode, unfinished, request.max_frames)
-        os.replace(unfinished, out)
+        with replaced(out) as unfinished:
+            shown = paint(team.env, name, episode, unfinished, request.max_frames)
     except OSError as error:
         raise ConfigError(f"cannot write '{out}': {error.strerror or error}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     won = {True: ", won", False: ", not won"}[bool(episode.metrics["won"][-1])] if "won" in episode.metrics else ""
     steps, total = len(episode.reward), float(np.sum(episode.reward))
     how = "greedy" if request.greedy else "sampled"

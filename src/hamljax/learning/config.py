@@ -6,9 +6,13 @@ configuration trains one run per value. Every other field is static.
 
 import dataclasses
 import math
+import numbers
+import operator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from ..algorithms import is_off_policy
 from ..errors import ConfigError, nearest
@@ -20,24 +24,93 @@ def config_dataclass(cls):
     fields = dataclasses.fields(cls)
     data = [f.name for f in fields if f.type in (float, dict[str, float]) or hasattr(f.type, "replace_flat")]
     meta = [f.name for f in fields if f.name not in data]
-    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+
+    def unflatten(static, leaves):
+        made = object.__new__(
+            cls
+        )  # not by __init__, which checks: while JAX handles a pytree its leaves may be anything
+        for name, value in zip(data + meta, (*leaves, *static), strict=True):
+            object.__setattr__(made, name, value)
+        return made
+
+    def flatten_with_keys(config):
+        leaves = [(jax.tree_util.GetAttrKey(name), getattr(config, name)) for name in data]
+        return leaves, tuple(getattr(config, name) for name in meta)
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
+    return cls
+
+
+def _number(value):
+    """A float, or an array of floats (traced perhaps)."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    if jnp.issubdtype(value.dtype, jnp.integer):
+        return value.astype(float)
+    if jnp.issubdtype(value.dtype, jnp.floating):
+        return value
+    raise TypeError
+
+
+def _whole(value) -> int:
+    whole = int(value) if isinstance(value, numbers.Real) else operator.index(value)
+    if isinstance(value, bool) or whole != value:
+        raise TypeError
+    return whole
+
+
+def _truth(value) -> bool:
+    if not isinstance(value, int | np.bool_):
+        raise TypeError
+    return bool(value)
+
+
+# What a field of each type holds: in words, and how it is made of what was said.
+KINDS = {
+    float: ("a number", _number),
+    int: ("a whole number", _whole),
+    bool: ("true or false", _truth),
+    tuple[int, ...]: ("a list of positive widths", lambda value: tuple(map(_whole, value))),
+    dict[str, float]: (
+        "a dictionary of numbers by name",
+        lambda value: {key: _number(x) for key, x in dict(value).items()},
+    ),
+}
+
+
+def _held(name: str, kind, value):
+    """``value`` as a field of type ``kind`` holds it. Raises ConfigError for what is no such value."""
+    expected, make = KINDS.get(kind, ("", lambda value: value))
+    try:
+        return make(value)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        said = f"'{value}'" if isinstance(value, str) else " ".join(repr(value).split())
+        raise ConfigError(f"{name} must be {expected}, not {said[:80]}") from None
 
 
 class _Replaceable:
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _held(f.name, f.type, getattr(self, f.name)))
+
     def replace_flat(self, **changes):
         """A copy with some fields replaced; a field of a nested configuration is named by itself (``actor_lr=1e-3``)."""
-        own = {f.name for f in dataclasses.fields(self)}
+        own = [f.name for f in dataclasses.fields(self)]
         nested = {name: getattr(self, name) for name in own if isinstance(getattr(self, name), _Replaceable)}
         direct, inner = {}, {}
         for name, value in changes.items():
             if name in own:
                 direct[name] = value
                 continue
-            owner = next((n for n, c in nested.items() if name in {f.name for f in dataclasses.fields(c)}), None)
-            if owner is None:
-                choices = own | {f.name for c in nested.values() for f in dataclasses.fields(c)}
+            owners = [n for n, c in nested.items() if name in {f.name for f in dataclasses.fields(c)}]
+            if not owners:
+                choices = [*own, *(f.name for c in nested.values() for f in dataclasses.fields(c))]
                 raise ConfigError(f"unknown setting '{name}'{nearest(name, choices)}")
-            inner.setdefault(owner, {})[name] = value
+            if len(owners) > 1:
+                raise ConfigError(
+                    f"'{name}' is a setting of each of {', '.join(owners)}; replace the one you mean as a whole"
+                )
+            inner.setdefault(owners[0], {})[name] = value
         for owner, values in inner.items():
             direct[owner] = dataclasses.replace(direct.get(owner, nested[owner]), **values)
         return dataclasses.replace(self, **direct)
@@ -73,12 +146,14 @@ class Algo(AnyAlgo):
     update_epochs: int = 5
     num_minibatches: int = 1
     ent_coef: float = 0.01
-    # Drifts: every keyword of the drift function is looked up here, then in drift_params.
+    # Drifts: a keyword of the drift function is one of drift_params, or else the number of its name here.
     clip_eps: float = 0.2
     kl_coef: float = 1.0
     dpo_alpha: float = 2.0
     dpo_beta: float = 0.6
     drift_params: dict[str, float] = dataclasses.field(default_factory=dict)
+    # Likewise what a neighbourhood of a user's own asks for.
+    neighbourhood_params: dict[str, float] = dataclasses.field(default_factory=dict)
     # Natural gradient in a mean-KL ball (neighbourhood "kl_ball").
     max_kl: float = 0.01
     cg_iters: int = 10
@@ -185,6 +260,8 @@ class Config(_Replaceable):
         return self.network.data_chunk_length or self.num_steps
 
 
+LARGEST_COUNT = 2**31 - 1  # of a counter of a run
+
 # What holds for every configuration, and what for one kind of row. Ranges: (lowest, highest, lowest allowed, highest allowed).
 ABOVE_0, FROM_0 = (0, math.inf, False, False), (0, math.inf, True, False)
 CHOICES = {
@@ -238,25 +315,37 @@ def _get(config, dotted):
 
 def validate(config: Config) -> None:
     """Raise ConfigError for values that cannot train; traced floats are taken on trust."""
+    for place, value in jax.tree.leaves_with_path(config):
+        if shape := jnp.shape(value):
+            raise ConfigError(
+                f"{jax.tree_util.keystr(place, simple=True, separator='.')} must be one number, not an array of shape "
+                f"{shape}; for a run per value, jax.vmap a function that replaces it in the configuration"
+            )
     kind = type(config.algo)
     for part in (Config, kind):
         _validate_values(config, part)
-    widths = config.network.hidden_sizes  # from a command line perhaps with a list in the list
-    if not widths or not all(isinstance(width, int) and width >= 1 for width in widths):
-        raise ConfigError(f"network.hidden_sizes must be positive widths, not {list(widths)}")
+    if min(config.network.hidden_sizes, default=0) < 1:
+        raise ConfigError(f"network.hidden_sizes must be positive widths, not {list(config.network.hidden_sizes)}")
     rollout = config.num_envs * config.num_steps
     if config.num_updates < 1:
         raise ConfigError(
             f"total_timesteps={int(config.total_timesteps)} is less than one rollout of num_envs * num_steps = "
             f"{config.num_envs} * {config.num_steps} = {rollout}; the smallest valid value is {rollout}"
         )
-    if config.num_updates >= 2**31:
-        raise ConfigError(
-            f"total_timesteps={int(config.total_timesteps)} is too large; below {2**31 * rollout} it can be done"
-        )
+    longest = LARGEST_COUNT // _counted(config) * rollout
+    if config.total_timesteps > longest:
+        raise ConfigError(f"total_timesteps={int(config.total_timesteps)} is too large; up to {longest} can be counted")
     if config.num_evals == 1:
         raise ConfigError("num_evals=1 cannot hold both the start and the end of training; use 0 or at least 2")
     {Algo: _validate_rollout, OffPolicyAlgo: _validate_replay}[kind](config, rollout)
+
+
+def _counted(config: Config) -> int:
+    """By how much the fastest counter of a run goes on in an update: updates, steps of an environment, gradient steps."""
+    algo = config.algo
+    if isinstance(algo, OffPolicyAlgo):
+        return max(config.num_steps, algo.gradient_steps)
+    return max(algo.update_epochs * algo.num_minibatches, algo.critic_epochs * algo.critic_minibatches)
 
 
 def _validate_values(config: Config, part: type) -> None:
@@ -269,14 +358,21 @@ def _validate_values(config: Config, part: type) -> None:
     for name in NON_NEGATIVE_INTEGERS[part].split():
         if _get(config, name) < 0:
             raise ConfigError(f"{name} must not be negative, not {_get(config, name)}")
-    for name, (low, high, low_in, high_in) in RANGES[part].items():
-        value = _get(config, name)
-        if not isinstance(value, int | float):
-            continue
-        inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)
-        if not inside:
-            interval = f"{'[' if low_in else '('}{low}, {high}{']' if high_in else ')'}"
-            raise ConfigError(f"{name} must be in {interval}, not {value}")
+    for name, interval in RANGES[part].items():
+        _check_range(name, _get(config, name), *interval)
+        for own in ("drift_params", "neighbourhood_params"):  # where a setting may be said again
+            again = getattr(config.algo, own, {})
+            if (last := name.removeprefix("algo.")) in again:
+                _check_range(f"algo.{own}.{last}", again[last], *interval)
+
+
+def _check_range(name: str, value, low, high, low_in: bool, high_in: bool) -> None:
+    if not isinstance(value, int | float):
+        return
+    inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)
+    if not inside:
+        interval = f"{'[' if low_in else '('}{low}, {high}{']' if high_in else ')'}"
+        raise ConfigError(f"{name} must be in {interval}, not {value}")
 
 
 def _validate_rollout(config: Config, rollout: int) -> None:

@@ -2,12 +2,11 @@
 
 ``logits`` is what a policy head returns: unnormalised log-probabilities (discrete) or ``(mean, log_std)`` stacked on the
 last-but-one axis (continuous; the mean alone where ``head`` says so). ``avail`` (..., A) bool marks legal actions
-(discrete) or existing dimensions (continuous); what it excludes is never sampled and enters no log-probability, entropy
-or divergence.
+(discrete) or existing dimensions (continuous); what it excludes is never sampled, and whatever its logits are (NaN
+included) they enter no log-probability, entropy or divergence, nor their gradients.
 
-Off-policy, ``propose`` samples so that gradients reach the logits: it returns an action as a critic sees it, (..., A) in
-[-1, 1] or one-hot, and its log-probability. ``unit`` says that actions lie in [-1, 1] and are yet to be scaled to an
-environment's bounds.
+Continuous actions are in units of the environment's bounds, which are -1 and 1 here. Off-policy, ``propose`` samples so that
+gradients reach the logits: it returns an action as a critic sees it, (..., A) in [-1, 1] or one-hot, and its log-probability.
 """
 
 import dataclasses
@@ -24,7 +23,7 @@ from ..errors import ConfigError
 class Categorical:
     """Masked categorical distribution over A actions; samples are int32 of shape ``(...)``."""
 
-    head, unit = "logits", False
+    head = "logits"
 
     @staticmethod
     def _make(logits, avail):
@@ -59,14 +58,14 @@ class Categorical:
         The log-probability is its mean over all actions: exact, where a sample's own would be one draw of it.
         """
         log_probs = cls._make(logits, avail).logits
-        soft = jax.nn.softmax(log_probs + jax.random.gumbel(key, log_probs.shape))
-        hard = jax.nn.one_hot(jnp.argmax(soft, axis=-1), soft.shape[-1])
+        soft = jax.nn.softmax(log_probs + jax.random.gumbel(key, log_probs.shape, log_probs.dtype))
+        hard = jax.nn.one_hot(jnp.argmax(soft, axis=-1), soft.shape[-1], dtype=soft.dtype)
         return hard + (soft - jax.lax.stop_gradient(soft)), -cls.entropy(logits, avail)
 
     @staticmethod
     def encode(action, avail):
         """Actions as a critic sees them: one-hot (..., A)."""
-        return jax.nn.one_hot(action, avail.shape[-1])
+        return jax.nn.one_hot(action, avail.shape[-1], dtype=jnp.float32)
 
     @staticmethod
     def uniform(key, avail):
@@ -75,7 +74,7 @@ class Categorical:
     @staticmethod
     def target_entropy(avail, scale):
         """``scale`` of the largest entropy there is, over the legal actions (Christodoulou, 2019)."""
-        return scale * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1), 1))
+        return scale * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1, dtype=jnp.float32), 1))
 
 
 class Gaussian:
@@ -84,10 +83,11 @@ class Gaussian:
     ``logits`` (..., 2, A): mean and logarithm of the standard deviation.
     """
 
-    head, unit = "gaussian", False
+    head = "gaussian"
 
     @staticmethod
-    def _make(logits):
+    def _make(logits, avail):
+        logits = existing(logits, avail)
         return distrax.Normal(logits[..., 0, :], jnp.exp(logits[..., 1, :]))
 
     @staticmethod
@@ -96,7 +96,7 @@ class Gaussian:
 
     @classmethod
     def sample(cls, key, logits, avail):
-        return jnp.where(avail, cls._make(logits).sample(seed=key), 0.0)
+        return jnp.where(avail, cls._make(logits, avail).sample(seed=key), 0.0)
 
     @classmethod
     def mode(cls, logits, avail):
@@ -104,21 +104,24 @@ class Gaussian:
 
     @classmethod
     def log_prob(cls, logits, avail, action):
-        return cls._sum(cls._make(logits).log_prob(action), avail)
+        return cls._sum(cls._make(logits, avail).log_prob(jnp.where(avail, action, 0.0)), avail)
 
     @classmethod
     def entropy(cls, logits, avail):
-        return cls._sum(cls._make(logits).entropy(), avail)
+        return cls._sum(cls._make(logits, avail).entropy(), avail)
 
     @classmethod
     def kl(cls, logits, other_logits, avail):
-        return cls._sum(cls._make(logits).kl_divergence(cls._make(other_logits)), avail)
+        return cls._sum(cls._make(logits, avail).kl_divergence(cls._make(other_logits, avail)), avail)
+
+
+def existing(logits, avail):
+    """``logits`` (..., 2, A) with zeros, so a standard normal, where ``avail`` (..., A) says that a dimension is none."""
+    return jnp.where(avail[..., None, :], logits, 0.0)
 
 
 class Unit:
     """What distributions over actions in [-1, 1]^A have in common; padding dimensions are zero."""
-
-    unit: ClassVar[bool] = True
 
     @staticmethod
     def encode(action, avail):
@@ -127,13 +130,13 @@ class Unit:
 
     @staticmethod
     def uniform(key, avail):
-        return jnp.where(avail, jax.random.uniform(key, avail.shape, minval=-1.0), 0.0)
+        return jnp.where(avail, jax.random.uniform(key, avail.shape, jnp.float32, minval=-1.0), 0.0)
 
     @staticmethod
     def target_entropy(avail, scale):
         """Minus the number of dimensions (Haarnoja et al., 2018), whatever the ``scale`` of discrete ones."""
         del scale
-        return -jnp.sum(avail, axis=-1).astype(jnp.float32)
+        return -jnp.sum(avail, axis=-1, dtype=jnp.float32)
 
 
 class SquashedGaussian(Unit):
@@ -144,18 +147,19 @@ class SquashedGaussian(Unit):
     EDGE: ClassVar[float] = 1 - 1e-6  # the arc tangent of 1 is infinite
 
     @classmethod
-    def _make(cls, logits):
+    def _make(cls, logits, avail):
+        logits = existing(logits, avail)
         return distrax.Normal(logits[..., 0, :], jnp.exp(jnp.clip(logits[..., 1, :], *cls.LOG_STD)))
 
     @classmethod
     def _log_prob(cls, logits, avail, before):
         """Of the action tanh(``before``): log N(before) - log(1 - tanh(before)^2), written so that nothing overflows."""
         log_slope = 2 * (jnp.log(2.0) - before - jax.nn.softplus(-2 * before))
-        return Gaussian._sum(cls._make(logits).log_prob(before) - log_slope, avail)
+        return Gaussian._sum(cls._make(logits, avail).log_prob(before) - log_slope, avail)
 
     @classmethod
     def propose(cls, key, logits, avail):
-        before = cls._make(logits).sample(seed=key)
+        before = cls._make(logits, avail).sample(seed=key)
         return jnp.where(avail, jnp.tanh(before), 0.0), cls._log_prob(logits, avail, before)
 
     @classmethod
@@ -164,12 +168,13 @@ class SquashedGaussian(Unit):
 
     @classmethod
     def mode(cls, logits, avail):
-        return jnp.where(avail, jnp.tanh(logits[..., 0, :]), 0.0)
+        return jnp.tanh(jnp.where(avail, logits[..., 0, :], 0.0))
 
     @classmethod
     def log_prob(cls, logits, avail, action):
         """Finite also at -1 and 1, which tanh rounds to."""
-        return cls._log_prob(logits, avail, jnp.arctanh(jnp.clip(action, -cls.EDGE, cls.EDGE)))
+        inside = jnp.clip(jnp.where(avail, action, 0.0), -cls.EDGE, cls.EDGE)
+        return cls._log_prob(logits, avail, jnp.arctanh(inside))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +186,7 @@ class Deterministic(Unit):
 
     @staticmethod
     def mode(logits, avail):
-        return jnp.where(avail, jnp.tanh(logits), 0.0)
+        return jnp.tanh(jnp.where(avail, logits, 0.0))
 
     def sample(self, key, logits, avail):
         return perturb(key, self.mode(logits, avail), avail, self.noise)
@@ -189,16 +194,16 @@ class Deterministic(Unit):
     @staticmethod
     def log_prob(logits, avail, action):
         """Zero: there is no density."""
-        return jnp.zeros(action.shape[:-1])
+        return jnp.zeros(action.shape[:-1], jnp.float32)
 
     @classmethod
     def propose(cls, key, logits, avail):
-        return cls.mode(logits, avail), jnp.zeros(logits.shape[:-1])
+        return cls.mode(logits, avail), jnp.zeros(logits.shape[:-1], jnp.float32)
 
 
 def perturb(key, action, avail, noise, limit=jnp.inf):
     """``action`` with Gaussian noise of at most ``limit`` on its real dimensions, within [-1, 1]."""
-    noise = jnp.clip(noise * jax.random.normal(key, action.shape), -limit, limit)
+    noise = jnp.clip(noise * jax.random.normal(key, action.shape, action.dtype), -limit, limit)
     return jnp.where(avail, jnp.clip(action + noise, -1.0, 1.0), 0.0)
 
 

@@ -20,7 +20,7 @@ def play(
     ``act_keys`` (E,) choose actions, unless ``greedy``; ``step_keys`` (E,) move the environments; start (E,), carry (P, B, H).
     Returns the new environment states and carry, the actions as they were played (E, N[, A]) and what the step gave.
     """
-    seen = observation._replace(obs=players.see(observation.obs))
+    seen = players.see(env.team, observation)
     carry, action, _, logits = policies.act(players.params, carry, act_keys[0], seen, start, greedy=True)
     if not greedy:  # each episode with randomness of its own, whichever others are played beside it
         action = jax.vmap(policies.distribution.sample)(act_keys, logits, seen.avail_actions)
@@ -77,7 +77,7 @@ def make_evaluate(config, env, episodes: int):
         begin = (jnp.int32(0), env_state, observation, jnp.ones(size, bool), policies.initial_carry())
         shapes = jax.eval_shape(move, *begin)[-1].metrics
         totals = {name: jnp.zeros(x.shape, x.dtype) for name, x in shapes.items()}
-        totals = {**totals, "return": jnp.zeros(size), "length": jnp.zeros(size, jnp.int32)}
+        totals = {**totals, "return": jnp.zeros(size, jnp.float32), "length": jnp.zeros(size, jnp.int32)}
         return jax.lax.while_loop(go_on, step, (*begin, jnp.zeros(size, bool), totals))[-1]
 
     return evaluate

@@ -49,12 +49,17 @@ class Layout:
 
     def policy_input(self, obs):
         """Observations (..., N, O) as a policy sees them: (..., N, O'), with the agent's one-hot id if it is shared."""
-        return self._with_id(obs, jnp.eye(self.team.num_agents))
+        return self._with_id(obs, jnp.eye(self.team.num_agents, dtype=jnp.float32))
 
     def policy_mask(self, shape) -> jax.Array:
         """Which entries of ``policy_input`` are real, broadcast to its ``shape``."""
         mask = self._with_id(jnp.asarray(self.team.obs_mask), jnp.ones((self.team.num_agents,) * 2, bool))
         return jnp.broadcast_to(mask, shape)
+
+    def critic_view(self, observation, critic: str):
+        """What of an observation ``critic_input`` looks at; None for the rest, which need not be stored."""
+        unseen = ("obs", "avail_actions", "alive") if critic == "ep" else ("avail_actions",)
+        return observation._replace(**dict.fromkeys(unseen))
 
     def critic_input(self, observation, critic: str):
         """Critic inputs (..., K, S'). EP: the world state, K = 1. FP: world state, own observation and id, K = N.
@@ -67,7 +72,9 @@ class Layout:
         state = jnp.broadcast_to(
             observation.world_state[..., None, :], (*obs.shape[:-1], observation.world_state.shape[-1])
         )
-        ids = jnp.broadcast_to(jnp.eye(self.team.num_agents), (*obs.shape[:-1], self.team.num_agents))
+        ids = jnp.broadcast_to(
+            jnp.eye(self.team.num_agents, dtype=jnp.float32), (*obs.shape[:-1], self.team.num_agents)
+        )
         return jnp.concatenate([state, obs, ids], axis=-1)
 
     def critic_mask(self, critic: str) -> np.ndarray:

@@ -47,7 +47,7 @@ LAYER_NORM_EPSILON = 1e-6
 
 def _row_mean(x, count):
     """Mean over the last axis as a matrix-vector product, which a CPU does several times faster than a reduction."""
-    return x @ jnp.ones((x.shape[-1], 1)) / count
+    return x @ jnp.ones((x.shape[-1], 1), x.dtype) / count
 
 
 @jax.custom_vjp
@@ -86,8 +86,8 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x, mask=None):
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         return layer_norm(x, jnp.ones(x.shape[-1], bool) if mask is None else mask, scale, bias)
 
 
@@ -99,8 +99,10 @@ class GRU(nn.Module):
     @nn.compact
     def __call__(self, carry, x, start):
         gates = nn.Dense(3 * self.size, kernel_init=orthogonal(1.0), name="input")(x)
-        kernel = self.param("kernel", orthogonal(1.0), (self.size, 3 * self.size))
-        bias = self.param("bias", nn.initializers.zeros, (self.size,))  # inside the reset gate, as in cuDNN
+        kernel = self.param("kernel", orthogonal(1.0), (self.size, 3 * self.size), jnp.float32)
+        bias = self.param(
+            "bias", nn.initializers.zeros, (self.size,), jnp.float32
+        )  # inside the reset gate, as in cuDNN
 
         def step(h, gates_and_start):
             gates, start = gates_and_start
@@ -129,7 +131,7 @@ class Body(nn.Module):
             if config.layer_norm:
                 x = LayerNorm()(x)
         if not config.gru_size:
-            return carry, jnp.zeros((*x.shape[:-1], 0)), x
+            return carry, jnp.zeros((*x.shape[:-1], 0), x.dtype), x
         carry, x = GRU(config.gru_size)(carry, x, start)
         return carry, x, LayerNorm()(x) if config.layer_norm else x
 
@@ -158,7 +160,9 @@ class Actor(nn.Module):
             return carry, carries, head
         if self.head == "squashed":
             return carry, carries, jnp.stack([head, dense("log_std_head")], axis=-2)
-        raw = self.param("log_std", lambda _, shape: jnp.full(shape, config.std_x_coef), (self.action_size,))
+        raw = self.param(
+            "log_std", lambda _, shape: jnp.full(shape, config.std_x_coef, jnp.float32), (self.action_size,)
+        )
         log_std = jnp.log(config.std_y_coef * nn.sigmoid(raw / config.std_x_coef))
         return carry, carries, jnp.stack([head, jnp.broadcast_to(log_std, head.shape)], axis=-2)
 
@@ -176,4 +180,4 @@ class Critic(nn.Module):
 
 def initial_carry(config: Network, batch: int):
     """(batch, H) zeros; H = 0 without recurrence."""
-    return jnp.zeros((batch, config.gru_size))
+    return jnp.zeros((batch, config.gru_size), jnp.float32)

@@ -68,6 +68,5 @@ class Policies:
         return carry, *(self.layout.merge(x, 1) for x in decisions)
 
     def as_played(self, action):
-        """Actions (..., N[, A]) as an environment takes them: scaled to its bounds where they are not, and inside them."""
-        team = self.layout.team
-        return team.clip(team.from_unit(action) if self.distribution.unit else action)
+        """Actions (..., N[, A]) as an environment takes them: a policy's [-1, 1] is the interval between its bounds."""
+        return self.layout.team.clip(self.layout.team.from_unit(action))

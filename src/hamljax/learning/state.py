@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..envs.autoreset import VecEnv
-from ..envs.protocol import Observation
+from ..envs.protocol import Observation, Team
 from .normalisation import Moments
 
 
@@ -18,9 +18,10 @@ class Players(NamedTuple):
     eval_key: jax.Array
     num_updates: jax.Array  # () int32: after how many updates
 
-    def see(self, obs):
-        """Observations (..., N, O) as the actors see them."""
-        return obs if self.obs_norm is None else self.obs_norm.normalise(obs)
+    def see(self, team: Team, observation: Observation) -> Observation:
+        """``observation`` with ``obs`` as the actors see it."""
+        seen = team.visible(observation)
+        return seen if self.obs_norm is None else seen._replace(obs=self.obs_norm.normalise(seen.obs))
 
 
 def players_of(state) -> Players:
@@ -29,9 +30,10 @@ def players_of(state) -> Players:
     return Players(state.agents.params, seen, state.eval_key, state.num_updates)
 
 
-def see(state, observation: Observation) -> Observation:
-    """``observation`` as the networks of a runner state see it: normalised, if this run does so."""
-    return observation if state.obs_norm is None else state.obs_norm.normalise(observation)
+def see(state, team: Team, observation: Observation) -> Observation:
+    """``observation`` as the networks of a runner state see it: what is visible, normalised if this run does so."""
+    seen = team.visible(observation)
+    return seen if state.obs_norm is None else state.obs_norm.normalise(seen)
 
 
 def guard(before, after, info: dict, learnt: tuple[str, ...]):
@@ -93,10 +95,11 @@ def play_on(vec: VecEnv, act, keep, stage: Stage, num_steps: int):
     return jax.lax.scan(step, stage, None, length=num_steps)
 
 
-def episode_metrics(steps) -> dict[str, jax.Array]:
+def episode_metrics(steps, observation: Observation) -> dict[str, jax.Array]:
     """Means over the episodes that ended in a rollout (NaN when none did) and their number, ``episodes``.
 
     Where steps can be lost, ``lost`` is the number of episodes that ended so, and these do not count in the others.
+    ``no_legal_action``: how often an agent of ``observation``, what the team saw, was alive and had none.
     """
     done, lost = steps.terminated | steps.truncated, {}
     if steps.valid is not None:
@@ -104,4 +107,5 @@ def episode_metrics(steps) -> dict[str, jax.Array]:
         done = done & steps.valid
     count = jnp.sum(done)
     means = {name: jnp.sum(jnp.where(done, x, 0)) / count for name, x in steps.metrics.items()}
-    return {**means, "episodes": count, **lost}
+    stuck = jnp.sum(observation.alive & ~observation.avail_actions.any(-1))
+    return {**means, "episodes": count, "no_legal_action": stuck, **lost}

@@ -15,6 +15,7 @@ from .evaluate import make_evaluate, means
 from .host import HostLoop
 from .off_policy.loop import OffPolicy
 from .on_policy.loop import OnPolicy
+from .on_policy.probe import check_kernel
 from .state import Players
 
 
@@ -23,6 +24,7 @@ class Learner:
 
     def __init__(self, config: Config, env=None):
         validate(config)
+        check_kernel(config.algo)
         self.config = config
         self.env = make(config.env) if env is None else checked(env)
         self.algorithm = (OffPolicy if isinstance(config.algo, OffPolicyAlgo) else OnPolicy)(config, self.env)
@@ -52,7 +54,7 @@ class Learner:
         def body(i, carry):
             state, metrics = carry
             state, new = self.update(state)
-            return state, {name: values.at[i].set(new[name]) for name, values in metrics.items()}
+            return state, {name: values.at[i].set(new[name].astype(values.dtype)) for name, values in metrics.items()}
 
         if self.host:
             return functools.reduce(lambda carry, i: body(i, carry), range(first, last), carry)

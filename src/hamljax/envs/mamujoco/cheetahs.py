@@ -27,7 +27,7 @@ def model() -> str:
 
     As in the original, the two share the mass of one (14 kg).
     """
-    root = ElementTree.fromstring(resources.files("brax").joinpath("envs/assets/half_cheetah.xml").read_text())
+    root = ElementTree.fromstring(resources.files("brax").joinpath("envs/assets/half_cheetah.xml").read_text("utf-8"))
     for settings in root.findall("custom"):  # of the back ends that are not used
         root.remove(settings)
     world, motors = root.find("worldbody"), root.find("actuator")

@@ -46,7 +46,7 @@ class Critics:
     def all_values(self, params: Any, world_state, joint):
         """Every critic's value of joint actions as ``distribution.encode`` gives them: (critics, B)."""
         inputs = self._inputs(world_state, joint)
-        carry = jnp.zeros((inputs.shape[1], *self._carry.shape[1:]))
+        carry = jnp.zeros((inputs.shape[1], *self._carry.shape[1:]), self._carry.dtype)
         start = jnp.zeros(inputs.shape[:2], bool)
         return jax.vmap(lambda p: self.network.apply(p, carry, inputs, start, self._masks(inputs))[2][0])(params)
 

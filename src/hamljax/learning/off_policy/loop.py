@@ -13,6 +13,7 @@ import optax
 from ...envs.autoreset import vectorise
 from ...envs.protocol import Environment, Observation
 from ...haml.neighbourhoods import Agent
+from ...haml.objective import masked_mean
 from ..batching import one_at_a_time_on_cpu, same_for_all
 from ..config import Config
 from ..distributions import perturb
@@ -96,7 +97,7 @@ class OffPolicy:
         env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
         stage = Stage.open(self.vec, env_key, self.policies.initial_carry(), run_key)
         agents = self.policies.init(policy_key, stage.observation)
-        joint = jnp.zeros(stage.observation.avail_actions.shape)
+        joint = jnp.zeros(stage.observation.avail_actions.shape, jnp.float32)
         critic = self.critics.init(critic_key, stage.observation.world_state, joint)
         zero = jnp.zeros((), jnp.int32)
         state = RunnerState(
@@ -143,7 +144,7 @@ class OffPolicy:
 
     def act(self, state: RunnerState, stage: Stage, key):
         """What ``play_on`` asks for: one decision, random while the run warms up."""
-        seen, key = see(state, stage.observation), jax.random.split(key)
+        seen, key = see(state, self.env.team, stage.observation), jax.random.split(key)
         carry, chosen, *_ = self.policies.act(state.agents.params, stage.actor_carry, key[0], seen, stage.start)
         anything = self.policies.distribution.uniform(key[1], seen.avail_actions)
         action = jnp.where(state.num_updates < self.warm_up, anything, chosen)
@@ -172,7 +173,8 @@ class OffPolicy:
         after, (of_critics, of_policies) = jax.lax.cond(enough, improve, _no_numbers(improve), self.learnt(state))
         checked = jax.tree.map(lambda x: jnp.where(enough, x, 0.0), of_critics)
         state, skipped = guard(before, state._replace(**after), checked, GUARDED)
-        metrics = {**episode_metrics(rollout), **of_critics, **of_policies, "skipped": skipped}
+        seen = rollout.transitions.observation
+        metrics = {**episode_metrics(rollout, seen), **of_critics, **of_policies, "skipped": skipped}
         return state, {f"train/{name}": value for name, value in metrics.items()}
 
     def update(self, state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:
@@ -192,10 +194,12 @@ class OffPolicy:
     def _remember(self, state: RunnerState, rollout: Rollout):
         """The state with a rollout in its replay, and a key for each gradient step."""
         key, learn_key = jax.random.split(state.key)
+        steps = rollout.transitions
+        visible = self.env.team.visible(steps.observation)
         state = state._replace(
             key=key,
-            replay=state.replay.add(rollout.transitions),
-            obs_norm=state.obs_norm and state.obs_norm.update(rollout.transitions.observation),
+            replay=state.replay.add(steps),
+            obs_norm=state.obs_norm and state.obs_norm.update(visible, steps.valid),
             num_updates=state.num_updates + 1,
         )
         return state, jax.random.split(learn_key, self.config.algo.gradient_steps)
@@ -203,17 +207,23 @@ class OffPolicy:
     def _sample(self, state: RunnerState, key):
         """A batch of the replay, as the environment gave it, and a key to use it with."""
         algo, (sample_key, key) = self.config.algo, jax.random.split(key)
-        replay, config = state.replay, self.config
-        return replay.sample(sample_key, algo.batch_size, algo.n_step, config.gamma, config.truncation), key
+        replay, config, soft = state.replay, self.config, self.policies.stochastic and algo.n_step > 1
+        return replay.sample(sample_key, algo.batch_size, algo.n_step, config.gamma, config.truncation, soft), key
 
     def _gradient_step(self, state: RunnerState, learnt: dict, key):
         sample, key = self._sample(state, key)
-        sample = sample._replace(observation=see(state, sample.observation), final=see(state, sample.final))
+        sample = self._seen(state, sample)
 
         def step(config, learnt, sample, key):  # the floats of the configuration may be batched too
             return OffPolicy(config, self.env).step(learnt, sample, key)
 
         return one_at_a_time_on_cpu(step)(self.config, learnt, sample, key)
+
+    def _seen(self, state: RunnerState, sample: Sample) -> Sample:
+        """``sample`` as the networks see it."""
+        look = partial(see, state, self.env.team)
+        later = None if sample.later is None else (look(sample.later[0]), sample.later[1])
+        return sample._replace(observation=look(sample.observation), final=look(sample.final), later=later)
 
     def step(self, learnt: dict, sample: Sample, key) -> tuple[dict, tuple[dict, dict]]:
         """One gradient step of ``learnt`` (the fields of a runner state that ``LEARNT`` names) on a normalised sample.
@@ -221,19 +231,17 @@ class OffPolicy:
         Returns also what there is to say of the critics and of the policies, which has no numbers where they did not move.
         """
         target_key, others_key, order_key, policy_key = jax.random.split(key, 4)
+        sample = sample.without_lost()
+        observation = sample.observation
         agents, critic, targets, count = (learnt[name] for name in LEARNT)
         count = count + 1
 
         # CRITICS
-        joint = self.policies.distribution.encode(sample.action, sample.observation.avail_actions)
+        joint = self.policies.distribution.encode(sample.action, observation.avail_actions)
         target = self._target(agents, targets, sample, target_key)
-        critic, info = self.critics.fit(critic, sample.observation.world_state, joint, target, sample.weight)
+        critic, info = self.critics.fit(critic, observation.world_state, joint, target, sample.weight)
 
         # POLICIES
-        observation = sample.observation
-        if sample.weight is not None:
-            observation = observation._replace(alive=observation.alive & sample.weight[:, None])
-
         def move_policies(agents):
             return self._sweep(agents, critic, observation, joint, others_key, order_key, policy_key)
 
@@ -249,22 +257,40 @@ class OffPolicy:
         fresh = Targets(None if self.policies.stochastic else agents.params, critic.params)
         tau, period = self.config.algo.tau, self.config.algo.target_every or delay
         moved = optax.incremental_update(fresh, targets, jnp.where(count % period == 0, tau, 0.0))
-        info["value_target"] = jnp.mean(target)
+        info["value_target"] = jnp.mean(target) if sample.weight is None else masked_mean(target, sample.weight)
         return dict(zip(LEARNT, (agents, critic, moved, count), strict=True)), (info, more)
 
     def _target(self, agents: Learner, targets: Targets, sample: Sample, key):
-        """(B,): ``R + discount [min Q'(s', a') - sum_i alpha_i log pi_i(a'_i)]``, a' by the target policies."""
+        """(B,): the n-step target of the joint action's value, a' by the target policies.
+
+        Deterministic: ``R + discount min Q'(s', a')``. Stochastic: that plus the entropies, weighed by the temperatures, of
+        the policies in every state of the window after the first, and in s'. Left out, the states between would make a
+        temperature mean another thing for every n (Haarnoja et al., 2018, have n = 1).
+        """
         policy_key, noise_key = jax.random.split(key)
-        policies, algo, final = self.policies, self.config.algo, sample.final
+        policies, algo, final, reward = self.policies, self.config.algo, sample.final, sample.reward
         acting = agents.params if policies.stochastic else targets.actors
         action, log_prob = policies.propose_all(acting, final, policy_key)
         if not policies.stochastic:
             action = perturb(noise_key, action, final.avail_actions, self.row.target_noise, algo.target_noise_clip)
         value = self.critics.value(targets.critic, final.world_state, action)
-        entropy_cost = jnp.sum(policies.of_agents(jnp.exp(agents.log_alpha)) * log_prob, axis=-1)
         if policies.stochastic:
-            value = value - entropy_cost
-        return sample.reward + sample.discount * value
+            value = value + self._entropy(agents, final, log_prob)
+        if sample.later is not None:
+            reward = reward + self._later_entropies(agents, *sample.later, noise_key)
+        return reward + jnp.where(sample.discount > 0, sample.discount * value, 0.0)
+
+    def _entropy(self, agents: Learner, observation: Observation, log_prob):
+        """(...,): ``-sum_i alpha_i log pi_i`` of log-probabilities (..., N), over the living agents of ``observation``."""
+        alpha = self.policies.of_agents(jnp.exp(agents.log_alpha))
+        return -jnp.sum(jnp.where(observation.alive, alpha * log_prob, 0.0), axis=-1)
+
+    def _later_entropies(self, agents: Learner, observation: Observation, discounts, key):
+        """(B,): the discounted sum of ``_entropy`` over the states (B, n - 1, ...) between the ends of a window."""
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observation)
+        log_prob = self.policies.propose_all(agents.params, flat, key)[1]
+        entropy = self._entropy(agents, flat, log_prob).reshape(discounts.shape)
+        return jnp.sum(jnp.where(discounts > 0, discounts * entropy, 0.0), axis=-1)
 
     def _sweep(self, agents, critic, observation, joint, others_key, order_key, key):
         if self.config.algo.others == "policy":

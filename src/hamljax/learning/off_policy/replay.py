@@ -27,8 +27,10 @@ class Transition(NamedTuple):
 class Sample(NamedTuple):
     """B windows of up to n steps: where they begin, the discounted reward in them, and where they end.
 
-    discount (B,): gamma^k for a window of k steps; 0 where the task was over at its end, for there is nothing to come.
-    weight (B,) bool: whether to learn from it; None: from all.
+    discount (B,): gamma^k for a window of k steps; 0 where the task was over at its end, for there is nothing to come, and
+    ``final`` may be anything. weight (B,) bool: whether to learn from it; None: from all. later: what the team saw after the
+    first step and acted on within the window, (B, n - 1, ...), and gamma^j for the j-th of these steps, 0 past the end,
+    (B, n - 1); None: nobody asked.
     """
 
     observation: Observation
@@ -37,6 +39,18 @@ class Sample(NamedTuple):
     discount: jax.Array
     final: Observation
     weight: Any = None
+    later: tuple[Observation, jax.Array] | None = None
+
+    def without_lost(self) -> "Sample":
+        """Zeros, and nobody alive, where there is nothing to learn from."""
+        if self.weight is None:
+            return self
+
+        def blank(x):
+            return jnp.where(self.weight.reshape(self.weight.shape + (1,) * (x.ndim - 1)), x, jnp.zeros_like(x))
+
+        said = ("observation", "action", "reward", "discount")
+        return self._replace(**{name: jax.tree.map(blank, getattr(self, name)) for name in said})
 
 
 class Replay(NamedTuple):
@@ -74,21 +88,26 @@ class Replay(NamedTuple):
         truncated = self.steps.truncated.at[last].set(~self.steps.terminated[last])
         return self._replace(steps=self.steps._replace(truncated=truncated))
 
-    def sample(self, key, size: int, n_step: int, gamma, truncation: str = "bootstrap") -> Sample:
+    def sample(
+        self, key, size: int, n_step: int, gamma, truncation: str = "bootstrap", with_later: bool = False
+    ) -> Sample:
         """``size`` windows of ``n_step`` steps, uniformly and with replacement, of those that lie wholly in the ring.
 
         A window stops at the end of its episode. With k its length, it stands for the target
         ``sum_{j<k} gamma^j r_j + discount Q(final)``. ``truncation``: whether a time limit bootstraps or is ``terminal``.
+        ``with_later``: with what lies between its ends.
         """
         num_envs = self.steps.reward.shape[1]
         # One draw for both: drawing is a good part of the time of a sample.
         which = jax.random.randint(key, (size,), 0, (self.filled - n_step + 1) * num_envs)
-        return self.windows(which // num_envs, which % num_envs, n_step, gamma, truncation)
+        return self.windows(which // num_envs, which % num_envs, n_step, gamma, truncation, with_later)
 
-    def windows(self, first, env, n_step: int, gamma, truncation: str = "bootstrap") -> Sample:
+    def windows(
+        self, first, env, n_step: int, gamma, truncation: str = "bootstrap", with_later: bool = False
+    ) -> Sample:
         """The windows of environments ``env`` (B,) from their ``first`` step (B,) on, counted from the oldest kept."""
         steps = self.steps
-        places = (self.added - self.filled + first[:, None] + jnp.arange(n_step)) % self.capacity
+        places = (self.added - self.filled + first[:, None] + jnp.arange(n_step, dtype=jnp.int32)) % self.capacity
         rows = (places, env[:, None])
         reward, terminated, truncated = (x[rows] for x in (steps.reward, steps.terminated, steps.truncated))
         # Whether the episode of step 0 still goes on when step j is taken; and the last step for which it does.
@@ -105,11 +124,18 @@ class Replay(NamedTuple):
 
         over = at_end(terminated | truncated) if truncation == "terminal" else at_end(terminated)
         begin, end = (places[:, 0], env), (at_end(places), env)
+        powers = (gamma ** jnp.arange(n_step + 1)).astype(jnp.float32)
+        discounts = going_on * powers[:-1]
+        later = None
+        if with_later:
+            rest = (places[:, 1:], env[:, None])
+            later = jax.tree.map(lambda x: x[rest], steps.observation), discounts[:, 1:]
         return Sample(
             jax.tree.map(lambda x: x[begin], steps.observation),
             steps.action[begin],
-            jnp.sum(going_on * gamma ** jnp.arange(n_step) * reward, axis=1),
-            jnp.where(over, 0.0, gamma**length),
+            jnp.sum(jnp.where(going_on > 0, discounts * reward, 0.0), axis=1),  # past the end it may be anything
+            jnp.where(over, 0.0, powers[length]),
             jax.tree.map(lambda x: x[end], steps.final),
             weight,
+            later,
         )

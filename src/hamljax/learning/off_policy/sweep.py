@@ -56,7 +56,7 @@ class ValueSweep(Policies):
     def init(self, key, observation: Observation) -> Learner:
         """Fresh learners, stacked on the policy axis."""
         params = self.init_params(key, observation)
-        log_alpha = jnp.full(self.layout.num_policies, jnp.log(self.config.algo.alpha))
+        log_alpha = jnp.full(self.layout.num_policies, jnp.log(self.config.algo.alpha), jnp.float32)
         alpha_states = jax.vmap(self.alpha_optimiser.init)(log_alpha)
         return Learner(params, jax.vmap(self.optimiser.init)(params), log_alpha, alpha_states)
 

@@ -50,6 +50,10 @@ class Critics:
         params = self.network.init(key, carry, inputs, jnp.ones(inputs.shape[:2], bool), self._masks(1))
         return Agent(params, self.optimiser.init(params)), carry
 
+    def view(self, observation: Observation) -> Observation:
+        """What of an observation ``inputs`` looks at, and None for the rest."""
+        return self.layout.critic_view(observation, self.config.algo.critic)
+
     def inputs(self, observation: Observation) -> jax.Array:
         """What the critic sees: (..., K, S)."""
         return self.layout.critic_input(observation, self.config.algo.critic)
@@ -61,11 +65,12 @@ class Critics:
         shape = (steps, self.config.num_envs, *self._mask.shape)
         return jnp.broadcast_to(self._mask, shape).reshape(steps, -1, self._mask.shape[1])
 
-    def values(self, params, carry, traj: Trajectory):
-        """Values of all steps, and of their true successors, in one batched pass each.
+    def values(self, params, carry, traj: Trajectory, teaches=None):
+        """Values of all steps of a rollout as the networks see it, and of their true successors, in one batched pass each.
 
-        carry (E * K, H) is the critic's memory before the first step. Returns the memory after the last step, the values
-        and successor values (T, E, K), and a batch to learn from that lacks its targets.
+        carry (E * K, H) is the critic's memory before the first step. teaches (T, E) bool: which steps to learn from; None:
+        all. Returns the memory after the last step, the values and successor values (T, E, K), and a batch to learn from
+        that lacks its targets.
         """
         steps, length = traj.transitions, self.config.chunk_length
         num_steps, size = self.config.num_steps, self._mask.shape[1]
@@ -75,7 +80,7 @@ class Critics:
         last_carry, carries, value = self.network.apply(params, carry, inputs, start, mask)
 
         flat_mask = None if mask is None else mask.reshape(1, -1, size)
-        final_inputs = steps.final_input.reshape(1, -1, size)
+        final_inputs = self.inputs(steps.final).reshape(1, -1, size)
         memory = merge_leading(carries)
         _, _, next_value = self.network.apply(
             params, memory, final_inputs, jnp.zeros(final_inputs.shape[:2], bool), flat_mask
@@ -89,7 +94,7 @@ class Critics:
             to_chunks(value, length),
             None,
             merge_leading(before),
-            None if steps.valid is None else to_chunks(jnp.repeat(steps.valid, self.num_values, axis=1), length),
+            None if teaches is None else to_chunks(jnp.repeat(teaches, self.num_values, axis=1), length),
         )
         per_step = (num_steps, self.config.num_envs, self.num_values)
         return last_carry, (value.reshape(per_step), next_value.reshape(per_step)), batch
@@ -119,7 +124,7 @@ class Critics:
 
         def step(carry, minibatch):
             critic, value_norm = carry
-            value_norm = value_norm.update(minibatch.target)
+            value_norm = value_norm.update(minibatch.target, seen=minibatch.weight)
             target = value_norm.normalise(minibatch.target)
             value, gradient = jax.value_and_grad(loss)(critic.params, target, minibatch)
             updates, opt_state = self.optimiser.update(gradient, critic.opt_state, critic.params)

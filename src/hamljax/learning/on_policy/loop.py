@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ...envs.autoreset import vectorise
 from ...envs.protocol import Environment, Observation
 from ...haml.neighbourhoods import Agent
+from ...haml.objective import masked_mean
 from ..batching import one_at_a_time_on_cpu
 from ..config import Config
 from ..normalisation import ObsNorm, ValueNorm, normalise_advantages, normalises
@@ -100,27 +101,16 @@ class OnPolicy:
 
     def act(self, state: RunnerState, stage: Stage, key):
         """What ``play_on`` asks for: one decision of the policies of ``state``."""
-        seen = see(state, stage.observation)
-        carry, action, *decision = self.policies.act(state.agents.params, stage.actor_carry, key, seen, stage.start)
-        return carry, action, decision
+        seen = see(state, self.env.team, stage.observation)
+        carry, action, *more = self.policies.act(state.agents.params, stage.actor_carry, key, seen, stage.start)
+        return carry, self.policies.as_played(action), (action, *more)
 
-    def keep(self, state: RunnerState, stage: Stage, action, decision, out) -> Transition:
+    def keep(self, state: RunnerState, stage: Stage, played, decision, out) -> Transition:
         """What remains of a step."""
-        observation = stage.observation
-        if out.valid is not None:  # nobody learns from a step that was lost
-            observation = observation._replace(alive=observation.alive & out.valid[:, None])
-        return Transition(
-            observation,
-            stage.start,
-            action,
-            *decision,
-            out.reward,
-            out.terminated,
-            out.truncated,
-            self.critics.inputs(see(state, out.final)),
-            out.metrics,
-            out.valid,
-        )
+        del state, played
+        final = self.critics.view(out.final)
+        end = (out.reward, out.terminated, out.truncated, final, out.metrics, out.valid)
+        return Transition(stage.observation, stage.start, *decision, *end)
 
     def learn(self, state: RunnerState, traj: Trajectory) -> tuple[RunnerState, dict[str, jax.Array]]:
         """Improve policies and critic on a rollout. Returns scalar metrics (``train/...``).
@@ -133,17 +123,20 @@ class OnPolicy:
 
         learnt, info = one_at_a_time_on_cpu(learn)(self.config, state, traj)
         state, skipped = guard(state, learnt, info, LEARNT)
-        metrics = {**episode_metrics(traj.transitions), **info, "skipped": skipped}
+        steps = traj.transitions
+        metrics = {**episode_metrics(steps, steps.observation), **info, "skipped": skipped}
         return state, {f"train/{name}": value for name, value in metrics.items()}
 
     def _learn(self, state, traj):
         key, order_key, actor_key, critic_key = jax.random.split(state.key, 4)
-        seen = traj.transitions.observation
-        traj = traj._replace(transitions=traj.transitions._replace(observation=see(state, seen)))
+        steps, team = traj.transitions.without_lost(), self.env.team
+        visible, teaches = team.visible(steps.observation), self._teaches(steps)
+        seen = steps._replace(observation=see(state, team, steps.observation), final=see(state, team, steps.final))
+        traj = traj._replace(transitions=_silenced(seen, teaches))
 
         # ADVANTAGES
-        critic_carry, values, batch = self.critics.values(state.critic.params, state.critic_carry, traj)
-        advantage, target = self._advantages(state.value_norm, traj, values)
+        critic_carry, values, batch = self.critics.values(state.critic.params, state.critic_carry, traj, teaches)
+        advantage, target = self._advantages(state.value_norm, traj, values, teaches)
 
         # POLICIES
         agents, actor_info = self.policies.sweep(state.agents, traj, advantage, order_key, actor_key)
@@ -156,12 +149,14 @@ class OnPolicy:
             agents=agents,
             critic=critic,
             value_norm=value_norm,
-            obs_norm=state.obs_norm and state.obs_norm.update(seen),  # the rollout was seen through the old one
+            # The rollout was seen through the old one.
+            obs_norm=state.obs_norm and state.obs_norm.update(visible, steps.valid),
             critic_carry=critic_carry,
             key=key,
             num_updates=state.num_updates + 1,
         )
-        return state, {**actor_info, **critic_info, "value_target": jnp.mean(target)}
+        aim = jnp.mean(target) if teaches is None else masked_mean(jnp.mean(target, axis=-1), teaches)
+        return state, {**actor_info, **critic_info, "value_target": aim}
 
     def update(self, state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:
         """One iteration: ``collect`` and ``learn``."""
@@ -171,16 +166,20 @@ class OnPolicy:
         """What the next update would learn from."""
         return self.collect(state)[1]
 
-    def _advantages(self, value_norm: ValueNorm, traj: Trajectory, values):
-        """Advantages (T, E, N), normalised over alive samples, and value targets (T, E, K)."""
+    def _teaches(self, steps: Transition):
+        """(T, E) bool: the steps to learn from, which are neither lost nor dropped at a time limit; None: all are."""
+        if self.config.truncation == "drop":
+            return ~steps.truncated if steps.valid is None else steps.valid & ~steps.truncated
+        return steps.valid
+
+    def _advantages(self, value_norm: ValueNorm, traj: Trajectory, values, teaches=None):
+        """Advantages (T, E, N), normalised over the samples of living agents, and value targets (T, E, K)."""
         steps, config = traj.transitions, self.config
         value, next_value = (value_norm.denormalise(v) for v in values)
         reward, terminated, truncated = (x[..., None] for x in (steps.reward, steps.terminated, steps.truncated))
         if config.truncation == "terminal":
             terminated = terminated | truncated
-        dropped = truncated if config.truncation == "drop" else False
-        if steps.valid is not None:
-            dropped = dropped | ~steps.valid[..., None]
+        dropped = False if teaches is None else ~teaches[..., None]
         advantage, target = calculate_gae(
             reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda, dropped
         )
@@ -189,3 +188,11 @@ class OnPolicy:
         if config.algo.normalise_advantages:
             advantage = normalise_advantages(advantage, alive)
         return advantage, target
+
+
+def _silenced(steps: Transition, teaches) -> Transition:
+    """``steps`` whose agents count as dead where the step does not teach: policies learn from living agents alone."""
+    if teaches is None:
+        return steps
+    observation = steps.observation
+    return steps._replace(observation=observation._replace(alive=observation.alive & teaches[..., None]))

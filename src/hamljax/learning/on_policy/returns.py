@@ -11,13 +11,13 @@ def calculate_gae(reward, value, next_value, terminated, truncated, gamma, gae_l
     All arrays (T, ...). ``next_value`` is V of the true next observation, before any reset. With done = terminated or
     truncated: ``delta = r + gamma next_value (1 - terminated) - value`` and
     ``advantage_t = delta_t + gamma lambda (1 - done_t) advantage_{t+1}``. Where ``dropped``, delta is 0: the step teaches
-    nothing (advantage 0, target = value).
+    nothing (advantage 0, target = value). ``next_value`` may be anything, NaN included, where it terminated.
 
     Returns advantages and value targets (advantage + value).
     """
-    delta = reward + gamma * next_value * (1 - terminated) - value
+    delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
     delta = jnp.where(dropped, 0.0, delta)
-    decay = gamma * gae_lambda * (1 - jnp.maximum(terminated, truncated))
+    decay = gamma * gae_lambda * (1 - jnp.maximum(terminated, truncated).astype(delta.dtype))
 
     def backward(following, delta_and_decay):
         delta, decay = delta_and_decay

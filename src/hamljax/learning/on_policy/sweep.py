@@ -43,12 +43,13 @@ class MirrorSweep(Policies):
     def __init__(self, config: Config, team: Team):
         super().__init__(config, team)
         algo, row = config.algo, self.row
-        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], hyper_parameters(algo))
-        self.drift_needs_old = haml.DRIFTS[row.drift].needs_old
+        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], hyper_parameters(algo, "drift_params"))
+        self.drift_needs_old = bool(haml.DRIFTS[row.drift].divergences)
         neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
         steps = algo.update_epochs * algo.num_minibatches
         self.optimiser = adam(config, algo.actor_lr, steps) if neighbourhood.uses_optimiser else optax.identity()
-        self.solve = haml.bind_neighbourhood(neighbourhood, hyper_parameters(algo), self.optimiser)
+        parameters = hyper_parameters(algo, "neighbourhood_params")
+        self.solve = haml.bind_neighbourhood(neighbourhood, parameters, self.optimiser)
         self.ent_coef = algo.ent_coef if neighbourhood.uses_optimiser else 0.0
 
     def init(self, key, observation: Observation) -> Agent:
@@ -98,7 +99,7 @@ class MirrorSweep(Policies):
         """(P, T / L, B, H) -> (P, samples, H); without recurrence H = 0 and only the number of samples matters."""
         samples = self.config.num_steps // self.config.chunk_length * self.layout.batch_size
         if not self.config.network.gru_size:
-            return jnp.zeros((memory.shape[0], samples, 0))
+            return jnp.zeros((memory.shape[0], samples, 0), memory.dtype)
         return memory.reshape(memory.shape[0], samples, memory.shape[-1])
 
     def sweep(self, agents: Agent, traj: Trajectory, advantage, order_key, key):
@@ -133,5 +134,5 @@ class MirrorSweep(Policies):
             return agent, haml.compound(log_m, new.log_prob, batch.log_prob, batch.alive), info
 
         order = jnp.arange(count) if self.config.algo.fixed_order else jax.random.permutation(order_key, count)
-        agents, info = self.coordination.sweep(improve, agents, jnp.zeros(batches.log_prob.shape[1:]), order)
+        agents, info = self.coordination.sweep(improve, agents, jnp.zeros_like(batches.log_prob[0]), order)
         return agents, jax.tree.map(jnp.mean, info)

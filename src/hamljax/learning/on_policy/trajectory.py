@@ -1,11 +1,12 @@
 """What a rollout is, whatever collected it, and how it becomes training samples.
 
-Shapes: T steps, E environments, N agents, K values per step, P policies of B samples per step (see ``layout``).
+Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``layout``).
 """
 
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ...envs.protocol import Observation
 
@@ -15,15 +16,28 @@ class Transition(NamedTuple):
 
     observation: Observation  # as the environment gave it, not normalised
     start: jax.Array  # (E,) bool: the first step of an episode
-    action: jax.Array  # (E, N) or (E, N, A)
-    log_prob: jax.Array  # (E, N), of the sample, before any clipping of it
+    action: jax.Array  # (E, N) or (E, N, A), in units of the bounds, before any clipping
+    log_prob: jax.Array  # (E, N)
     logits: jax.Array  # (E, N, ...) of the policy that acted
     reward: jax.Array  # (E,)
     terminated: jax.Array  # (E,)
     truncated: jax.Array  # (E,)
-    final_input: jax.Array  # (E, K, S): the critic's view of the true next observation, normalised
+    final: Observation  # the true next observation as the environment gave it: what the critic looks at of it
     metrics: dict[str, jax.Array]  # (E,) each
     valid: Any = None  # (E,) bool: a step to learn from; None: every one is
+
+    def without_lost(self) -> "Transition":
+        """Zeros for what a lost step may have left behind; when it began and ended an episode stays."""
+        if self.valid is None:
+            return self
+
+        def blank(x):
+            return jnp.where(
+                self.valid.reshape(self.valid.shape + (1,) * (x.ndim - self.valid.ndim)), x, jnp.zeros_like(x)
+            )
+
+        said = ("observation", "action", "log_prob", "logits", "reward", "final")
+        return self._replace(**{name: jax.tree.map(blank, getattr(self, name)) for name in said})
 
 
 class Trajectory(NamedTuple):

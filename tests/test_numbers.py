@@ -1,0 +1,480 @@
+"""Numbers at the edges: bounds of actions, what a mask excludes, scales, offsets, long runs, other precisions, memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hamljax
+from hamljax.envs import VecEnv
+from hamljax.envs.autoreset import Numbering
+from hamljax.envs.protocol import Environment, Observation, Step, Team
+from hamljax.errors import ConfigError
+from hamljax.lab import programs
+from hamljax.learning.distributions import Categorical, Deterministic, Gaussian, SquashedGaussian
+from hamljax.learning.normalisation import Moments, ValueNorm
+from hamljax.learning.train import make_learner, make_train
+
+ON_POLICY = [name for name, row in hamljax.ALGORITHMS.items() if isinstance(row, hamljax.Algorithm)]
+SIZES = {"num_envs": 4, "num_steps": 8, "total_timesteps": 64, "num_evals": 0, "hidden_sizes": (8,)}
+REPLAY = {"learning_starts": 16, "buffer_size": 64, "batch_size": 16, "gradient_steps": 2, "n_step": 3}
+
+
+def config(algo, network="mlp", **overrides):
+    off_policy = isinstance(hamljax.ALGORITHMS[algo], hamljax.OffPolicyAlgorithm)
+    env = overrides.pop("env", "game/climbing")
+    return hamljax.config(algo, env, network, **{**SIZES, **(REPLAY if off_policy else {}), **overrides})
+
+
+def leaves_equal(x, y) -> bool:
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*map(jax.tree.leaves, (x, y)), strict=True))
+
+
+# BOUNDS
+
+LOW, HIGH = ((0.0, -0.4), -1.0), ((100.0, 0.4), 1.0)
+
+
+class Aim(Environment):
+    """Two agents of two and one dimensions: each is paid for being near 0.4 of its own intervals, from -1 to 1."""
+
+    def __init__(self, low=LOW, high=HIGH):
+        self.team = Team((1, 1), (2, 1), 1, discrete=False, action_low=low, action_high=high)
+        self.max_episode_length = 4
+
+    def reset(self, key):
+        return jnp.int32(0), self._see()
+
+    def step(self, key, time, action):
+        low, high = (jnp.asarray(x, jnp.float32) for x in (self.team.low, self.team.high))
+        error = jnp.where(self.team.action_mask, jnp.abs(2 * (action - low) / (high - low) - 1 - 0.4), 0.0)
+        inside = ((action >= low) & (action <= high) | ~self.team.action_mask).all()
+        return time + 1, Step(self._see(), 1 - error.sum() / 3, jnp.bool_(False), time + 1 >= 4, {"inside": inside})
+
+    def _see(self):
+        return Observation(jnp.ones((2, 1)), jnp.ones(1), jnp.asarray(self.team.action_mask), jnp.ones(2, bool))
+
+
+@pytest.mark.parametrize("algo", ON_POLICY)
+def test_a_policys_unit_interval_is_the_environments(algo):
+    """Of every dimension of every agent; the log-probability is that of the sample before it was scaled."""
+    policies = make_learner(config(algo), Aim()).algorithm.policies
+    seen = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, *x.shape)), Aim()._see())
+    params = policies.init_params(jax.random.key(0), seen)
+    act = jax.jit(policies.act)
+    _, action, log_prob, logits = act(params, policies.initial_carry(), jax.random.key(1), seen, jnp.ones(4, bool))
+    played = policies.as_played(action)
+    unit = np.clip(action, -1, 1)
+    np.testing.assert_allclose(played[:, 0, 0], 50 + 50 * unit[:, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(played[:, 0, 1], 0.4 * unit[:, 0, 1], rtol=1e-5)
+    np.testing.assert_allclose(played[:, 1, 0], unit[:, 1, 0], rtol=1e-5)
+    np.testing.assert_allclose(log_prob, Gaussian.log_prob(logits, seen.avail_actions, action), rtol=1e-5)
+
+
+def last_returns(algo, env, **overrides):
+    sizes = {"num_envs": 16, "num_steps": 8, "total_timesteps": 16 * 8 * 60, "actor_lr": 1e-2, "critic_lr": 1e-2}
+    made = config(algo, **{**sizes, "ent_coef": 0.0, "max_kl": 0.05, **overrides})
+    metrics = jax.jit(make_train(made, env))(jax.random.key(0))["metrics"]
+    assert metrics["train/inside"].min() == 1
+    return metrics["train/episode_return"][-10:].mean() / 4
+
+
+def test_a_goal_anywhere_between_the_bounds_is_learnt():
+    """An untrained policy earns 0.55, one that is clipped instead of scaled could not leave the edge of 0 to 100."""
+    assert last_returns("happo", Aim()) > 0.8
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("algo", ON_POLICY)
+def test_every_row_learns_a_goal_between_the_bounds(algo):
+    assert last_returns(algo, Aim()) > 0.75
+
+
+def test_bounds_may_be_missing_but_not_on_one_side():
+    team = Team((1, 1), (2, 1), 1, discrete=False, action_low=(-np.inf, -1.0), action_high=(np.inf, 3.0))
+    action = jnp.array([[7.0, -8.0], [0.5, 0.0]])
+    np.testing.assert_allclose(team.clip(team.from_unit(action)), [[7, -8], [2, 0]])
+    for low, high, line in (
+        (0.0, np.inf, "dimension 0 of agent 0's action is bounded on one side only"),
+        ((0.0, (-1.0,)), (1.0, (-2.0,)), "agent 1's action: action_low=-1.0 is not below action_high=-2.0"),
+        ((0.0, 0.0, 0.0), 1.0, "action_low has 3 entries for 2 agents"),
+        (((0.0,), 0.0), 1.0, "action_low of agent 0 must be a number or 2 of them"),
+    ):
+        with pytest.raises(ConfigError, match=line):
+            Team((1, 1), (2, 1), 1, discrete=False, action_low=low, action_high=high)
+    arrays = Team((1,), (2,), 1, discrete=False, action_low=np.array([[0.0, -1.0]]), action_high=[[1.0, 2.0]])
+    assert arrays == Team((1,), (2,), 1, discrete=False, action_low=((0.0, -1.0),), action_high=((1.0, 2.0),))
+    assert hash(arrays) == hash(arrays)
+
+
+# MASKS
+
+
+class Junk(Environment):
+    """``junk`` stands wherever nobody is to look: in padding, in what the dead see, in final observations of ended tasks."""
+
+    max_episode_length = 5
+
+    def __init__(self, junk, discrete=True):
+        self.junk, self.team = junk, Team((2, 1), (3, 2), 2, discrete=discrete)
+
+    def reset(self, key):
+        state = jax.random.randint(key, (), 2, 6), jnp.int32(0)
+        return state, self._see(state, False)
+
+    def step(self, key, state, action):
+        length, time = state[0], state[1] + 1
+        over, late = (time >= length) & (length < 5), (time >= 5) & (length >= 5)
+        reward = jnp.sum(action * jnp.array([1.0, -0.5]).reshape((2,) + (1,) * (action.ndim - 1))) + 0.1 * time
+        return (length, time), Step(self._see((length, time), over), reward, over, late, {})
+
+    def _see(self, state, over):
+        length, time = state
+        dead = (time % 3 == 2) & (length > 2)
+        seen = jnp.stack([time / 5, length / 5])
+        obs = jnp.stack([seen, jnp.stack([time / 5, self.junk])]).at[1, 0].set(jnp.where(dead, self.junk, time / 5))
+        legal = jnp.asarray(self.team.action_mask)
+        seen, obs = (jnp.where(over, self.junk, x) for x in (seen, obs))
+        return Observation(obs, seen, legal, jnp.stack([jnp.bool_(True), ~dead]))
+
+
+ROWS = [
+    ("happo", {"critic": "fp", "obs_norm": "always", "input_norm": True, "network": "gru"}),
+    ("mappo_s", {"truncation": "drop", "critic": "ep"}),
+    ("hasac", {"obs_norm": "always"}),
+    ("hatd3", {"truncation": "terminal"}),
+]
+
+
+def same_whatever_stands_there(algo, overrides):
+    made = config(algo, **overrides)
+    discrete = algo not in ("haddpg", "hatd3", "maddpg", "matd3", "maddpg_s", "matd3_s")
+    train = jax.jit(lambda key, junk: without_storage(make_train(made, Junk(junk, discrete))(key)))
+    found = [train(jax.random.key(0), jnp.float32(junk)) for junk in (0.0, 3.0, jnp.nan, jnp.inf, -jnp.inf)]
+    assert found[0]["metrics"]["train/skipped"].max() == 0
+    assert all(leaves_equal(found[0], other) for other in found[1:])
+
+
+def without_storage(out):
+    """Everything but what is stored as the environment gave it."""
+    state = out["runner_state"]
+    dropped = {name: None for name in ("env_state", "observation", "replay", "key", "eval_key") if name in state._fields}
+    return {"metrics": out["metrics"], "runner_state": state._replace(**dropped)}
+
+
+@pytest.mark.parametrize("algo, overrides", ROWS, ids=[row for row, _ in ROWS])
+def test_what_a_mask_excludes_has_no_number(algo, overrides):
+    same_whatever_stands_there(algo, overrides)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("algo", hamljax.ALGORITHMS)
+def test_what_a_mask_excludes_has_no_number_in_any_row(algo):
+    same_whatever_stands_there(algo, {})
+
+
+@pytest.mark.parametrize("junk", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("kind", [Categorical, Gaussian, SquashedGaussian, Deterministic(0.1)], ids=repr)
+def test_what_is_no_action_has_no_number_in_a_distribution(kind, junk):
+    """Nor in a gradient."""
+    avail = jnp.array([True, True, False])
+    shape = (2, 3) if kind in (Gaussian, SquashedGaussian) else (3,)
+    logits = jax.random.normal(jax.random.key(0), shape)
+    action = jnp.int32(1) if kind is Categorical else jnp.array([0.3, -0.2, 0.0])
+    names = {"log_prob", "entropy", "kl"} & set(dir(kind))
+
+    def numbers(logits):
+        calls = {
+            "log_prob": lambda: kind.log_prob(logits, avail, action),
+            "entropy": lambda: kind.entropy(logits, avail),
+            "kl": lambda: kind.kl(logits, 0.5 * logits, avail),
+        }
+        proposed, log_prob = kind.propose(jax.random.key(1), logits, avail) if kind is not Gaussian else (0.0, 0.0)
+        greedy = jnp.sum(kind.mode(logits, avail)).astype(jnp.float32)
+        return sum(calls[name]() for name in sorted(names)) + jnp.sum(proposed) + log_prob + greedy
+
+    clean, dirty = (jnp.where(avail, logits, x) for x in (0.0, junk))
+    found, wanted = (jax.value_and_grad(numbers)(x) for x in (dirty, clean))
+    np.testing.assert_array_equal(found[0], wanted[0])
+    np.testing.assert_array_equal(jnp.where(avail, found[1], 0.0), jnp.where(avail, wanted[1], 0.0))
+    assert (jnp.where(avail, 0.0, found[1]) == 0).all()
+
+
+@pytest.mark.parametrize("algo", ["happo", "hasac"])
+def test_whatever_a_lost_step_left_behind_has_no_number(algo):
+    """The step's own observation, its reward, its end and, in a rollout, its likelihood: nothing that is learnt changes."""
+    loop = make_learner(config(algo, obs_norm="always"), Junk(jnp.float32(0))).algorithm
+    state = jax.jit(loop.init)(jax.random.key(0))
+    state, rollout = jax.jit(loop.collect)(jax.jit(loop.update)(jax.jit(loop.update)(state)[0])[0])
+    steps = rollout.transitions
+    lost = jax.random.uniform(jax.random.key(1), steps.reward.shape) < 0.3
+    names = {"observation", "final", "reward", "log_prob", "logits"} & set(steps._fields)
+
+    def learn(state, rollout, junk):
+        def spoil(x):
+            there = lost.reshape(lost.shape + (1,) * (x.ndim - 2))
+            return jnp.where(there, junk, x) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        spoilt = {name: jax.tree.map(spoil, getattr(steps, name)) for name in names}
+        ends = {"truncated": steps.truncated & ~steps.terminated | lost, "terminated": steps.terminated & ~lost}
+        changed = steps._replace(**spoilt, **ends, valid=~lost)
+        return loop.learn(loop_ready(state, changed), rollout._replace(transitions=changed))[0]
+
+    def loop_ready(state, steps):
+        """A replay has room for what it is to hold."""
+        if algo == "happo":
+            return state
+        kept = state.replay.steps._replace(valid=jnp.ones_like(state.replay.steps.terminated))
+        return state._replace(replay=state.replay._replace(steps=kept))
+
+    found = [jax.jit(learn)(state, rollout, jnp.float32(junk)) for junk in (0.0, jnp.nan, jnp.inf)]
+    for other in found[1:]:
+        for name in ("agents", "critic", "obs_norm"):
+            assert leaves_equal(getattr(found[0], name), getattr(other, name)), name
+    assert not leaves_equal(found[0].agents.params, state.agents.params)
+
+
+class Stuck(Junk):
+    """The second agent has no legal action at times 1 and 4, of which it is dead at none."""
+
+    def _see(self, state, over):
+        seen = super()._see((jnp.int32(2), state[1]), False)
+        return seen._replace(avail_actions=seen.avail_actions.at[1].set(state[1] % 3 != 1))
+
+
+def test_how_often_an_agent_has_no_legal_action_is_counted():
+    made = config("happo", num_steps=10, total_timesteps=80)
+    loop = make_learner(made, Stuck(jnp.float32(0))).algorithm
+    state, rollout = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+    found = jax.jit(loop.learn)(state, rollout)[1]["train/no_legal_action"]
+    avail = rollout.transitions.observation.avail_actions
+    assert found == (~avail.any(-1)).sum() > 0
+
+
+def test_bytes_stay_bytes_until_a_network_sees_them():
+    class Pixels(Junk):
+        def _see(self, state, over):
+            seen = super()._see(state, False)
+            return seen._replace(obs=seen.obs.astype(jnp.uint8), world_state=seen.world_state.astype(jnp.uint8))
+
+    for algo in ("happo", "hasac"):
+        loop = make_learner(config(algo, critic="fp") if algo == "happo" else config(algo), Pixels(jnp.float32(0))).algorithm
+        state = jax.eval_shape(loop.init, jax.random.key(0))
+        _, rollout = jax.eval_shape(loop.collect, state)
+        for seen in (rollout.transitions.observation, rollout.transitions.final):
+            assert seen.obs.dtype == seen.world_state.dtype == jnp.uint8
+        jax.eval_shape(loop.update, state)
+
+
+# ADVANTAGES AND TARGETS
+
+
+def test_a_dropped_step_has_no_part_in_the_advantages_nor_in_the_policies():
+    """Advantages of the others are normalised among themselves, and whatever the dropped one earned changes no policy."""
+    loop = make_learner(config("happo", truncation="drop", gae_lambda=0.0), Junk(jnp.float32(0))).algorithm
+    state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+    steps = traj.transitions
+    assert steps.truncated.any()
+    teaches = loop._teaches(steps)
+    silenced = traj._replace(transitions=steps._replace(
+        observation=steps.observation._replace(alive=steps.observation.alive & teaches[..., None])))  # fmt: skip
+    values = (jnp.zeros((*steps.reward.shape, 1)),) * 2
+    norm = ValueNorm.create(False)
+    advantage = loop._advantages(norm, silenced, values, teaches)[0]
+    kept = np.asarray(advantage)[np.asarray(silenced.transitions.observation.alive)]
+    assert abs(kept.mean()) < 1e-5 and abs(kept.std() - 1) < 1e-3
+    learn = jax.jit(loop.learn)
+    odd = traj._replace(transitions=steps._replace(reward=jnp.where(steps.truncated, 1e3, steps.reward)))
+    after, same = learn(state, traj)[0], learn(state, odd)[0]
+    assert leaves_equal((after.agents, after.critic, after.value_norm), (same.agents, same.critic, same.value_norm))
+    assert not leaves_equal(after.agents, state.agents)
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 5, 20])
+def test_a_temperature_means_the_same_for_every_n(n_step):
+    """Reward 0, entropies that are worth 1 in every state, gamma 0.99: the soft value is 0.99 / (1 - 0.99) = 99."""
+    made = config("hasac", env="game/random", n_step=n_step, buffer_size=256, num_steps=32, total_timesteps=256)
+    loop = make_learner(made, hamljax.make_env(hamljax.configure("game/random", horizon=1000))).algorithm
+    state = jax.jit(loop.init)(jax.random.key(0))
+    state, rollout = jax.jit(loop.collect)(state)
+    replay = state.replay.add(rollout.transitions._replace(reward=jnp.zeros_like(rollout.transitions.reward)))
+    uniform = jax.tree.map(jnp.zeros_like, state.agents.params)
+    agents = state.agents._replace(params=uniform, log_alpha=jnp.full(2, -jnp.log(2 * jnp.log(3.0))))
+    loop.critics.value = lambda params, world_state, joint: jnp.full(len(world_state), 99.0)
+    sample, key = loop._sample(state._replace(replay=replay), jax.random.key(1))
+    target = loop._target(agents, state.targets, loop._seen(state, sample), key)
+    np.testing.assert_allclose(target, 99.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_the_dead_have_no_entropy_in_a_target(n_step):
+    """A dead agent's temperature of e^20 would be seen at once."""
+    loop = make_learner(config("masac", n_step=n_step), Junk(jnp.float32(0), discrete=False)).algorithm
+    state = jax.jit(loop.init)(jax.random.key(0))
+    state, rollout = jax.jit(loop.collect)(state)
+    steps, dead = rollout.transitions, jnp.array([True, False])
+    kill = {name: getattr(steps, name)._replace(alive=jnp.broadcast_to(dead, (*steps.reward.shape, 2))) for name in ("observation", "final")}
+    replay = state.replay.add(steps._replace(**kill))
+    sample, key = loop._sample(state._replace(replay=replay), jax.random.key(1))
+    sample = loop._seen(state, sample)
+    hot = state.agents._replace(log_alpha=state.agents.log_alpha.at[1].set(20.0))
+    targets = [loop._target(agents, state.targets, sample, key) for agents in (state.agents, hot)]
+    np.testing.assert_array_equal(*targets)
+
+
+# SCALES, OFFSETS AND LONG RUNS
+
+
+@pytest.mark.parametrize("mean, std", [(0.0, 1e-6), (1e3, 1.0), (1e4, 1.0), (1e5, 10.0), (-1e4, 1e3), (0.0, 1e6)])
+def test_value_norm_knows_a_small_spread_around_a_large_mean(mean, std):
+    batches = mean + std * np.random.default_rng(0).normal(size=(400, 64))
+    norm, _ = jax.lax.scan(lambda norm, x: (norm.update(x), None), ValueNorm.create(True), jnp.asarray(batches, jnp.float32))
+    found = norm.statistics()
+    np.testing.assert_allclose(found[1], std, rtol=0.05)
+    np.testing.assert_allclose(norm.normalise(jnp.float32(mean + std)), 1.0, atol=0.1)
+
+
+def test_a_mean_goes_on_moving_after_very_many_updates():
+    """The ten-millionth part of a step is less than a float32 shows beside 1e4; a plain sum would stay where it is."""
+    moments = Moments(jnp.float32(1e9), jnp.array([1e4], jnp.float32), jnp.ones(1), jnp.zeros(1))
+    move = lambda moments, _: (moments.update(moments.mean[None] + moments.rest + 1.0, jnp.ones(1, bool)), None)  # noqa: E731
+    after = jax.lax.scan(move, moments, None, length=100_000)[0]
+    np.testing.assert_allclose((after.mean - 1e4) + after.rest, 1e5 / 1e9, rtol=1e-3)
+
+
+class Scaled(Junk):
+    """What is earned is scaled and moved: steps of an episode are told apart by what they are paid beside that."""
+
+    def __init__(self, scale, offset):
+        super().__init__(jnp.float32(0))
+        self.scale, self.offset = scale, offset
+
+    def step(self, key, state, action):
+        after, out = super().step(key, state, action)
+        return after, out._replace(reward=out.reward * self.scale + self.offset)
+
+
+@pytest.mark.parametrize("algo", ["happo", "hatrpo"])
+def test_rewards_of_any_scale_train_alike(algo):
+    """Powers of two scale every number exactly, so the policies are the same bit for bit: from 1e-6 to 1e6."""
+    made = config(algo, critic="fp", total_timesteps=128)
+    train = jax.jit(lambda scale: make_train(made, Scaled(scale, 0.0))(jax.random.key(0))["runner_state"])
+    found = [train(jnp.float32(scale)) for scale in (1.0, 2.0**-20, 2.0**20)]
+    for other in found[1:]:
+        assert leaves_equal(found[0].agents, other.agents) and leaves_equal(found[0].critic, other.critic)
+
+
+def test_rewards_with_a_large_offset_train_alike():
+    """Episodes of one step, so that the offset says nothing of how long they are."""
+    made = config("happo", num_steps=16, total_timesteps=1280, actor_lr=5e-3)
+
+    def train(offset):
+        class Climb(type(hamljax.make_env("game/climbing"))):
+            def step(self, key, state, action):
+                after, out = super().step(key, state, action)
+                return after, out._replace(reward=out.reward + offset)
+
+        env = Climb([[11, -30, 0], [-30, 7, 6], [0, 0, 5]])
+        return make_train(made, env)(jax.random.key(0))["runner_state"].agents.params
+
+    alike = [jax.tree.leaves(found) for found in map(jax.jit(train), (0.0, 1e4))]
+    start = jax.tree.leaves(make_learner(made).init(jax.random.key(0)).agents.params)
+    moved = max(float(jnp.abs(x - y).max()) for x, y in zip(alike[0], start, strict=True))
+    apart = max(float(jnp.abs(x - y).max()) for x, y in zip(*alike, strict=True))
+    assert apart < 0.1 * moved
+
+
+def test_episodes_have_keys_of_their_own_beyond_all_numbers():
+    numbering, key = Numbering(6), jax.random.key(0)
+    assert numbering.limit % 12 == 0 and numbering.limit + 4 * 6 < 2**31
+    found, head = [], jnp.int32(numbering.limit - 30)
+    for _ in range(12):
+        found += [tuple(x) for x in np.asarray(jax.random.key_data(numbering.keys(key, head))).tolist()]
+        key, head = numbering.begin_again(key, head + 6)
+    assert len(set(found)) == 72 and head == 42
+
+
+def test_a_vectorised_environment_goes_on_beyond_all_numbers():
+    """Past the limit of numbers every episode still starts afresh, and none twice."""
+    vec = VecEnv(hamljax.make_env(hamljax.configure("game/tracking", horizon=2)), 3)
+    state, _ = vec.reset(jax.random.key(0))
+    limit = vec.numbering.limit
+    late = state._replace(pool=state.pool._replace(head=jnp.int32(limit - 3), tail=jnp.int32(limit)))
+
+    def step(state, _):
+        state, out = vec.step(state, jnp.zeros((3, 3, 3)))
+        return state, (out.observation.world_state, out.truncated)
+
+    _, (starts, ended) = jax.lax.scan(step, late, None, length=16)
+    fresh = np.asarray(starts)[np.asarray(ended)]
+    assert len(fresh) == 24 and len(np.unique(fresh, axis=0)) == 24
+
+
+def test_seeds_side_by_side_simulate_hardly_more_resets_than_they_need():
+    """1.1 for one seed; a pool that runs low alone had all pools pay for it, 9.7 for sixteen."""
+    counted = []
+
+    class Counted(type(hamljax.make_env("game/climbing"))):
+        def reset(self, key):
+            jax.debug.callback(lambda: counted.append(1))
+            return super().reset(key)
+
+        def step(self, key, state, action):
+            state, out = super().step(key, state, action)
+            return state, out._replace(terminated=jax.random.uniform(key) < 0.2)
+
+    vec, seeds, steps = VecEnv(Counted([[1.0, 0.0], [0.0, 1.0]]), 8), 16, 100
+
+    def play(key):
+        def step(state, _):
+            state, out = vec.step(state, jnp.zeros((8, 2), jnp.int32))
+            return state, out.terminated.sum()
+
+        return jax.lax.scan(step, vec.reset(key)[0], None, length=steps)[1].sum()
+
+    ended = jax.block_until_ready(jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), seeds)))
+    jax.effects_barrier()
+    assert len(counted) < 1.4 * int(ended.sum()) + seeds * 16
+
+
+@pytest.mark.parametrize("algo, number", [("happo", 2**31 // 5 * 32), ("hasac", 2**31 // 8 * 32)])
+def test_a_run_beyond_its_counters_is_refused(algo, number):
+    with pytest.raises(ConfigError, match="too large; up to .* can be counted"):
+        make_learner(config(algo, total_timesteps=number + 320))
+    make_learner(config(algo, total_timesteps=number // 2))
+
+
+# PRECISION AND MEMORY
+
+
+@pytest.mark.parametrize("algo, network, env", [("happo", "gru", "smax/3m"), ("hasac", "mlp", "game/random")])
+def test_double_precision_is_no_obstacle(algo, network, env):
+    made = config(algo, network, env=env, obs_norm="always", layer_norm=True)
+    with jax.enable_x64(True):
+        out = jax.eval_shape(make_train(made.replace(num_evals=2)), jax.random.key(0))
+    assert {x.dtype for x in jax.tree.leaves(out["runner_state"].agents.params)} == {jnp.dtype("float32")}
+
+
+def test_a_rollout_holds_a_world_state_once():
+    """An FP critic looks at it once per agent, but 27 copies of it need not be kept."""
+    made = config("happo", env="smax/27m_vs_30m", critic="fp")
+    loop = make_learner(made).algorithm
+    _, rollout = jax.eval_shape(loop.collect, jax.eval_shape(loop.init, jax.random.key(0)))
+    seen, final = rollout.transitions.observation, rollout.transitions.final
+    assert programs.size_of(final)[1] < programs.size_of(seen)[1]
+    assert final.world_state.shape == seen.world_state.shape
+    ep = make_learner(made.replace(critic="ep")).algorithm
+    _, rollout = jax.eval_shape(ep.collect, jax.eval_shape(ep.init, jax.random.key(0)))
+    assert jax.tree.leaves(rollout.transitions.final) == [rollout.transitions.final.world_state]
+
+
+def test_what_cannot_fit_is_refused_with_its_sizes(monkeypatch):
+    monkeypatch.setattr(programs, "memory", lambda: 2 << 20)
+    learner = make_learner(config("happo", num_envs=64, num_steps=512, total_timesteps=64 * 512))
+    with pytest.raises(ConfigError, match=r"rollouts.*2 seed.*most of it is .* of 512 steps x 64 environments"):
+        programs.make_programs(learner, 2, False)
+    learner = make_learner(config("hasac", env="game/random", buffer_size=100_000))
+    with pytest.raises(ConfigError, match="algo.buffer_size=100000 is too much of a replay, and [0-9]+ would fit"):
+        programs.make_programs(learner, 1, False)
+    with pytest.raises(ConfigError, match="needs 1.0 GiB by the compiler"):
+        programs.check_programs(1 << 30)

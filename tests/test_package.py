@@ -1,0 +1,46 @@
+"""What is installed: a wheel, of a source distribution, of a clean copy, works where there is no checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NOT_IN_A_CLONE = shutil.ignore_patterns(".venv*", ".git", "__pycache__", "runs", "dist", "*.egg-info", ".*_cache")
+TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]  # as in test_cli
+
+
+def build(kind: str, source: Path, out: Path) -> Path:
+    """The one file that ``kind`` (sdist or wheel) of the sources becomes."""
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", out], cwd=source, check=True)
+    (built,) = out.iterdir()
+    return built
+
+
+def names(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"}
+
+
+def test_a_wheel_trains_outside_the_checkout(tmp_path):
+    shutil.copytree(ROOT, tmp_path / "clone", ignore=NOT_IN_A_CLONE)
+    with tarfile.open(build("sdist", tmp_path / "clone", tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path / "sources", filter="data")
+    (sources,) = (tmp_path / "sources").iterdir()
+    assert names(ROOT / "tests") <= names(sources / "tests") and names(ROOT / "docs") == names(sources / "docs")
+
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    wheel = build("wheel", sources, tmp_path / "wheel")
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel]
+    subprocess.run(install, check=True)
+    assert names(site / "hamljax") == names(ROOT / "src/hamljax") | {f"conf/{name}" for name in names(ROOT / "conf")}
+
+    elsewhere.mkdir()
+    code = (
+        "import sys, hamljax; print(hamljax.__file__); from hamljax.lab.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "train", *TINY, "run_dir=run"]
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    said = subprocess.run(command, cwd=elsewhere, env=environment, check=True, capture_output=True, text=True).stdout
+    assert said.startswith(str(site)) and (elsewhere / "run/summary.json").is_file()
