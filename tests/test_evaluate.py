@@ -21,7 +21,7 @@ TESTS = Path(__file__).parent
 class Paying(hamljax.Environment):
     """Two agents with one dimension each, ``steps`` steps: pays the first one's action, times ``pay(key)``."""
 
-    team = hamljax.Team((1, 1), (1, 1), 1, discrete=False, action_low=-100.0, action_high=100.0)
+    team = hamljax.Team((1, 1), (1, 1), 1, discrete=False, action_low=-np.inf, action_high=np.inf)
 
     def __init__(self, steps: int, pay):
         self.max_episode_length, self.pay = steps, pay
