@@ -832,8 +832,9 @@ def test_agents_of_pettingzoo_leave_and_their_time_runs_out(reward, wanted, monk
 def test_actions_of_pettingzoo_reach_their_own_bounds(monkeypatch):
     monkeypatch.syspath_prepend(DOUBLES)
     host = PettingZoo("zoo", options={"bounded": True}, max_steps=2)
+    assert (host.spec["action_low"], host.spec["action_high"]) == ([[0, -3]], [[10, -1]])
     host.reset((0, 1))
-    for action, wanted in (([-1, -1], [0, -3]), ([1, 1], [10, -1])):
+    for action, wanted in (([0, -3], [0, -3]), ([10.5, -1], [10, -1])):
         *_, terminated, truncated, _ = host.step((0, 0), np.array([action], np.float32))
         np.testing.assert_allclose(host.env.played, wanted)
     assert truncated and not terminated
