@@ -626,8 +626,6 @@ def test_a_lost_sample_teaches_nothing(algo):
     small = SMALL | {"learning_starts": 32, "buffer_size": 320, "batch_size": 16, "gradient_steps": 1, "n_step": 1}
     algorithm = make_learner(hamljax.config(algo, "game/tracking", **small)).algorithm
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    for _ in range(2):
-        state, _ = jax.jit(algorithm.update)(state)
     sample = jax.tree.map(lambda x: x[0], jax.jit(algorithm.evidence)(state))
     weight, step = np.arange(16) % 3 > 0, jax.jit(algorithm.step)
 
@@ -904,7 +902,7 @@ def tiny(host: str, front_end: str, tmp_path) -> list[str]:
     return [*chosen, *TINY]
 
 
-@pytest.mark.parametrize("front_end", ["loop", "callback"])
+@pytest.mark.parametrize("front_end", ["loop", *long("callback")])
 def test_training_goes_on_past_lost_workers(front_end, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
     words = tiny("Failing", front_end, tmp_path)
@@ -954,7 +952,7 @@ def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals,
     assert not caplog.records  # where it happened in a callback, JAX would report on that
 
 
-@pytest.mark.parametrize("front_end", ["loop", "callback"])
+@pytest.mark.parametrize("front_end", ["callback", *long("loop")])
 def test_a_bug_in_a_worker_ends_training_with_its_traceback(front_end, tmp_path, monkeypatch):
     monkeypatch.chdir(TESTS)
     words = tiny("Mistaken", front_end, tmp_path)

@@ -747,13 +747,14 @@ def test_a_run_that_is_accepted_learns(settings):
 def test_a_non_finite_observation_leaves_the_statistics_alone():
     algorithm = loop("haddpg", obs_norm="always")
     state = jax.jit(algorithm.init)(jax.random.key(0))
+    collect, learn = jax.jit(algorithm.collect), jax.jit(algorithm.learn)
     for _ in range(2):
-        state, _ = jax.jit(algorithm.update)(state)
-    collected, rollout = jax.jit(algorithm.collect)(state)
+        state, _ = learn(*collect(state))
+    collected, rollout = collect(state)
     steps = rollout.transitions
     seen = steps.observation._replace(obs=steps.observation.obs.at[0, 0].set(jnp.nan))
     rollout = rollout._replace(transitions=steps._replace(observation=seen))
-    after, metrics = jax.jit(algorithm.learn)(collected, rollout)
+    after, metrics = learn(collected, rollout)
     assert metrics["train/skipped"] == 1 and same(after.obs_norm, state.obs_norm) and same(after.agents, state.agents)
 
 
