@@ -189,7 +189,7 @@ class OffPolicyAlgo(AnyAlgo):
     batch_size: int = 256
     learning_starts: int = 5_000  # steps; until then actions are uniformly random and nothing is learnt
     gradient_steps: int = 16  # in one update, after num_steps of every environment
-    n_step: int = 5
+    n_step: int = 5  # stochastic policies' entropies count in all of its states, so that alpha means the same for every n
     # Targets move by tau, every target_every gradient steps (0: whenever the policies move).
     tau: float = 0.005
     target_every: int = 0
