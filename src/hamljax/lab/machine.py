@@ -61,5 +61,5 @@ def _limits():
     """Bytes that a container allows its processes, where this is one."""
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
-            yield int(Path(file).read_text())
+            yield int(Path(file).read_text("utf-8"))
     yield 2**63
