@@ -38,7 +38,7 @@ MISTAKES = {
     "train ~algo": "deleted",
     "train algo=null": "algorithm",
     "train gamma": "key=value",
-    "train network.hidden_sizes=[[64],3]": "positive widths",
+    "train network.hidden_sizes=[[64],3]": "a whole number",
     "train experiment=smac_papr": "'smac_paper'",
     "train plugin=/nonexistent.py": "does not exist",
     "train env.max_steps=-4": "at least 1",

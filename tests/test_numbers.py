@@ -158,7 +158,9 @@ def same_whatever_stands_there(algo, overrides):
 def without_storage(out):
     """Everything but what is stored as the environment gave it."""
     state = out["runner_state"]
-    dropped = {name: None for name in ("env_state", "observation", "replay", "key", "eval_key") if name in state._fields}
+    dropped = {
+        name: None for name in ("env_state", "observation", "replay", "key", "eval_key") if name in state._fields
+    }
     return {"metrics": out["metrics"], "runner_state": state._replace(**dropped)}
 
 
@@ -258,7 +260,9 @@ def test_bytes_stay_bytes_until_a_network_sees_them():
             return seen._replace(obs=seen.obs.astype(jnp.uint8), world_state=seen.world_state.astype(jnp.uint8))
 
     for algo in ("happo", "hasac"):
-        loop = make_learner(config(algo, critic="fp") if algo == "happo" else config(algo), Pixels(jnp.float32(0))).algorithm
+        loop = make_learner(
+            config(algo, critic="fp") if algo == "happo" else config(algo), Pixels(jnp.float32(0))
+        ).algorithm
         state = jax.eval_shape(loop.init, jax.random.key(0))
         _, rollout = jax.eval_shape(loop.collect, state)
         for seen in (rollout.transitions.observation, rollout.transitions.final):
@@ -313,7 +317,10 @@ def test_the_dead_have_no_entropy_in_a_target(n_step):
     state = jax.jit(loop.init)(jax.random.key(0))
     state, rollout = jax.jit(loop.collect)(state)
     steps, dead = rollout.transitions, jnp.array([True, False])
-    kill = {name: getattr(steps, name)._replace(alive=jnp.broadcast_to(dead, (*steps.reward.shape, 2))) for name in ("observation", "final")}
+    kill = {
+        name: getattr(steps, name)._replace(alive=jnp.broadcast_to(dead, (*steps.reward.shape, 2)))
+        for name in ("observation", "final")
+    }
     replay = state.replay.add(steps._replace(**kill))
     sample, key = loop._sample(state._replace(replay=replay), jax.random.key(1))
     sample = loop._seen(state, sample)
@@ -328,7 +335,9 @@ def test_the_dead_have_no_entropy_in_a_target(n_step):
 @pytest.mark.parametrize("mean, std", [(0.0, 1e-6), (1e3, 1.0), (1e4, 1.0), (1e5, 10.0), (-1e4, 1e3), (0.0, 1e6)])
 def test_value_norm_knows_a_small_spread_around_a_large_mean(mean, std):
     batches = mean + std * np.random.default_rng(0).normal(size=(400, 64))
-    norm, _ = jax.lax.scan(lambda norm, x: (norm.update(x), None), ValueNorm.create(True), jnp.asarray(batches, jnp.float32))
+    norm, _ = jax.lax.scan(
+        lambda norm, x: (norm.update(x), None), ValueNorm.create(True), jnp.asarray(batches, jnp.float32)
+    )
     found = norm.statistics()
     np.testing.assert_allclose(found[1], std, rtol=0.05)
     np.testing.assert_allclose(norm.normalise(jnp.float32(mean + std)), 1.0, atol=0.1)

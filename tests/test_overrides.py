@@ -102,36 +102,100 @@ OFF_POLICY = {
 }  # fmt: skip
 
 
+# Around a run: names of folders and files (of plugins in the working directory), loggers, and, after a $, the environment.
+NAMES = [
+    "runs/a",
+    "été",
+    "my runs/a (1)",
+    "[/x]",
+    "2024_01_02",
+    "1e3",
+    "'in, quotes'",
+    "a=b#c&d",
+    "runs/${algo.name}",
+    "😀",
+]
+NO_NAMES = ["null", "a,b", "é,ü", "\0", "x" * 300, "${nowhere}", "${", "a file/x"]
+PLUGINS = {
+    "fine.py": "import hamljax",
+    "ü (1).py": "import hamljax",
+    "broken.py": "def (",
+    "raises.py": "1 / 0",
+    "leaves.py": "exit(3)",
+    "a file": "no Python",
+}
+AROUND = {
+    "run_dir": (NAMES, NO_NAMES),
+    "plugin": (["fine.py", "ü (1).py", "'fine.py'", ""],
+        ["broken.py", "raises.py", "leaves.py", "a file", ".", "nothing.py", "fine.py,broken.py", *NO_NAMES]),
+    "logger.project": (["hamljax", "été", "7"], ["a/b", "x" * 129, *NO_NAMES[:3]]),
+    "logger.mode": (["offline", "online", "disabled"], ["onlin", "1", *RUBBISH]),
+    "logger.entity": (["", "me", "1e3"], ["x" * 129, "${x}"]),
+    "logger.group": (["", "a b", "é"], ["x" * 129, "${x}"]),
+    "logger.name": (["", "1e-4", "a (b)"], ["x" * 129, "null"]),
+    "logger.tags": (["[]", "[a,é]", "[1e3,'x, y']"], ["a", "{a:1}", "null", "[[a]]", "['']", "[" + "x" * 65 + "]", "[a"]),
+    "logger.knd": ([], ["wandb"]),
+    "log_every": (["0", "5"], ["-1", *RUBBISH]),
+    "$WANDB_MODE": (["", "offline", "dryrun"], ["ofline", "1", "é"]),
+    "$XDG_CACHE_HOME": (["", "nowhere", "a file", "/dev/null"], []),
+    "$HOME": (["", "/", "/dev/null"], []),
+    "$COLUMNS": (["abc", "0"], []),
+    "$MPLBACKEND": (["nonsense"], []),
+}  # fmt: skip
+PARTS = {
+    "on-policy": (SETTINGS, ["env=game/climbing"]),
+    "off-policy": (OFF_POLICY, ["env=game/climbing", "algo=hasac"]),
+    "around": (AROUND, ["env=game/climbing", "logger=wandb"]),
+}
+NO_SWEEPS = ["glob(*)", "interval(0,1)", "range(0,1,0)", "range(1,0)", "choice()", "choice(", "1,"]
+ONE = (
+    "run_dir",
+    "network.hidden_sizes",
+    "logger.tags",
+)  # settings whose values a sweep does not have several of, or not so
+
+
 def command_line(chance: random.Random, settings: dict) -> tuple[list[str], bool]:
-    """A random one, and whether it is valid."""
-    valid = chance.random() < 0.5
+    """A random one, and whether it is valid. With -m one setting may have two values."""
+    valid, sweeps = chance.random() < 0.5, chance.random() < 0.2
     names = [name for name, (right, _) in settings.items() if right]
-    wrong = None if valid else chance.choice(list(settings))
-    words = [f"{n}={chance.choice(settings[n][0])}" for n in chance.sample(names, chance.randint(1, 5)) if n != wrong]
+    wrong = None if valid else chance.choice([name for name, (_, wrong) in settings.items() if wrong])
+    chosen = [name for name in chance.sample(names, chance.randint(1, 5)) if name != wrong]
+    words = [f"{name}={chance.choice(settings[name][0])}" for name in chosen]
+    if sweeps and chosen and chosen[0] not in ONE and "$" not in chosen[0]:
+        words[0] += "," + chance.choice([x for x in settings[chosen[0]][0] if x] or ["1"])
+        words[0] = words[0].replace("=,", "=")
     if wrong is not None:
-        words.append(f"{wrong}={chance.choice(settings[wrong][1])}")
+        values = [x for x in settings[wrong][1] if not (sweeps and "," in x and wrong != "run_dir")]
+        sweeping = sweeps and chance.random() < 0.3 and "$" not in wrong
+        words.append(f"{wrong}={chance.choice(NO_SWEEPS if sweeping else values or settings[wrong][1])}")
     chance.shuffle(words)
-    return words, valid
+    return ["-m"] * sweeps + words, valid
 
 
-@pytest.mark.parametrize("part, settings", list(enumerate((SETTINGS, OFF_POLICY))), ids=("on-policy", "off-policy"))
-def test_no_command_line_ends_in_a_traceback_and_no_valid_one_is_refused(
-    part, settings, large, monkeypatch, tmp_path, capsys
-):
+@pytest.mark.parametrize("part", PARTS)
+def test_no_command_line_ends_in_a_traceback_and_no_valid_one_is_refused(part, large, monkeypatch, tmp_path, capsys):
     """Everything but the training itself, through the real entry."""
+    settings, base = PARTS[part]
     monkeypatch.setattr(host_loop, "train", lambda job, longer=False: make_learner(job.config))
     monkeypatch.chdir(tmp_path)
-    chance, found, count = random.Random(part), {0: 0, 2: 0}, 2500 if large else 60
+    for name, text in PLUGINS.items():
+        (tmp_path / name).write_text(text)
+    chance, found, count = random.Random(part), {True: 0, False: 0}, 1500 if large else 40
     for _ in range(count):
         words, valid = command_line(chance, settings)
-        if not any(w.startswith("env=") for w in words):
-            words.insert(0, "env=game/climbing")
-        if settings is OFF_POLICY and not any(w.startswith("algo=") for w in words):
-            words.insert(0, "algo=hasac")
-        code = main(["train", *words])
+        given = dict(w[1:].split("=", 1) for w in words if w.startswith("$"))
+        words = [w for w in words if not w.startswith("$")]
+        words += [b for b in base if not any(w.startswith(b.partition("=")[0] + "=") for w in words)]
+        with monkeypatch.context() as patch:
+            for name, value in given.items():
+                patch.setenv(name, value)
+            code = main(["train", *words])
         err = capsys.readouterr().err
-        assert code == (0 if valid else 2), (words, err)
-        assert valid or (err.startswith("hamljax: error: ") and err.count("\n") == 1 and len(err) < 400), (words, err)
-        found[code] += 1
+        assert (code == 0) == valid, (words, given, err)
+        lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+        assert valid or (code == 2 and len(lines) == 1 and lines[0].startswith("hamljax: error: ")), (words, given, err)
+        assert len(err) < 600, (words, given, err)
+        found[valid] += 1
     assert min(found.values()) > count // 4
-    assert list(tmp_path.iterdir()) == []
+    assert {p.name for p in tmp_path.iterdir()} <= {*PLUGINS, "__pycache__"}

@@ -15,12 +15,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hamljax"
 MAY_IMPORT = {
     "errors": set(),
+    "kinds": {"errors"},
     "haml": set(),
-    "envs": {"errors"},
+    "envs": {"errors", "kinds"},
     "algorithms": {"errors", "haml"},
-    "learning": {"errors", "haml", "algorithms", "envs"},
-    "bridge": {"errors", "envs"},
-    "lab": {"errors", "haml", "algorithms", "envs", "learning", "bridge"},
+    "learning": {"errors", "kinds", "haml", "algorithms", "envs"},
+    "bridge": {"errors", "kinds", "envs"},
+    "lab": {"errors", "kinds", "haml", "algorithms", "envs", "learning", "bridge"},
 }
 LAB_ONLY = {"hydra", "omegaconf", "rich", "matplotlib", "pandas", "wandb", "yaml", "tensorboardX", "orbax"}
 

@@ -251,9 +251,10 @@ def test_info_and_help_answer_without_loading_jax(tracking):
 
 def test_dry_run_counts_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", *SMALL, *CLIMBING, "num_seeds=2", "dry_run=true"]) == 0
+    assert main(["train", *SMALL, *CLIMBING, "num_seeds=2", "dry_run=true", "total_timesteps=50"]) == 0
     out = capsys.readouterr().out
     actor = 2 * ((1 * 64 + 64) + (64 * 64 + 64) + (64 * 3 + 3))
+    assert "48 steps are trained; the next number is 64" in out
     assert f"{actor:,} parameters per seed" in out and "compile time" in out and "memory" in out
     assert list(tmp_path.iterdir()) == []
 

@@ -42,7 +42,9 @@ class Team:
     def __post_init__(self):
         for name in ("obs_sizes", "action_sizes", "action_low", "action_high"):
             object.__setattr__(self, name, _hashable(getattr(self, name)))
-        if self.discrete or not all(isinstance(size, Integral) for size in self.action_sizes):  # see ``check.check_team``
+        if self.discrete or not all(
+            isinstance(size, Integral) for size in self.action_sizes
+        ):  # see ``check.check_team``
             return
         for agent, (lows, highs) in enumerate(
             zip(self._bounds("action_low"), self._bounds("action_high"), strict=True)

@@ -4,12 +4,14 @@ import dataclasses
 import functools
 import inspect
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from ..errors import ConfigError, lookup, nearest
+from ..errors import ConfigError, in_line, lookup, nearest
+from ..kinds import typed
 from .check import checked
 from .protocol import Environment
 
@@ -87,13 +89,16 @@ def schema(name: str) -> type:
 
 
 def configure(name: str, **parameters) -> Any:
-    """The settings of environment ``name``: hashable, for ``Config.env`` and ``make``."""
+    """The settings of environment ``name``: hashable, for ``Config.env`` and ``make``.
+
+    Raises ConfigError for a name or setting that there is not, and for a value that is not of the setting's kind.
+    """
     kind = schema(name)
-    known = {f.name for f in dataclasses.fields(kind)} - {"name"}
+    kinds = {f.name: f.type for f in dataclasses.fields(kind) if f.name != "name"}
     for parameter in parameters:
-        if parameter not in known:
-            raise ConfigError(f"environment '{name}' has no setting '{parameter}'{nearest(parameter, known)}")
-    return kind(**{parameter: _frozen(value) for parameter, value in parameters.items()})
+        if parameter not in kinds:
+            raise ConfigError(f"environment '{name}' has no setting '{parameter}'{nearest(parameter, kinds)}")
+    return kind(**{key: _frozen(typed(f"env.{key}", value, kinds[key])) for key, value in parameters.items()})
 
 
 def _frozen(value):
@@ -105,7 +110,15 @@ def make(env: Any) -> Environment:
     """Build an environment from ``configure(...)`` or, with its default settings, from a name."""
     if isinstance(env, str):
         env = configure(env)
+    if not dataclasses.is_dataclass(env):
+        raise ConfigError(f"an environment is a name or what configure(name, ...) returns, not {env!r}")
     entry = lookup("environment", env.name, ENVIRONMENTS)
     settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.name != "name"}
-    with jax.enable_x64(False):  # as it will be used: see ``Environment.reset_many``
-        return checked(entry.factory(**entry.fixed, **settings), env.name)
+    try:
+        with jax.enable_x64(False):  # as it will be used: see ``Environment.reset_many``
+            return checked(entry.factory(**entry.fixed, **settings), env.name)
+    except Exception as error:  # of the user's own code, because of what it was asked for perhaps
+        if isinstance(error, ConfigError) or entry.factory.__module__.startswith("hamljax."):
+            raise
+        file = traceback.extract_tb(error.__traceback__)[-1].filename
+        raise ConfigError(f"environment '{env.name}' failed in '{file}'{in_line(error, file)}") from error

@@ -1,7 +1,9 @@
-"""Quiet imports of libraries that greet or complain on the terminal."""
+"""Quiet imports of libraries that greet or complain on the terminal, or want a display."""
 
 import contextlib
+import importlib
 import io
+import os
 import sys
 import warnings
 from unittest import mock
@@ -15,3 +17,16 @@ def silence():
     with streams, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def import_mujoco():
+    """MuJoCo's module. Nothing here is rendered by it, so a MUJOCO_GL that this machine has not is no reason to stop."""
+    try:
+        return importlib.import_module("mujoco")
+    except Exception:  # whatever the library that MUJOCO_GL names raises
+        if "MUJOCO_GL" not in os.environ:
+            raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mujoco"]:
+            del sys.modules[name]  # what is left of it
+        with mock.patch.dict(os.environ, {"MUJOCO_GL": "disable"}):
+            return importlib.import_module("mujoco")

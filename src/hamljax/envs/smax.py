@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ..errors import ConfigError, one_of
 from .protocol import Environment, Observation, Step, Team
 from .registry import register_environment
-from .silence import silence
+from .silence import import_mujoco, silence
 
 # Scenarios whose units exist in SMAX but which JaxMARL does not name: (allies, enemies) as unit shorthands.
 EXTRA_MAPS = {
@@ -30,6 +30,7 @@ UNIT_FEATURES = 10  # of one unit in JaxMARL's world state: health, x, y, weapon
 def _jaxmarl():
     """JaxMARL's modules, imported late because they are slow."""
     with silence():
+        import_mujoco()  # JaxMARL does, in a way that minds a display
         package = "jaxmarl.environments.smax"
         return importlib.import_module(package), importlib.import_module(f"{package}.smax_env")
 

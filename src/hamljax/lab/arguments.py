@@ -48,7 +48,7 @@ def read_arguments(command: str, words: list[str], readers: dict[str, Callable])
     runs, values = [], {}
     for word in words:
         key, equals, text = word.partition("=")
-        if not key.isidentifier() or not equals or is_there(word):  # a path may hold a "="
+        if "/" in key or not equals or is_there(word):  # a path may hold a "="
             runs.append(word)
         elif key not in readers:
             raise ConfigError(f"{command} knows no '{key}'{nearest(key, readers)}")

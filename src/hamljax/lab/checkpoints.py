@@ -6,9 +6,12 @@ SHA-256 of all the others. It is written under another name and renamed when it 
 has its final name is complete unless it was damaged later, and that the digests tell.
 """
 
+import contextlib
+import errno
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +25,7 @@ from ..errors import ConfigError, one_line
 from .digests import DIGESTS, damage, digests, folder_of, kept
 from .files import read_json, write_json
 
+NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)  # a file system that reserves no room
 KEEP = 3  # the newest checkpoints of a run
 
 
@@ -62,6 +66,19 @@ def _plain(tree) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def plainly_named(folder: Path):
+    """``folder`` under a name of plain letters: orbax reads brackets as a pattern, and takes no backslash."""
+    folder = folder.absolute()
+    if not set(str(folder)) & set("[]\\*?"):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as other:
+        link = Path(other) / "folder"
+        link.symlink_to(folder)
+        yield link
+
+
 def save(run: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all, and forget all but the newest. Raises OSError where it cannot."""
     final = folder_of(run) / str(checkpoint.update)
@@ -74,10 +91,10 @@ def save(run: Path, checkpoint: Checkpoint) -> None:
         parts = {name: _plain(tree) for name, tree in parts.items() if tree is not None}
         _make_sure_of_room(unfinished / "room", sum(x.nbytes for part in parts.values() for x in part.values()))
         checkpointer, args = _checkpointer()
-        with checkpointer:
+        with checkpointer, plainly_named(unfinished) as folder:
             for name, part in parts.items():
                 leaves = {place: np.asarray(x) for place, x in part.items()}
-                checkpointer.save((unfinished / name).absolute(), args=args.StandardSave(leaves))
+                checkpointer.save(folder / name, args=args.StandardSave(leaves))
         checkpoint.record.to_parquet(unfinished / "record.parquet", index=False)
         write_json(unfinished / "about.json", checkpoint.about)
         write_json(unfinished / DIGESTS, digests(unfinished))
@@ -92,8 +109,16 @@ def save(run: Path, checkpoint: Checkpoint) -> None:
 
 def _make_sure_of_room(file: Path, size: int) -> None:
     """Raise OSError where ``size`` bytes do not fit; orbax would say so in a dozen tracebacks."""
-    with file.open("wb") as probe:
-        os.posix_fallocate(probe.fileno(), 0, size + 1)
+    if shutil.disk_usage(file.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if not hasattr(os, "posix_fallocate"):  # not everywhere
+        return
+    try:
+        with file.open("wb") as probe:
+            os.posix_fallocate(probe.fileno(), 0, size + 1)
+    except OSError as error:
+        if error.errno not in NOT_HERE:
+            raise
     file.unlink()
 
 
@@ -148,8 +173,8 @@ def _read_arrays(folder: Path, template):
         lambda tree: _plain(tree), template
     )  # JAX keeps what it traced as long as the function lives
     zeros = {name: np.zeros(x.shape, x.dtype) for name, x in shapes.items()}
-    with checkpointer:
-        leaves = checkpointer.restore(folder.absolute(), args=args.StandardRestore(zeros))
+    with checkpointer, plainly_named(folder.parent) as parent:
+        leaves = checkpointer.restore(parent / folder.name, args=args.StandardRestore(zeros))
 
     def find(path, x):
         if not x.size:

@@ -5,9 +5,11 @@ import difflib
 import hashlib
 import math
 import sys
+import time
 from pathlib import Path
 
 from ..errors import ConfigError, Stopped
+from .variables import check_choices, import_jax
 
 USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 
@@ -41,14 +43,26 @@ examples
 
 
 def train(arguments: list[str]) -> None:
-    multirun = "-m" in arguments or "--multirun" in arguments
-    words = [a for a in arguments if a not in ("-m", "--multirun")]
-    from .configuration import expand, load_plugin, make_job
+    from .configuration import expand, make_job
+    from .rundir import claim
 
-    for word in words:
-        if word.startswith("plugin="):
-            load_plugin(word.removeprefix("plugin="))
-    _run([make_job(w) for w in _sweep(expand(words))] if multirun else [make_job(words)])
+    words = [a for a in arguments if a not in ("-m", "--multirun")]
+    if len(words) == len(arguments):
+        _run([make_job(words)])
+        return
+    combinations = expand(words)
+    root, given = _root_of(combinations[0])
+    jobs = [make_job(w) for w in _sweep(combinations, root)]
+    if given or all(job.run.dry_run for job in jobs):
+        _run(jobs)
+        return
+    mine = claim(Path(root))
+    try:
+        _run(jobs if mine == Path(root) else [make_job(w) for w in _sweep(combinations, str(mine))])
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty, unless nothing could be trained
+            mine.rmdir()
+            mine.parent.rmdir()
 
 
 def resume(arguments: list[str]) -> None:
@@ -62,6 +76,8 @@ def _run(jobs: list, longer: bool = False) -> None:
     from .provenance import devices_of
     from .rundir import holds_this_run, path_of
 
+    if any(job.logger["kind"] == "wandb" for job in jobs):
+        check_choices("WANDB_MODE")
     begun = False
     for job in jobs:  # before any of them trains, so that a sweep does not fail in the middle
         if job.run.run_dir:
@@ -90,28 +106,32 @@ def _run(jobs: list, longer: bool = False) -> None:
         raise Stopped(f"{failed} of {len(jobs)} runs failed; the same command tries them again", 1)
 
 
-def _sweep(combinations: list[list[str]]) -> list[list[str]]:
-    """Give every job of a sweep a folder of its own under ``run_dir``, named after what varies."""
-    import time
-
+def _root_of(words: list[str]) -> tuple[str, bool]:
+    """The folder of a sweep, and whether it was named."""
     from .configuration import parse
 
-    given = next((o.value() for o in parse(combinations[0]) if o.key_or_group == "run_dir"), "")
-    root = str(given).replace("'", "\\'") or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")
+    given = next((o.value() for o in parse(words) if o.key_or_group == "run_dir"), "")
+    return str(given or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")), bool(given)
+
+
+def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
+    """Give every job of a sweep a folder of its own under ``root``, named after what varies."""
+    from .overrides import quote
+
     varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
     jobs = []
     for words in combinations:
         name = ",".join(words[i] for i in varying).replace("/", "-").replace("'", "") or "0"
-        if len(name) > 200:  # a file system takes no longer ones
-            name = f"{name[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir='{root}/{name}'"])
+        if len(whole := name.encode(errors="replace")) > 200:  # a file system takes no longer ones
+            name = f"{whole[:180].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
+        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir={quote(f'{root}/{name}')}"])
     return jobs
 
 
 def plot(arguments: list[str]) -> None:
     from .listing import print_table
     from .plots import SUFFIXES, draw_runs, table
-    from .rundir import find_runs, output_file
+    from .rundir import find_runs, output_file, path_of
 
     out = None
     if "--out" in arguments:
@@ -125,7 +145,7 @@ def plot(arguments: list[str]) -> None:
     if unknown := [a for a in arguments if a.startswith("-")]:
         raise ConfigError(f"plot knows no '{unknown[0]}'; did you mean '--out'?")
     runs = find_runs(arguments)
-    out = out or (Path(arguments[0]).expanduser() if len(arguments) == 1 else Path()) / "curves.png"
+    out = out or (path_of(arguments[0]) if len(arguments) == 1 else Path()) / "curves.png"
     draw_runs(runs, out)
     print_table(("run", "seeds", "steps", "win rate", "return"), table(runs))
     print(f"drawn: {out}")
@@ -230,6 +250,9 @@ COMMANDS = {
 QUICK = ("info", "list")  # they are over before anybody could stop them
 
 
+WITHOUT_JAX = ("info", "plot")
+
+
 @contextlib.contextmanager
 def stopping_at_once():
     """Ctrl-C and SIGTERM end the process there and then, whatever it computes: nothing that it writes is ever half written.
@@ -244,6 +267,9 @@ def stopping_at_once():
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):  # a terminal without the letters of a name is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE, end="")
         return 0
@@ -253,11 +279,12 @@ def main(arguments: list[str] | None = None) -> int:
             close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(COMMANDS)}"
             raise ConfigError(f"unknown command '{command}'; {hint}")
+        if command not in WITHOUT_JAX:
+            import_jax()
         with contextlib.nullcontext() if command in QUICK else stopping_at_once():
             COMMANDS[command](rest)
     except ConfigError as error:
-        print(f"hamljax: error: {error}", file=sys.stderr)
-        return 2
+        return mistake(str(error))
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         return 0
@@ -267,7 +294,26 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("hamljax: stopped", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if line := trouble_of_device(error):
+            return mistake(line)
+        raise
     return 0
+
+
+def mistake(line: str) -> int:
+    """Say what was wrong, on one line whatever names it holds. Returns the exit code."""
+    print("hamljax: error:", "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), file=sys.stderr)
+    return 2
+
+
+def trouble_of_device(error: RuntimeError) -> str:
+    """What an exception of JAX's own says of the device; empty for any other."""
+    if type(error).__module__.partition(".")[0] not in ("jax", "jaxlib"):
+        return ""
+    from .machine import trouble
+
+    return trouble(error)
 
 
 if __name__ == "__main__":

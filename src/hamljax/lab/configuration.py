@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.util
 import itertools
-import typing
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,9 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 from ..algorithms import ALGORITHMS, is_off_policy, resolve
 from ..bridge import configure, make
 from ..envs import ENVIRONMENTS, Environment, schema
-from ..errors import ConfigError, in_line, lookup, nearest, one_line
-from ..learning.config import KINDS, Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
+from ..errors import ConfigError, in_line, lookup, nearest, one_line, one_of
+from ..kinds import typed
+from ..learning.config import Algo, Config, Network, OffPolicyAlgo, algo_kind, validate
 from ..learning.on_policy.probe import check_kernel
+from . import overrides as grammar
+from .overrides import LARGEST_SWEEP, quote, values_of
 from .rundir import path_of
 
 # Parameters of a user's own functions, whose names nobody can know beforehand: ``algo.drift_params.weight``.
@@ -47,7 +49,25 @@ class RunSettings:
     dry_run: bool = False
 
 
-LOGGER_SETTINGS = ("logger.kind", "logger.project", "logger.mode")
+@dataclasses.dataclass(frozen=True)
+class LoggerSettings:
+    """Where metrics go besides the run's directory; all but ``kind`` is for ``logger=wandb`` and means what it does there.
+
+    Empty: as the service, or its own environment variables, have it.
+    """
+
+    kind: str = "files"
+    project: str = "hamljax"
+    mode: str = "offline"
+    entity: str = ""
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    name: str = ""
+
+
+LOGGER_SETTINGS = tuple(f"logger.{f.name}" for f in dataclasses.fields(LoggerSettings))
+LOGGER_MODES = ("offline", "online", "disabled")
+NOT_IN_A_PROJECT = "/\\#?%:"  # the service takes none of these in its name
 RUN_CHOICES = {"on_nan": ("stop", "skip", "raise"), "resume": ("auto", "never", "must")}
 ONCE = ("resume", "dry_run")  # said of one start, not of a run
 
@@ -83,7 +103,7 @@ def load_plugin(path: str) -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"plugin '{path}' failed{in_line(error, str(file))}") from error
 
 
@@ -111,29 +131,46 @@ def _register_groups() -> None:
         store.store(group=folder, name=leaf, node=fields, package="env")
 
 
-def parse(words: list[str]) -> list:
-    """Hydra's override grammar, or a ConfigError with its complaint on one line."""
-    words = [w[1:] if w.startswith("+experiment=") else w for w in words]
-    parsed = []
-    for word in words:
-        if "=" not in word and not word.startswith("~"):
-            raise ConfigError(f"'{word}' is not an override; write key=value, such as algo=happo")
-        try:
-            parsed += OverridesParser.create().parse_overrides([word])
-        except HydraException as error:
-            raise ConfigError(f"cannot read '{word}': {one_line(error)}") from None
-    return parsed
+def parse(words: list[str], env: str = "") -> list:
+    """Hydra's reading of ``key=value`` words; what settings of a run, of its logger and of ``env`` want as texts are texts.
+
+    Raises ConfigError, with Hydra's complaint on one line.
+    """
+    return grammar.parse(words, _texts(env))
+
+
+def _texts(env: str) -> set[str]:
+    """The dotted keys of settings that are texts of the user's own."""
+    groups = {"": RunSettings, "logger.": LoggerSettings}
+    if env in ENVIRONMENTS:
+        groups |= {"env.": schema(env)}
+    texts = {prefix + name for prefix, kind in groups.items() for name, k in _kinds(kind).items() if k is str}
+    short = {key.removeprefix("env.") for key in texts if key.startswith("env.")} - set(GROUPS) - {"name"}
+    return (texts | short) - set(RUN_CHOICES) - {"env.name", "logger.kind", "logger.mode"}
+
+
+def read(words: list[str]) -> list:
+    """``parse`` of a whole command line, after the plugins that it names."""
+    for override in parse([w for w in words if w.startswith("plugin=")]):
+        for one in parse(values_of(override, ())):
+            if one.value():
+                load_plugin(str(one.value()))
+    env = next((w.removeprefix("env=") for w in reversed(words) if w.startswith("env=")), "")
+    return parse(words, env)
 
 
 def expand(words: list[str]) -> list[list[str]]:
-    """A sweep's jobs: the product of all comma-separated values."""
+    """A sweep's jobs: the product of all comma-separated values, each once. Raises ConfigError."""
     axes = []
-    for override in parse(words):
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-        else:
-            axes.append([override.input_line])
+    for override in read(words):
+        key = override.key_or_group
+        if key == "run_dir" and override.is_sweep_override():
+            raise ConfigError(
+                f"'{override.input_line}': a sweep has one folder; a name with a comma stands in quotes: \"run_dir='...'\""
+            )
+        axes.append(list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ()))))
+    if (count := math.prod(map(len, axes))) > LARGEST_SWEEP:
+        raise ConfigError(f"these are {count:,} combinations; at most {LARGEST_SWEEP:,} can be trained")
     return [list(job) for job in itertools.product(*axes)]
 
 
@@ -151,7 +188,10 @@ def _check_groups(overrides) -> None:
     for override in overrides:
         key = override.key_or_group
         if override.is_sweep_override():
-            raise ConfigError(f"'{override.input_line}' has several values; add -m to train them all")
+            raise ConfigError(
+                f"'{override.input_line}' has several values; add -m to train them all"
+                + (f", or put them in quotes to make them one: \"{key}='...'\"" if "," in override.input_line else "")
+            )
         if override.is_delete():
             raise ConfigError(f"'{override.input_line}': nothing can be deleted; set a value instead")
         if key in GROUPS:
@@ -169,7 +209,7 @@ def _in_full(overrides) -> list:
         return overrides
     elsewhere = {key.split(".")[0] for key in _settings("happo", env)} | set(GROUPS)
     short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
-    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides])
+    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides], env)
 
 
 def _is_own(override) -> bool:
@@ -182,6 +222,8 @@ def _check_keys(overrides, chosen) -> None:
     known = _settings(chosen.algo.name, chosen.env.name)
     for override in overrides:
         key = override.key_or_group
+        if key in LOGGER_SETTINGS[1:] and chosen.logger.kind != "wandb":
+            raise ConfigError(f"'{key}' is a setting of logger=wandb, and this is logger={chosen.logger.kind}")
         if key not in GROUPS and not _is_own(override) and key not in known:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
@@ -199,39 +241,11 @@ def _check_preset(overrides, algo: dict) -> None:
 
 
 def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
-    """``values`` converted to the types of ``kinds`` by OmegaConf's rules, or a ConfigError that names the key."""
-    out = {}
-    for name, value in values.items():
+    """``values`` as ``kinds`` wants them, or a ConfigError that names the key."""
+    for name in values:
         if name not in kinds:
             raise ConfigError(f"unknown setting '{prefix}{name}'{nearest(name, kinds)}")
-        kind = kinds[name]
-        if kind == dict[str, float] and isinstance(value, dict):
-            out[name] = _typed(f"{prefix}{name}.", value, dict.fromkeys(value, float))
-            continue
-        if kind is int and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        is_tuple = typing.get_origin(kind) is tuple
-        kind = _as_list(kind)
-        Holder = dataclasses.make_dataclass("Holder", [("value", kind)])
-        try:
-            held = OmegaConf.merge(OmegaConf.structured(Holder), {"value": value})
-            checked = OmegaConf.to_container(held, resolve=True)["value"]
-        except OmegaConfBaseException:
-            expected, _ = KINDS.get(kinds[name], (str(kind), None))
-            raise ConfigError(f"{prefix}{name} must be {expected}, not '{value}'") from None
-        if checked is None:
-            raise ConfigError(f"{prefix}{name} must not be empty")
-        out[name] = _as_tuple(checked) if is_tuple else checked
-    return out
-
-
-def _as_list(kind):
-    """``tuple[tuple[str, ...], ...]`` -> ``list[list[str]]``, which OmegaConf can check."""
-    return list[_as_list(typing.get_args(kind)[0])] if typing.get_origin(kind) is tuple else kind
-
-
-def _as_tuple(value):
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+    return {name: typed(f"{prefix}{name}", value, kinds[name]) for name, value in values.items()}
 
 
 def _kinds(kind) -> dict[str, Any]:
@@ -250,10 +264,7 @@ def _compose(overrides):
 
 def make_job(words: list[str]) -> Job:
     """Overrides, as typed -> a checked job. Raises ConfigError."""
-    overrides = parse(words)
-    for override in overrides:
-        if override.key_or_group == "plugin" and override.value():
-            load_plugin(str(override.value()))
+    overrides = read(words)
     _check_groups(overrides)
     overrides = _in_full(overrides)
     _register_groups()
@@ -279,15 +290,14 @@ def job_of(values: dict) -> Job:
     """Plain data, as composed or as read back from a run's config.yaml -> a checked job. Raises ConfigError."""
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     values.pop("experiment", None)
-    logger = values.pop("logger")
-    lookup("logger", str(logger["kind"]), dict.fromkeys(choices("logger")))
+    logger = LoggerSettings(**_typed("logger.", values.pop("logger"), _kinds(LoggerSettings)))
     algo_values = values.pop("algo")
     kind = algo_kind(str(algo_values.get("name")))
     algo = kind(**_typed("algo.", algo_values, _kinds(kind)))
     network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
     env_values = values.pop("env")
     name = env_values.pop("name")
-    env = configure(name, **_typed("env.", env_values, _kinds(schema(name))))
+    env = configure(name, **env_values)
     run_kinds = _kinds(RunSettings)
     kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | run_kinds
     flat = _typed("", values, kinds)
@@ -296,17 +306,18 @@ def job_of(values: dict) -> Job:
     validate(config)
     check_kernel(algo)
     _validate_run(run)
+    _validate_logger(logger)
     row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
     resolved = {
         "algo": dataclasses.asdict(algo) | row,
         "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
         "env": _plain(dataclasses.asdict(env)),
-        "logger": logger,
+        "logger": _plain(dataclasses.asdict(logger)),
         **flat,
         **{key: value for key, value in dataclasses.asdict(run).items() if key not in ONCE},
         "plugin": str(path_of(run.plugin).resolve()) if run.plugin else "",
     }
-    return Job(config, run, logger, resolved)
+    return Job(config, run, resolved["logger"], resolved)
 
 
 def _plain(value):
@@ -327,6 +338,31 @@ def _validate_run(run: RunSettings) -> None:
         raise ConfigError(f"seed={run.seed} is too large; the largest seed is {2**31 - 1}")
 
 
+def _validate_logger(logger: LoggerSettings) -> None:
+    one_of("logger", logger.kind, choices("logger"))
+    one_of("logger.mode", logger.mode, LOGGER_MODES)
+    if wrong := set(logger.project) & set(NOT_IN_A_PROJECT):
+        raise ConfigError(f"logger.project={logger.project} must be without {' '.join(sorted(wrong))}")
+    for name, longest in (("project", 128), ("name", 128), ("group", 128), ("entity", 128)):
+        if len(getattr(logger, name)) > longest:
+            raise ConfigError(f"logger.{name} must be at most {longest} characters, not {len(getattr(logger, name))}")
+    for tag in logger.tags:
+        if not 1 <= len(tag) <= 64:
+            raise ConfigError(f"logger.tags must be of 1 to 64 characters each, and '{tag[:40]}' has {len(tag)}")
+
+
+def whole_rollouts(config: Config) -> str:
+    """What is trained where ``total_timesteps`` is no whole number of rollouts, in words; empty where it is one."""
+    rollout = config.num_envs * config.num_steps
+    trained, wanted = config.num_updates * rollout, int(config.total_timesteps)
+    if trained == wanted:
+        return ""
+    return (
+        f"total_timesteps={wanted:,} is not a whole number of rollouts of num_envs * num_steps = {config.num_envs} * "
+        f"{config.num_steps} = {rollout:,} steps: {trained:,} steps are trained; the next number is {trained + rollout:,}"
+    )
+
+
 def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Environment]:
     """Settings and environment: ``env`` (settings), or another by ``name``, with overrides ``env.key=value`` on top.
 
@@ -335,13 +371,15 @@ def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Env
     name = name or env.name
     kinds = _kinds(schema(name))
     values = dataclasses.asdict(env) if name == env.name else {}
-    for override in parse(list(words)):
+    for override in parse(list(words), name):
         key = override.key_or_group.removeprefix("env.")
         if key not in kinds or key == "name":
             raise ConfigError(f"unknown setting 'env.{key}'{nearest('env.' + key, {f'env.{k}' for k in kinds})}")
+        if override.is_sweep_override():
+            raise ConfigError(f"'{override.input_line}' has several values, and one is wanted")
         values[key] = override.value()
     values.pop("name", None)
-    settings = configure(name, **_typed("env.", _plain(values), kinds))
+    settings = configure(name, **values)
     return settings, make(settings)
 
 
@@ -354,8 +392,15 @@ def config(
     drift_params={"weight": 2.0}``). An environment with settings of its own: ``env=hamljax.configure("my/meet", length=7)``.
     Raises ConfigError.
     """
-    name = env if isinstance(env, str) else env.name
-    words = [f"algo={algo}", f"env={name}", f"network={network}"] + ([f"experiment={experiment}"] if experiment else [])
+    if not isinstance(env, str) and not dataclasses.is_dataclass(env):
+        raise ConfigError(f"env must be a name or what hamljax.configure(name, ...) returns, not {env!r}")
+    groups = {
+        "algo": algo,
+        "env": env if isinstance(env, str) else env.name,
+        "network": network,
+        "experiment": experiment,
+    }
+    words = [f"{key}={quote(typed(key, value, str))}" for key, value in groups.items() if value]
     base = make_job(words).config
     if not isinstance(env, str):
         base = dataclasses.replace(base, env=env)

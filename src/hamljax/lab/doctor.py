@@ -13,6 +13,7 @@ from ..bridge.families import SMAC_PYTHON
 from ..bridge.needs import examine, missing
 from ..bridge.pool import Pool, WorkerBug
 from ..errors import ConfigError, Stopped, one_line
+from .machine import about_cache
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "brax", "jaxmarl", "numpy")
 
@@ -81,5 +82,6 @@ def machine() -> list[tuple[str, str]]:
         ("device", f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()}), {os.cpu_count()} CPU cores"),
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("packages", packages),
+        ("compiled programs", about_cache()),
         ("on the device", "smax/..., mamujoco/..., game/...: always there (hamljax list)"),
     ]

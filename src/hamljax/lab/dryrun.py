@@ -3,7 +3,7 @@
 import jax
 
 from ..learning.train import make_learner
-from .configuration import Job
+from .configuration import Job, whole_rollouts
 from .programs import apart, make_programs, size_of
 from .run import steps_per_update
 
@@ -33,6 +33,7 @@ def rows(job: Job) -> list[tuple[str, str]]:
         ),
         ("world state", f"{team.world_state_size} numbers"),
         ("training", f"{config.num_updates} updates of {steps_per_update(job):,} steps, per seed"),
+        *([("steps", rounded)] if (rounded := whole_rollouts(config)) else []),
         ("actors", f"{size_of(state.agents.params)[0] // seeds:,} parameters per seed"),
         ("critic", f"{size_of(state.critic.params)[0] // seeds:,} parameters per seed"),
         *replay,

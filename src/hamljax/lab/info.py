@@ -8,7 +8,7 @@ from . import inputs
 from .digests import damage, kept
 from .files import number, read_json
 from .provenance import PACKAGES, version
-from .rundir import read_config
+from .rundir import as_typed, read_config
 
 
 def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
@@ -148,6 +148,6 @@ def _next(run: Path, used: bool, total: int, there: dict[int, str]) -> str:
     if there and not whole:
         return "not possible: every checkpoint is damaged"
     if whole and whole[-1] >= total and (run / "summary.json").is_file():
-        return f"hamljax resume {run} total_timesteps=..."
+        return f"hamljax resume {as_typed(run)} total_timesteps=..."
     start = f"from update {whole[-1]}" if whole else "from the beginning"
-    return f"hamljax resume {run}  ({start})"
+    return f"hamljax resume {as_typed(run)}  ({start})"

@@ -7,6 +7,7 @@ or was changed. Nothing here needs JAX.
 
 import hashlib
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -100,7 +101,7 @@ def check_unchanged(run: Path, settings: dict[str, Any]) -> None:
         if name != "plugin" and name in before and before[name].sha256 not in ("", sha256(file)):
             raise ConfigError(
                 f"run_dir={run} already holds a run whose {name} '{before[name].file}' held something else; choose "
-                f"another, or go on with that one as it was: hamljax resume {run}"
+                f"another, or go on with that one as it was: hamljax resume {shlex.quote(str(run))}"
             )
 
 

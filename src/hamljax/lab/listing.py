@@ -3,15 +3,17 @@
 import dataclasses
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 
 def print_table(columns, rows, title: str = "") -> None:
     console = Console(width=None if Console().is_terminal else 110)
-    table = Table(*columns, title=title or None, title_justify="left")
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(Text(column))  # not markup: a name may hold brackets
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))
     console.print(table)
 
 

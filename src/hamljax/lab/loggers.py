@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError, Stopped, lookup, one_line, one_of
 from .files import as_json, read_text, write_json
+from .variables import CHOICES
 
 
 def exit_code(error: BaseException | None) -> int:
@@ -37,13 +38,11 @@ class Wandb(Nowhere):
     leaves a folder without its end, which is then filled anew from ``RUN/wandb/history.jsonl``.
     """
 
-    MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
-
     def __init__(self, settings: dict, run: Path, resolved: dict, step: int):
         import wandb
 
         mode = os.environ.get("WANDB_MODE") or settings.get("mode") or "offline"
-        one_of("logger.mode (or WANDB_MODE)", mode, self.MODES)
+        one_of("logger.mode (or WANDB_MODE)", mode, CHOICES["WANDB_MODE"])
         self.folder = run / "wandb"
         self.folder.mkdir(parents=True, exist_ok=True)
         fresh = {"id": secrets.token_hex(4), "began": -1, "step": -1, "closed": True}
@@ -157,4 +156,13 @@ LOGGERS = {"files": lambda *_: Nowhere(), "wandb": Wandb, "tensorboard": Tensorb
 
 def make_logger(settings: dict, run: Path, resolved: dict, step: int = -1) -> Nowhere:
     """The logger of one start of the run in ``run``, which goes on from ``step``; -1: it begins. Raises ConfigError."""
-    return lookup("logger", settings.get("kind", "files"), LOGGERS)(settings, run, resolved, step)
+    kind = settings.get("kind", "files")
+    start = lookup("logger", kind, LOGGERS)
+    try:
+        return start(settings, run, resolved, step)
+    except (ConfigError, OSError):
+        raise
+    except Exception as error:  # of its library: about an account, a variable of its own, a home that it wants
+        raise ConfigError(
+            f"logger={kind} does not start: {one_line(error)[:200]}; logger=files needs nothing"
+        ) from error

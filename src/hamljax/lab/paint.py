@@ -1,10 +1,18 @@
 """What moving pictures share: colours that tell agents apart, and a GIF written frame by frame."""
 
+import contextlib
 from pathlib import Path
 
-import matplotlib
-import matplotlib.colors
 import numpy as np
+
+from .variables import without
+
+with without("MPLBACKEND") as _backend:  # the windows of others; one that is not there is no reason to draw nothing
+    import matplotlib
+    import matplotlib.colors
+if _backend:
+    with contextlib.suppress(ValueError):
+        matplotlib.rcParams["backend"] = _backend
 
 DPI = 80
 NOBODY = "#a6a6a6"  # what no agent drives
@@ -22,6 +30,11 @@ def palette(count: int) -> list[tuple[float, float, float]]:
 def rgb(colour) -> tuple[float, float, float]:
     """Any colour of matplotlib's as (r, g, b)."""
     return matplotlib.colors.to_rgb(colour)
+
+
+def plain(text: str) -> str:
+    """``text`` as matplotlib shows it letter by letter, not as mathematics."""
+    return text.replace("$", r"\$")
 
 
 def figure(width: float, height: float):

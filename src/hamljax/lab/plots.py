@@ -63,7 +63,9 @@ def _without_what_all_share(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, 
 
 def draw_runs(paths: list[Path], out: Path) -> None:
     """A panel per metric, a line per label: mean over seeds, band from the lowest to the highest seed."""
-    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user
+    from .paint import plain  # first, because it imports matplotlib whatever its environment variable says
+
+    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user  # isort: skip
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     groups, title = _without_what_all_share(gather(paths))
@@ -79,7 +81,7 @@ def draw_runs(paths: list[Path], out: Path) -> None:
                 table.index,
                 table.mean(axis=1),
                 lw=2,
-                label=f"{name} ({table.shape[1]} seed{'s' if table.shape[1] > 1 else ''})",
+                label=f"{plain(name)} ({table.shape[1]} seed{'s' if table.shape[1] > 1 else ''})",
             )[0]
             axis.fill_between(
                 table.index, table.min(axis=1), table.max(axis=1), color=line.get_color(), alpha=0.2, lw=0
@@ -92,7 +94,7 @@ def draw_runs(paths: list[Path], out: Path) -> None:
             axis.set_ylim(-0.02, 1.02)
     if panels:
         axes[0][0].legend(fontsize=8)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     with replaced(out) as unfinished:
         figure.savefig(unfinished, dpi=120)
 

@@ -5,6 +5,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 
 def clock(seconds: float) -> str:
@@ -20,14 +21,14 @@ class Reporter:
         self.console = Console()
         self.bar = None
         if sys.stdout.isatty():
-            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
             self.bar = Progress(*columns, console=self.console)
             self.task = self.bar.add_task("compiling", total=total)
             self.bar.start()
 
     def say(self, line: str) -> None:
         if self.bar:
-            self.bar.console.print(line, highlight=False)
+            self.bar.console.print(Text(line))  # not markup: a name may hold brackets
         else:
             print(line, flush=True)
 

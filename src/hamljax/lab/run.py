@@ -9,19 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ConfigError, Stopped, one_line
+from ..errors import ConfigError, Stopped
 from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
 from . import checkpoints, inputs, record
 from .checkpoints import Checkpoint
-from .configuration import Job
+from .configuration import Job, whole_rollouts
 from .files import forget_unfinished, replaced
 from .loggers import Nowhere, exit_code, make_logger
+from .machine import device_errors
 from .pace import Pace, Signals, Streak, listening
 from .plots import draw_runs
 from .programs import CAPACITY, apart, failures_of, make_programs, progress_shapes, with_replay
 from .progress import Reporter, clock
-from .rundir import RunDir, writing
+from .rundir import RunDir, as_typed, writing
 
 SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
 
@@ -35,7 +36,7 @@ def train(job: Job, longer: bool = False) -> RunDir:
     learner = make_learner(job.config)
     with RunDir.open(job.resolved, job.run.resume, longer) as run:
         if run.begun and is_finished(run, job):
-            print(f"'{run.path}' is finished; to train longer: hamljax resume {run.path} total_timesteps=...")
+            print(f"'{run.path}' is finished; to train longer: hamljax resume {as_typed(run.path)} total_timesteps=...")
             return run
         if run.begun and not longer:
             inputs.check_unchanged(run.path, files_of(job))
@@ -46,22 +47,11 @@ def train(job: Job, longer: bool = False) -> RunDir:
             signals = stack.enter_context(listening(reporter.say))
             training = Training(job, learner, run, reporter, signals)
             stack.push(training.close)
-            with enough_memory(), failures_of(learner.env):
+            with device_errors(), failures_of(learner.env):
                 training.begin()
                 training.go_on()
                 training.finish()
     return run
-
-
-@contextlib.contextmanager
-def enough_memory():
-    """What does not fit into the device's memory is one line."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise ConfigError(f"not enough memory: {one_line(error)[:160]}; fewer num_envs or num_seeds") from None
 
 
 def files_of(job: Job) -> dict[str, Any]:
@@ -136,13 +126,15 @@ class Training:
         if not self.run.begun:  # a longer run replaces nothing before it is known to fit
             self._sign()
         words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
-        with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {self.run.path}"):
+        with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {as_typed(self.run.path)}"):
             self._begin()
 
     def _begin(self) -> None:
         config, say = self.job.config, self.reporter.say
         for note in self.run.notes:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
+        if rounded := whole_rollouts(config):
+            say(f"note: {rounded}")
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
         found = self._restore() if self.run.begun else None
         step = found.update * self.per_update if found else -1
@@ -209,7 +201,9 @@ class Training:
                 self._save()
             if signals.caught:
                 step = self.done * self.per_update
-                raise signals.stop(f"stopped at step {step:,} and saved; to go on: hamljax resume {self.run.path}")
+                raise signals.stop(
+                    f"stopped at step {step:,} and saved; to go on: hamljax resume {as_typed(self.run.path)}"
+                )
 
     def _block(self, end: int, pace: Pace) -> None:
         """Updates up to number ``end``, or until something has to be done about the run; then record them."""
@@ -317,7 +311,9 @@ class Training:
                 "(a reward or an observation of theirs that is not finite does this too)"
             )
         self.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
-        with self.signals.ending_at_once(f"stopped: updates were not finite; to go on: hamljax resume {self.run.path}"):
+        with self.signals.ending_at_once(
+            f"stopped: updates were not finite; to go on: hamljax resume {as_typed(self.run.path)}"
+        ):
             return self._find_evidence(seed, first)
 
     def _find_evidence(self, seed: int, first: int) -> str:
@@ -343,7 +339,9 @@ class Training:
 
     def finish(self) -> None:
         """Measure the best team, sum up, draw."""
-        words = f"stopped: trained to the end and saved; to measure the best team: hamljax resume {self.run.path}"
+        words = (
+            f"stopped: trained to the end and saved; to measure the best team: hamljax resume {as_typed(self.run.path)}"
+        )
         with self.signals.ending_at_once(words):
             self._finish()
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import fcntl
+import itertools
 import os
+import re
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ..errors import ConfigError, nearest, one_line
+from ..kinds import typed
 from .files import read_json, read_text, replaced, write_json, write_text
 from .provenance import changes, versions
 
@@ -25,7 +30,34 @@ AROUND = (
     "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
 )
 AROUND += ["env.python"]
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML whose numbers are those of YAML 1.2: 1e6 and 5e-4 are numbers, which PyYAML takes for texts."""
+
+
+class _Writer(yaml.SafeDumper):
+    """The other way about: a text that looks like such a number stands in quotes."""
+
+
+for _each in (_Reader, _Writer):
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
+
+
+def read_yaml(text: str):
+    """Plain data. Raises whatever a damaged text makes the reader raise."""
+    return yaml.load(text, _Reader)
+
+
+def write_yaml(data) -> str:
+    """Plain data as ``read_yaml`` reads it back."""
+    return yaml.dump(data, Dumper=_Writer, sort_keys=False)
 
 
 def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
@@ -34,9 +66,16 @@ def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
     for key, value in settings.items():
         if prefix + key not in without:
             flat |= (
-                flatten(value, without, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: str(value)}
+                flatten(value, without, f"{prefix}{key}.")
+                if isinstance(value, dict)
+                else {prefix + key: _as_text(value)}
             )
     return flat
+
+
+def _as_text(value) -> str:
+    """Equal numbers give equal texts, however they were written."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def differences(there: dict, here: dict) -> list[str]:
@@ -64,13 +103,23 @@ def writing(path: Path):
         ) from None
 
 
+def claim(path: Path) -> Path:
+    """Make the folder ``path``, or ``path-2``, ``path-3`` ... where somebody has made it already: it is nobody else's."""
+    for number in itertools.count(1):
+        mine = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with writing(mine), contextlib.suppress(FileExistsError):
+            mine.mkdir(parents=True)
+            return mine
+    raise AssertionError("numbers do not end")
+
+
 @contextlib.contextmanager
 def locked(path: Path):
     """Hold a run directory for this process alone; the system lets go of it however the process ends."""
     with contextlib.ExitStack() as stack:
         with writing(path):
             file = stack.enter_context((path / ".lock").open("a+", encoding="utf-8"))
-            if not _lock(file):
+            if not _lock(file, path):
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
                 raise ConfigError(f"another process ({owner}) is training in '{path}'; wait for it, or stop it")
@@ -80,7 +129,7 @@ def locked(path: Path):
         yield
 
 
-def _lock(file) -> bool:
+def _lock(file, path: Path) -> bool:
     """Take the lock, or give up after a second: ``hamljax info`` holds it for a moment to see whether it is free."""
     for _ in range(20):
         try:
@@ -88,6 +137,11 @@ def _lock(file) -> bool:
             return True
         except BlockingIOError:
             time.sleep(0.05)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            print(f"note: the file system of '{path}' has no locks: that nobody else trains there is yours to see to")
+            return True
     return False
 
 
@@ -114,8 +168,11 @@ class RunDir:
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{resolved['algo']['name']}_{resolved['env']['name']}"
         given = resolved["run_dir"]
         path = path_of(given) if given else Path("runs") / name.replace("/", "-")
+        if given or resume == "must":
+            holds_this_run(path, resolved, resume, longer)
+        if not given:
+            path = claim(path)
         resolved = resolved | {"run_dir": str(path)}
-        holds_this_run(path, resolved, resume, longer)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
         with locked(path):
@@ -137,7 +194,7 @@ class RunDir:
     def sign(self) -> None:
         """Write down what is known before training. What a longer run replaces goes."""
         with writing(self.path):
-            write_text(self.path / "config.yaml", yaml.safe_dump(self.resolved, sort_keys=False))
+            write_text(self.path / "config.yaml", write_yaml(self.resolved))
             write_json(self.path / "versions.json", self.versions)
             (self.path / "summary.json").unlink(missing_ok=True)
 
@@ -176,8 +233,10 @@ def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False
     """Whether ``path`` holds a run of this configuration already. Raises ConfigError where it may not be used."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"run_dir={path} is a file; choose another")
+    if above := next((p for p in path.parents if p.exists() and not p.is_dir()), None):
+        raise ConfigError(f"run_dir={path} is below '{above}', which is a file; choose another")
     # Names with a dot are our own, of files that a killed process did not finish.
-    there = {p.name for p in path.iterdir() if not p.name.startswith(".")} if path.is_dir() else set()
+    there = {name for name in names_in(path) if not name.startswith(".")}
     if "config.yaml" not in there:
         if there:
             raise ConfigError(f"run_dir={path} already holds something that is not a run; choose another")
@@ -193,7 +252,7 @@ def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False
         more = f" and {len(other) - 3} more" if len(other) > 3 else ""
         raise ConfigError(
             f"run_dir={path} already holds a run that differs in {', '.join(other[:3])}{more}; choose another, or go on "
-            f"with that one: hamljax resume {path}"
+            f"with that one: hamljax resume {as_typed(path)}"
         )
     return True
 
@@ -204,10 +263,13 @@ def read_config(path: Path) -> dict:
     if not file.is_file():
         raise ConfigError(f"'{path}' is not a run directory (no config.yaml in it)")
     try:
-        values = yaml.safe_load(read_text(file))
+        values = read_yaml(read_text(file))
         for group in ("algo", "network", "env", "logger"):
             values[group]["kind" if group == "logger" else "name"]
-        return values | {name: int(values[name]) for name in WHOLE}
+        whole = {name: typed(name, values[name], int) for name in WHOLE}
+        if min(x for name, x in whole.items() if name != "seed") < 1:
+            raise ConfigError("a size is below 1")
+        return values | whole
     except Exception as error:  # a damaged file can break its reader in any way
         raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
 
@@ -215,7 +277,7 @@ def read_config(path: Path) -> dict:
 def is_foreign(path: Path) -> bool:
     """Whether the ``config.yaml`` at ``path`` is whole, and of something else; one that is damaged may be a run's."""
     try:
-        values = yaml.safe_load(read_text(path / "config.yaml"))
+        values = read_yaml(read_text(path / "config.yaml"))
     except Exception:  # a damaged file can break its reader in any way
         return False
     return isinstance(values, dict) and bool(values) and not {"algo", "network", "env", "logger"} & values.keys()
@@ -225,10 +287,23 @@ def path_of(text: str) -> Path:
     """``text`` as a path, of something that is there or may be made. Raises ConfigError where it cannot be one."""
     try:
         path = Path(text).expanduser()
-        path.exists()
+        path.stat() if "\0" in text else path.exists()  # which passes over a text that no system takes
         return path
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"'{text[:60]}' cannot be a path: {getattr(error, 'strerror', None) or error}") from None
+
+
+def names_in(folder: Path) -> list[str]:
+    """What is in ``folder``; nothing where it is none. Raises ConfigError where it may not be read."""
+    try:
+        return [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    except OSError as error:
+        raise ConfigError(f"cannot read '{folder}': {error.strerror or error}") from None
+
+
+def as_typed(path: Path) -> str:
+    """``path`` as a shell reads it, in lines that are there to be copied."""
+    return shlex.quote(str(path))
 
 
 def is_there(text: str) -> bool:
@@ -243,8 +318,7 @@ def existing(given: str) -> Path:
     """``given`` as a path. Raises ConfigError, with the nearest name beside it, where there is nothing."""
     path = path_of(given)
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, siblings, n=1)
+        close = difflib.get_close_matches(path.name, names_in(path.parent), n=1)
         hint = f"; did you mean '{Path(given).parent / close[0]}'?" if close else ""
         raise ConfigError(f"'{given}' does not exist{hint}")
     return path
@@ -274,10 +348,15 @@ def find_runs(paths: list[str]) -> list[Path]:
 
 def read_run(path: Path) -> tuple[dict, pd.DataFrame]:
     """Configuration and metrics of a run. Raises ConfigError for a damaged file."""
+    import numpy as np
     import pandas as pd
 
     config = read_config(path)
     try:
-        return config, pd.read_parquet(path / "metrics.parquet", page_checksum_verification=True)
+        metrics = pd.read_parquet(path / "metrics.parquet", page_checksum_verification=True)
+        metrics[["seed", "update", "step"]].astype(np.int64)
+        if not len(metrics) or {x.kind for x in metrics.dtypes} - set("biuf"):
+            raise ValueError("metrics.parquet is no record of training")
+        return config, metrics
     except Exception as error:  # a damaged file can break its reader in any way
         raise ConfigError(f"cannot read the run in '{path}': {one_line(error)}") from None

@@ -17,6 +17,7 @@ from . import arguments, checkpoints
 from .configuration import Job
 from .programs import Progress, apart, progress_shapes
 from .resume import read_job
+from .rundir import path_of
 
 
 @functools.lru_cache(maxsize=16)
@@ -115,7 +116,7 @@ def load(run: str | Path, checkpoint: str | int = "last", plugin: str | Path = "
     run's plugin is now; empty: where it was, or the copy that the run keeps. python: another interpreter for environments
     in host processes. Raises ConfigError where there is no run or no such checkpoint, or it is damaged.
     """
-    path = Path(run).expanduser()
+    path = path_of(str(run))
     changes = {"plugin": str(plugin), "env.python": python}
     _, job = read_job(path, {name: value for name, value in changes.items() if value})
     learner = make_learner(job.config)

@@ -6,16 +6,14 @@ configuration trains one run per value. Every other field is static.
 
 import dataclasses
 import math
-import numbers
-import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..algorithms import is_off_policy
 from ..errors import ConfigError, nearest
+from ..kinds import typed
 
 
 def config_dataclass(cls):
@@ -41,57 +39,10 @@ def config_dataclass(cls):
     return cls
 
 
-def _number(value):
-    """A float, or an array of floats (traced perhaps)."""
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
-    if jnp.issubdtype(value.dtype, jnp.integer):
-        return value.astype(float)
-    if jnp.issubdtype(value.dtype, jnp.floating):
-        return value
-    raise TypeError
-
-
-def _whole(value) -> int:
-    whole = int(value) if isinstance(value, numbers.Real) else operator.index(value)
-    if isinstance(value, bool) or whole != value:
-        raise TypeError
-    return whole
-
-
-def _truth(value) -> bool:
-    if not isinstance(value, int | np.bool_):
-        raise TypeError
-    return bool(value)
-
-
-# What a field of each type holds: in words, and how it is made of what was said.
-KINDS = {
-    float: ("a number", _number),
-    int: ("a whole number", _whole),
-    bool: ("true or false", _truth),
-    tuple[int, ...]: ("a list of positive widths", lambda value: tuple(map(_whole, value))),
-    dict[str, float]: (
-        "a dictionary of numbers by name",
-        lambda value: {key: _number(x) for key, x in dict(value).items()},
-    ),
-}
-
-
-def _held(name: str, kind, value):
-    """``value`` as a field of type ``kind`` holds it. Raises ConfigError for what is no such value."""
-    expected, make = KINDS.get(kind, ("", lambda value: value))
-    try:
-        return make(value)
-    except (TypeError, ValueError, AttributeError, OverflowError):
-        said = f"'{value}'" if isinstance(value, str) else " ".join(repr(value).split())
-        raise ConfigError(f"{name} must be {expected}, not {said[:80]}") from None
-
-
 class _Replaceable:
     def __post_init__(self):
         for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, _held(f.name, f.type, getattr(self, f.name)))
+            object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name), f.type))
 
     def replace_flat(self, **changes):
         """A copy with some fields replaced; a field of a nested configuration is named by itself (``actor_lr=1e-3``)."""
@@ -189,7 +140,9 @@ class OffPolicyAlgo(AnyAlgo):
     batch_size: int = 256
     learning_starts: int = 5_000  # steps; until then actions are uniformly random and nothing is learnt
     gradient_steps: int = 16  # in one update, after num_steps of every environment
-    n_step: int = 5  # stochastic policies' entropies count in all of its states, so that alpha means the same for every n
+    n_step: int = (
+        5  # stochastic policies' entropies count in all of its states, so that alpha means the same for every n
+    )
     # Targets move by tau, every target_every gradient steps (0: whenever the policies move).
     tau: float = 0.005
     target_every: int = 0

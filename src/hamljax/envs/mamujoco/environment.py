@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ConfigError, one_of
 from ..protocol import Environment, Observation, Step, Team
-from ..silence import silence
+from ..silence import import_mujoco, silence
 from .partitions import SKELETONS, Partition, Skeleton, check_partition, hops, swimmer_skeleton
 
 BACKENDS = ("generalized", "spring", "positional", "mjx")
@@ -93,8 +93,7 @@ def observation_map(own, skeleton: Skeleton, joints: Joints, features: Features,
 def _brax(robot: str, backend: str):
     """Brax's environment of that name, or one of our own; built once."""
     with silence():
-        import mujoco
-
+        mujoco = import_mujoco()
         # MuJoCo dislikes an attribute of Brax's models; it would say so on the terminal and in a file where it stands.
         mujoco.set_mju_user_warning(lambda message: None)
         try:
