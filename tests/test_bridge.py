@@ -613,7 +613,8 @@ def test_a_lost_step_teaches_nothing(algo):
         def change(x):
             return x + 3.0 * where.reshape(where.shape + (1,) * (x.ndim - 2))
 
-        return steps._replace(**{name: change(getattr(steps, name)) for name in ("reward", "log_prob", "final_input")})
+        said = ("reward", "log_prob", "final")
+        return steps._replace(**{name: jax.tree.map(change, getattr(steps, name)) for name in said})
 
     learn = jax.jit(algorithm.learn)
     learnt = [learn(state, traj._replace(transitions=s))[0] for s in (steps, wrong(lost), wrong(~lost))]
@@ -767,7 +768,7 @@ def test_a_truncated_robot_is_worth_what_it_would_have_gone_on_to():
     steps = jax.tree.map(lambda x: x[:, 0], rollout.transitions)
     env.close()
     assert np.flatnonzero(steps.truncated).tolist() == [2, 5] and not steps.terminated.any()
-    after, seen = steps.final_input[:-1, 0], steps.observation.world_state[1:]
+    after, seen = steps.final.world_state[:-1], steps.observation.world_state[1:]
     cut = np.asarray(steps.truncated)[:-1]
     np.testing.assert_array_equal(after[~cut], seen[~cut])
     assert (np.abs(after[cut] - seen[cut]).max(axis=-1) > 1e-3).all()

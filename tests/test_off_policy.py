@@ -372,7 +372,8 @@ class ByHand:
             joint = np.clip(joint + noise, -1, 1)
         inputs = np.concatenate([final.world_state, joint.reshape(len(joint), -1)], -1)
         value = np.min([critic(inputs)[0][:, 0] for critic in self.target_critics], axis=0)
-        value -= sum(self.alpha[self.policy(i)] * acted[i][1] for i in range(n)) if self.stochastic else 0
+        if self.stochastic:  # the dead have no say
+            value -= sum(self.alpha[self.policy(i)] * acted[i][1] * final.alive[:, i] for i in range(n))
         return self.sample.reward + self.sample.discount * value
 
     def fit_critics(self):
