@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sizes import long
 
 from hamljax.envs import VecEnv, configure, make
 
@@ -33,7 +34,7 @@ def rollout(vec, key, steps):
     [
         configure("game/random", horizon=5, termination=0.2),
         configure("game/tracking", horizon=4),
-        configure("smax/2m_vs_1z", max_steps=12),
+        *long(configure("smax/2m_vs_1z", max_steps=12)),
     ],
 )
 def test_vectorised_episodes_equal_episodes_played_alone(env):

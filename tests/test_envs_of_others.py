@@ -395,6 +395,15 @@ def test_actions_come_within_their_own_bounds(doubles):
     assert "action_low" not in PettingZoo("pettingzoo.sisl.multiwalker_v9").spec
 
 
+def test_bounds_reach_the_team(monkeypatch):
+    monkeypatch.chdir(TESTS / "doubles")
+    env = hamljax.make_env(hamljax.configure("bridge/pettingzoo", path="parallel", options=("kind:Bounds",)))
+    np.testing.assert_allclose(env.team.low, [[0, -0.4], [-np.inf, -1]])
+    np.testing.assert_allclose(env.team.high, [[100, 0.4], [np.inf, 1]])
+    np.testing.assert_allclose(env.team.from_unit(jnp.full((2, 2), 0.5))[0], [75, 0.2])
+    env.close()
+
+
 MEANT = {
     "OneSidedActions": "the actions of agent 'a' are bounded on one side only",
     "ManyDiscreteActions": "the actions of agent 'a' are MultiDiscrete; only Discrete and Box can be learnt",

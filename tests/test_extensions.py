@@ -235,6 +235,13 @@ def test_a_solver_returns_the_agent_as_it_was_or_is_named(name):
     assert said.startswith("neighbourhood 'mine'") and complaint in said
 
 
+def test_what_a_solver_without_an_optimiser_has_of_one_stays_as_it_was():
+    hamljax.register_neighbourhood("mine", uses_optimiser=False)(
+        returns(lambda agent: (agent._replace(opt_state=None), {}))
+    )
+    assert "an empty part of it has become another" in refusal(neighbourhood="mine")
+
+
 def test_a_solver_may_use_all_that_it_is_promised():
     """The batch by its fields, in minibatches, an optimiser and a key: what is tried on shapes is what comes."""
 

@@ -125,11 +125,11 @@ def test_widening_the_padding_changes_no_update(algo, critic, env):
         obs=pad_last(steps.observation.obs), avail_actions=pad_last(steps.observation.avail_actions)
     )
     action = steps.action if narrow.env.team.discrete else pad_last(steps.action)
-    final = steps.final_input
+    final = steps.final
     if critic == "fp":
-        final = jnp.concatenate([pad_last(final[..., :-num_agents]), final[..., -num_agents:]], -1)
+        final = final._replace(obs=pad_last(final.obs))
     wide_steps = steps._replace(
-        observation=observation, action=action, logits=pad_last(steps.logits, value=7.0), final_input=final
+        observation=observation, action=action, logits=pad_last(steps.logits, value=7.0), final=final
     )
     after, _ = jax.jit(narrow.learn)(state, traj)
     wide_after, _ = jax.jit(wide.learn)(wide_state, traj._replace(transitions=wide_steps))

@@ -348,7 +348,7 @@ def test_a_mean_goes_on_moving_after_very_many_updates():
     moments = Moments(jnp.float32(1e9), jnp.array([1e4], jnp.float32), jnp.ones(1), jnp.zeros(1))
     move = lambda moments, _: (moments.update(moments.mean[None] + moments.rest + 1.0, jnp.ones(1, bool)), None)  # noqa: E731
     after = jax.lax.scan(move, moments, None, length=100_000)[0]
-    np.testing.assert_allclose((after.mean - 1e4) + after.rest, 1e5 / 1e9, rtol=1e-3)
+    np.testing.assert_allclose((after.mean - 1e4) + after.rest, 1e5 / 1e9, rtol=1e-2)
 
 
 class Scaled(Junk):

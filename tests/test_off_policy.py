@@ -372,7 +372,8 @@ class ByHand:
             joint = np.clip(joint + noise, -1, 1)
         inputs = np.concatenate([final.world_state, joint.reshape(len(joint), -1)], -1)
         value = np.min([critic(inputs)[0][:, 0] for critic in self.target_critics], axis=0)
-        value -= sum(self.alpha[self.policy(i)] * acted[i][1] for i in range(n)) if self.stochastic else 0
+        if self.stochastic:  # the dead have no say
+            value -= sum(self.alpha[self.policy(i)] * acted[i][1] * final.alive[:, i] for i in range(n))
         return self.sample.reward + self.sample.discount * value
 
     def fit_critics(self):
@@ -747,13 +748,14 @@ def test_a_run_that_is_accepted_learns(settings):
 def test_a_non_finite_observation_leaves_the_statistics_alone():
     algorithm = loop("haddpg", obs_norm="always")
     state = jax.jit(algorithm.init)(jax.random.key(0))
+    collect, learn = jax.jit(algorithm.collect), jax.jit(algorithm.learn)
     for _ in range(2):
-        state, _ = jax.jit(algorithm.update)(state)
-    collected, rollout = jax.jit(algorithm.collect)(state)
+        state, _ = learn(*collect(state))
+    collected, rollout = collect(state)
     steps = rollout.transitions
     seen = steps.observation._replace(obs=steps.observation.obs.at[0, 0].set(jnp.nan))
     rollout = rollout._replace(transitions=steps._replace(observation=seen))
-    after, metrics = jax.jit(algorithm.learn)(collected, rollout)
+    after, metrics = learn(collected, rollout)
     assert metrics["train/skipped"] == 1 and same(after.obs_norm, state.obs_norm) and same(after.agents, state.agents)
 
 

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from ..errors import ConfigError, in_line, lookup, nearest
 from ..kinds import typed
 from .check import checked
@@ -112,12 +114,11 @@ def make(env: Any) -> Environment:
         raise ConfigError(f"an environment is a name or what configure(name, ...) returns, not {env!r}")
     entry = lookup("environment", env.name, ENVIRONMENTS)
     settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.name != "name"}
-    if entry.factory.__module__.startswith("hamljax."):
-        return checked(entry.factory(**entry.fixed, **settings), env.name)
     try:
-        return checked(entry.factory(**entry.fixed, **settings), env.name)
-    except ConfigError:
-        raise
+        with jax.enable_x64(False):  # as it will be used: see ``Environment.reset_many``
+            return checked(entry.factory(**entry.fixed, **settings), env.name)
     except Exception as error:  # of the user's own code, because of what it was asked for perhaps
+        if isinstance(error, ConfigError) or entry.factory.__module__.startswith("hamljax."):
+            raise
         file = traceback.extract_tb(error.__traceback__)[-1].filename
         raise ConfigError(f"environment '{env.name}' failed in '{file}'{in_line(error, file)}") from error

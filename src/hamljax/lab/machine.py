@@ -206,5 +206,5 @@ def _limits():
         yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):  # there is none, or it says "max"
-            yield int(Path(file).read_text(encoding="utf-8"))
+            yield int(Path(file).read_text("utf-8"))
     yield 2**63

@@ -242,9 +242,8 @@ class Training:
             self.noted = True
             steps = self.done * self.per_update
             self.reporter.say(
-                f"note: {count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal "
-                f"action: one was drawn from all of its actions; mark such an agent as not alive, or give it an action "
-                f"that does nothing"
+                f"note: {count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: "
+                f"one was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing"
             )
 
     def _left(self) -> float:

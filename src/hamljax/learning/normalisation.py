@@ -124,7 +124,7 @@ class ObsNorm(NamedTuple):
         return cls(Moments.create(team.num_agents, team.obs_size), Moments.create(team.world_state_size))
 
     def update(self, observation: Observation, valid=None):
-        """Fold in observations with any leading axes, but for steps that ``valid`` (these axes; None: all) leaves out."""
+        """Fold in observations with any leading axes, where ``valid`` (these axes; None: everywhere) is true."""
         obs, alive, world_state = (
             x.reshape(-1, *x.shape[-k:])
             for x, k in zip((observation.obs, observation.alive, observation.world_state), (2, 1, 1), strict=True)

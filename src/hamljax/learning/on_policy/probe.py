@@ -64,15 +64,17 @@ def _check_neighbourhood(algo: Algo, name: str) -> None:
         raise ConfigError(
             f"{what}: its solver must return (agent, info), info a dictionary of numbers, not {_said(found)}"
         )
-    was, now = (
-        {jax.tree_util.keystr(p): _said(x) for p, x in jax.tree.leaves_with_path(t)} for t in (before, found[0])
-    )
+    if wrong := _difference(before, found[0]):
+        raise ConfigError(f"{what}: its solver must return the agent as it is given, with other numbers; {wrong}")
+
+
+def _difference(before, after) -> str:
+    """In what two trees of shapes differ; empty where they do not."""
+    was, now = ({jax.tree_util.keystr(p): _said(x) for p, x in jax.tree.leaves_with_path(t)} for t in (before, after))
     for place in [*was, *now]:
         if was.get(place) != now.get(place):
-            raise ConfigError(
-                f"{what}: its solver must return the agent as it is given, with other numbers; agent{place} was "
-                f"{was.get(place, 'not there')} and is {now.get(place, 'not there')}"
-            )
+            return f"agent{place} was {was.get(place, 'not there')} and is {now.get(place, 'not there')}"
+    return "" if jax.tree.structure(before) == jax.tree.structure(after) else "an empty part of it has become another"
 
 
 def _batch(samples: int, length: int) -> PolicyBatch:
