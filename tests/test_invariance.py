@@ -172,7 +172,7 @@ def test_the_learner_sees_what_the_actors_saw(algo, env):
     np.testing.assert_array_equal(steps.start[1:], done[:-1])
     np.testing.assert_array_equal(after.start, done[-1])
     assert 0 < done.sum() < done.size
-    seen = traj._replace(transitions=steps._replace(observation=see(state, steps.observation)))
+    seen = traj._replace(transitions=steps._replace(observation=see(state, learner.env.team, steps.observation)))
     batches = learner.policies.batches(seen, jnp.zeros(steps.observation.alive.shape))
     again = jax.vmap(learner.policies.evaluate_actions)(state.agents.params, batches)
     np.testing.assert_allclose(again.log_prob, batches.log_prob, atol=1e-4)
