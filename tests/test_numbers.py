@@ -1,5 +1,7 @@
 """Numbers at the edges: bounds of actions, what a mask excludes, scales, offsets, long runs, other precisions, memory."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from hamljax.envs.autoreset import Numbering
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
 from hamljax.lab import programs
+from hamljax.lab.run import Training
 from hamljax.learning.distributions import Categorical, Deterministic, Gaussian, SquashedGaussian
 from hamljax.learning.normalisation import Moments, ValueNorm
 from hamljax.learning.train import make_learner, make_train
@@ -251,6 +254,16 @@ def test_how_often_an_agent_has_no_legal_action_is_counted():
     found = jax.jit(loop.learn)(state, rollout)[1]["train/no_legal_action"]
     avail = rollout.transitions.observation.avail_actions
     assert found == (~avail.any(-1)).sum() > 0
+
+
+def test_a_run_says_so_once():
+    said = []
+    training = object.__new__(Training)
+    training.noted, training.done, training.per_update = False, 3, 16
+    training.reporter = SimpleNamespace(say=said.append)
+    for count in (0, 1234, 5):
+        training._tell_of_the_stuck(count)
+    assert len(said) == 1 and "1,234 times" in said[0] and "up to step 48" in said[0]
 
 
 def test_bytes_stay_bytes_until_a_network_sees_them():
