@@ -1,6 +1,7 @@
 """From words to a configuration: Hydra composes the groups, dataclasses check the types, and a typo never passes."""
 
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import math
@@ -116,18 +117,22 @@ def choices(group: str) -> list[str]:
 
 def _register_groups() -> None:
     """The defaults of the dataclasses, below every YAML file; rows and environments without a file are groups too."""
-    store = ConfigStore.instance()
+    _store_groups(ConfigStore.instance(), tuple(ALGORITHMS), tuple((name, schema(name)) for name in ENVIRONMENTS))
+
+
+@functools.lru_cache(1)  # a hundred environments take longer than all else that is done for a job
+def _store_groups(store: ConfigStore, algorithms: tuple[str, ...], environments: tuple[tuple[str, type], ...]) -> None:
     network = dataclasses.asdict(Network()) | {"hidden_sizes": list(Network().hidden_sizes)}
     store.store(name="dataclass_defaults", node={"network": network}, package="_global_")
     for name, kind in (("_on_policy_defaults", Algo), ("_off_policy_defaults", OffPolicyAlgo)):
         store.store(group="algo", name=name, node=dataclasses.asdict(kind()))
-    for name in ALGORITHMS:
+    for name in algorithms:
         if not (conf_dir() / "algo" / f"{name}.yaml").is_file():
             base = "_off_policy" if is_off_policy(name) else "_on_policy_defaults"
             store.store(group="algo", name=name, node={"defaults": [base, "_self_"], "name": name})
-    for name in ENVIRONMENTS:
+    for name, settings in environments:
         folder, _, leaf = f"env/{name}".rpartition("/")
-        fields = {f.name: f.default for f in dataclasses.fields(schema(name))}
+        fields = {f.name: f.default for f in dataclasses.fields(settings)}
         store.store(group=folder, name=leaf, node=fields, package="env")
 
 
