@@ -497,6 +497,37 @@ def test_training_says_what_it_waits_for_and_a_second_signal_does_not_wait():
     assert process.returncode == 130
 
 
+def test_a_terminal_that_is_gone_is_a_signal_too_unless_it_is_to_be_ignored():
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for handler, taken in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
+            signal.signal(signal.SIGHUP, handler)
+            with listening(print):
+                assert (signal.getsignal(signal.SIGHUP) is not handler) == taken
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_training_goes_on_where_nobody_reads(tmp_path):
+    """Whoever read the first lines has seen enough, and the disk of a log may be full; the run does not end of it."""
+    code = (
+        "from hamljax.lab.progress import Reporter; import pathlib, sys\n"
+        "reporter = Reporter(10**6, 1)\n"
+        "for step in range(3000): reporter.update(step, {'return': 1.0}, 5.0)\n"
+        "reporter.say('done'); reporter.close(); pathlib.Path(sys.argv[1]).write_text('went on')\n"
+    )
+    for number, out in enumerate((["head", "-1"], ["tee", "/dev/full"])):
+        mark = tmp_path / str(number)
+        reader = subprocess.Popen(out, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run([sys.executable, "-c", code, str(mark)], stdout=reader.stdin, stderr=subprocess.PIPE)
+        reader.stdin.close()
+        reader.wait()
+        assert (done.returncode, done.stderr, mark.read_text()) == (0, b"", "went on")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code, str(mark)], stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_signals_are_as_they_were_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with listening(print):

@@ -239,6 +239,7 @@ UNOPENED = {
     "JAX_PLATFORMS": ("nonsense", "Unable to initialize backend 'nonsense': it is not in the list of known backends"),
     "CUDA_VISIBLE_DEVICES": ("7", "Unable to initialize backend 'cuda': FAILED_PRECONDITION: No visible GPU devices."),
     "": ("", "Unable to initialize backend 'cuda': INTERNAL: no supported devices found for platform CUDA"),
+    "JAX_NUM_CPU_DEVICES": ("1", ""),  # an assertion without a word, as JAX has it for JAX_PLATFORMS=cuda
 }
 
 
@@ -253,6 +254,8 @@ def test_a_device_that_jax_cannot_open_is_one_line(name, words, monkeypatch, tmp
     monkeypatch.chdir(tmp_path)
 
     def devices():
+        if not said:
+            raise AssertionError
         raise RuntimeError(f"{said}\n(set JAX_PLATFORMS='' to choose another)")
 
     monkeypatch.setattr(jax, "devices", devices)

@@ -16,7 +16,7 @@ from hamljax.envs import ENVIRONMENTS, make
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.digests import kept
-from hamljax.lab.evaluation import interval, play_episodes
+from hamljax.lab.evaluation import interval, play_episodes, summarise
 from hamljax.lab.info import lines
 from hamljax.learning.evaluate import Best
 from hamljax.learning.state import Players
@@ -134,6 +134,9 @@ def test_intervals_are_wilsons_and_students():
     mean, low, high = interval(np.array([1.0, 2.0, 3.0, 4.0]))
     np.testing.assert_allclose((mean, low, high), (2.5, 2.5 - 2.0542, 2.5 + 2.0542), atol=1e-3)  # t(3) = 3.1824
     assert np.isnan(interval(np.array([1.5]))[1])
+    nothing = {"return": np.zeros((1, 20), np.float32), "won": np.zeros((1, 20), np.float32)}
+    found = summarise(nothing, [0])  # a return of 0 in every episode is no share of anything
+    assert found["return"]["0"]["high"] == 0 and found["won"]["0"]["high"] > 0.1
 
 
 def test_evaluate_prints_a_table_and_writes_json(tracking, capsys):

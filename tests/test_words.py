@@ -19,7 +19,7 @@ from hamljax.errors import ConfigError
 from hamljax.kinds import typed
 from hamljax.lab import listing, overrides, progress, rundir
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import expand, job_of, make_job, whole_rollouts
+from hamljax.lab.configuration import expand, job_of, load_plugin, make_job, whole_rollouts
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=2", "num_evals=2"]
 NAME = "été [/x] $\\frac$ :smile: (a=b)"  # of a folder: letters, markup, mathematics, an emoji's name, grammar
@@ -73,6 +73,11 @@ def test_no_librarys_exception_answers_what_was_typed(words, capsys, tmp_path, m
     err = one_line(["train", CLIMB, *words.split("|")], capsys)
     assert MISTAKES[words] in err and len(err) < 400 and "http" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_in_no_encoding_that_we_write_is_one_line(capsys):
+    """A folder of Latin-1: Parquet's writer takes UTF-8 names alone, and would say so after the compiler."""
+    assert "its letters are not UTF-8" in one_line(["train", CLIMB, "run_dir=caf\udce9"], capsys)
 
 
 @pytest.mark.parametrize("key", ["run_dir", "plugin", "payoff"])
@@ -402,6 +407,17 @@ def test_errors_of_a_plugin_are_one_line_with_their_place(tmp_path, capsys):
     one_line(words, capsys)
     plugin.write_bytes(b"\0")
     one_line(words, capsys)
+
+
+def test_a_plugin_may_have_dataclasses_and_files_beside_it(tmp_path, capsys):
+    (tmp_path / "beside_it.py").write_text("LENGTH = 5\n")
+    plugin = tmp_path / "with_others.py"
+    plugin.write_text(
+        "from __future__ import annotations\nimport dataclasses\nimport beside_it\n"
+        "@dataclasses.dataclass(frozen=True)\nclass Settings:\n    length: int = beside_it.LENGTH\n"
+    )
+    load_plugin(str(plugin))
+    assert sys.modules["hamljax_plugin_with_others"].Settings().length == 5
 
 
 # FILES

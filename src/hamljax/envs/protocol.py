@@ -20,6 +20,9 @@ Bounds = (
 )  # of all dimensions; or one entry per agent, of all of its own or of each
 
 
+LARGEST = float(np.finfo(np.float32).max)  # bounds beyond it are none
+
+
 @dataclasses.dataclass(frozen=True)
 class Team:
     """Who the agents are. Only this knows that they differ; all arrays are padded to the team's maximum.
@@ -90,7 +93,7 @@ class Team:
         for agent, (numbers, size) in enumerate(zip(spelt, sizes, strict=True)):
             if len(numbers) != size or not all(isinstance(x, int | float) for x in numbers):
                 raise ConfigError(f"{name} of agent {agent} must be a number or {size} of them, not {of_agents[agent]}")
-        return spelt
+        return [tuple(math.copysign(math.inf, x) if abs(x) > LARGEST else x for x in numbers) for numbers in spelt]
 
     def _padded(self, name: str, padding: float) -> np.ndarray:
         array = np.full((self.num_agents, self.action_size), padding)
@@ -224,7 +227,8 @@ class Environment:
         """Advance them: keys (E,), action (E, N) or (E, N, A). States keep the types that ``reset`` gave them."""
         with jax.enable_x64(False):
             after, step = jax.vmap(self.step)(keys, states, action)
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), after, states), step.settled()
+        after = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), after, states)
+        return after, step.settled()
 
     def close(self) -> None:
         """Give back what it holds outside of JAX."""

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,15 +94,18 @@ def conf_dir() -> Path:
 
 
 def load_plugin(path: str) -> None:
-    """Import a user's Python file, so that what it registers is known."""
+    """Import a user's Python file, so that what it registers is known; it may import what lies beside it."""
     file = path_of(path)
     if not file.is_file():
         raise ConfigError(f"plugin '{path}' does not exist")
     spec = importlib.util.spec_from_file_location(f"hamljax_plugin_{file.stem}", file)
     if spec is None:
         raise ConfigError(f"plugin '{path}' is not a Python file")
+    if (folder := str(file.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
     except (Exception, SystemExit) as error:

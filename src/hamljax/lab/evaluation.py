@@ -104,6 +104,8 @@ def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
     found, whole = {}, 1 - episodes.get("lost", np.zeros_like(episodes["return"])) > 0
     for name, values in episodes.items():
         values = [x if name == "lost" else x[w] for x, w in zip(values, whole, strict=True)]
+        if name in ("return", "length"):  # which may be 0 or 1 by chance, and are no shares
+            values = [x.astype(np.float64) for x in values]
         rows = {str(seed): interval(x) for seed, x in zip(seeds, values, strict=True)}
         if len(values) > 1:
             rows["all seeds"] = interval(np.array([x.mean(dtype=np.float64) for x in values if len(x)]))

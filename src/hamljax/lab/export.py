@@ -60,7 +60,7 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
     network = resolved["network"]
     shared = team.learner.algorithm.policies.layout.one_policy
     forward = [
-        "x = the agent's observation, padded with zeros to obs_size",
+        "x = the agent's observation, padded with zeros to obs_size; all zeros where the agent is not alive",
         "if there is observation/mean: x = clip((x - mean) / sqrt(max(variance, 1e-4)), -10, 10)",
         "if the policy is shared: x = x followed by the one-hot number of the agent",
         "if input_norm: x = layer norm of x over its real entries (input_norm/scale, bias; epsilon 1e-6)",

@@ -60,11 +60,16 @@ def cores() -> int:
 def _open_devices() -> None:
     try:
         jax.devices()
-    except (RuntimeError, ValueError) as error:  # JAX raises either, for a driver, a name, or a number in its variables
+    except (
+        RuntimeError,
+        ValueError,
+        AssertionError,
+    ) as error:  # for a driver, a name, a number in variables, no such device
         words = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES")
         said = ", ".join(f"{name}={os.environ[name]}" for name in words if name in os.environ)
         hint = f"(there is {said})" if said else "JAX_PLATFORMS=cpu does without a GPU"
-        raise ConfigError(f"JAX opens no device: {one_line(error)[:240]}; {hint}") from None
+        what = one_line(error)[:240] or "there is none of that platform"
+        raise ConfigError(f"JAX opens no device: {what}; {hint}") from None
 
 
 # What a device says of itself, and what can be done.

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import Stopped
 
 SECONDS = 2.0  # between two looks of the host: a scheduler's SIGTERM leaves little time
-HEARD = (signal.SIGINT, signal.SIGTERM)
+HEARD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LEAVING_SECONDS = 5.0  # for a logger to hear of the end: it may wait for a network
 
 
@@ -48,7 +48,7 @@ class Streak:
 
 
 class Signals:
-    """What to do about SIGINT and SIGTERM; a second one always ends the process there and then.
+    """What to do about SIGINT, SIGTERM and SIGHUP; a second one always ends the process there and then.
 
     A signal is heard at once, in a thread of its own, whatever the program computes: Python's own handlers wait until XLA
     returns. The first one is noted in ``caught``, for training to look at, or inside ``ending_at_once`` ends the process.
@@ -114,7 +114,10 @@ def listening(say: Callable[[str], None]):
     thread.start()
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     for number in HEARD:
-        before[number] = signal.signal(number, lambda *_: None)
+        if (
+            number != getattr(signal, "SIGHUP", None) or signal.getsignal(number) is not signal.SIG_IGN
+        ):  # as under nohup
+            before[number] = signal.signal(number, lambda *_: None)
     try:
         yield signals
     finally:

@@ -1,5 +1,7 @@
 """A bar on a terminal, one plain line per interval elsewhere."""
 
+import contextlib
+import os
 import sys
 import time
 
@@ -11,6 +13,16 @@ from rich.text import Text
 def clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes}:{seconds:02d}"
+
+
+@contextlib.contextmanager
+def heard_or_not():
+    """Around what is printed about something that must go on where nobody reads any more, or the disk of its log is full."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Reporter:
@@ -26,18 +38,21 @@ class Reporter:
             self.task = self.bar.add_task("compiling", total=total)
             self.bar.start()
 
+    @heard_or_not()
     def say(self, line: str) -> None:
         if self.bar:
             self.bar.console.print(Text(line))  # not markup: a name may hold brackets
         else:
             print(line, flush=True)
 
+    @heard_or_not()
     def started(self, step: int = 0) -> None:
         """Training begins now, at ``step``: compile time does not count as speed."""
         self.start, self.first = time.perf_counter(), step
         if self.bar:
             self.bar.update(self.task, completed=step, description="first steps")
 
+    @heard_or_not()
     def busy(self, what: str) -> None:
         """Something other than training goes on; without a terminal nothing is printed."""
         if self.bar:
@@ -48,12 +63,14 @@ class Reporter:
         words = " ".join(f"{name}={value:.3g}" for name, value in values.items() if value == value)
         return f"{(step - self.first) * self.seeds / elapsed:,.0f}", words
 
+    @heard_or_not()
     def tick(self, step: int, values: dict[str, float], left: float) -> None:
         """A few seconds have passed, and ``left`` remain: the bar moves, and without a terminal nothing is printed."""
         if self.bar:
             speed, words = self._line(step, values)
             self.bar.update(self.task, completed=step, description=f"{speed} steps/s  {clock(left)} left  {words}")
 
+    @heard_or_not()
     def update(self, step: int, values: dict[str, float], left: float) -> None:
         """New values were recorded at ``step``."""
         if self.bar:
@@ -62,6 +79,7 @@ class Reporter:
             speed, words = self._line(step, values)
             print(f"step={step:,} {words} steps/s={speed} left={clock(left)}", flush=True)
 
+    @heard_or_not()
     def close(self) -> None:
         if self.bar:
             self.bar.stop()

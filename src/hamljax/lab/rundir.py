@@ -286,6 +286,8 @@ def is_foreign(path: Path) -> bool:
 def path_of(text: str) -> Path:
     """``text`` as a path, of something that is there or may be made. Raises ConfigError where it cannot be one."""
     try:
+        if not text.isprintable() and text != text.encode(errors="replace").decode():
+            raise ValueError("its letters are not UTF-8 (in another language of the machine? PYTHONUTF8=1 reads them)")
         path = Path(text).expanduser()
         path.stat() if "\0" in text else path.exists()  # which passes over a text that no system takes
         return path

@@ -29,8 +29,8 @@ def _acting(kind, floats: tuple, team: Team):
     policies = Policies(jax.tree.unflatten(kind, floats), team)
 
     @jax.jit
-    def act(players: Players, observation, avail, carry, key):
-        given = Observation(jnp.asarray(observation), jnp.zeros(0), avail, jnp.ones(team.num_agents, bool))
+    def act(players: Players, observation, avail, alive, carry, key):
+        given = Observation(jnp.asarray(observation), jnp.zeros(0), avail, alive)
         seen = jax.tree.map(lambda x: x[None], players.see(team, given))
         greedy, key = key is None, jax.random.key(0) if key is None else key
         carry, action, *_ = policies.act(players.params, carry, key, seen, jnp.zeros(1, bool), greedy=greedy)
@@ -59,15 +59,17 @@ class Policy:
         """The team's memory at the start of an episode; empty for networks without recurrence."""
         return self._policies.initial_carry()
 
-    def act(self, observation, avail_actions=None, carry=None, key=None) -> tuple[jax.Array, jax.Array]:
+    def act(self, observation, avail_actions=None, carry=None, key=None, alive=None) -> tuple[jax.Array, jax.Array]:
         """One decision: actions (N,) int32 or, continuous, (N, A) within their bounds; and the new memory.
 
         observation (N, O): what each agent sees, as the environment gives it (padded; not normalised).
         avail_actions (N, A) bool: the legal ones; None: all that an agent has. carry: the memory after the last
-        decision; None: an episode begins. key: None acts greedily, a key samples.
+        decision; None: an episode begins. key: None acts greedily, a key samples. alive (N,) bool: who sees anything; None:
+        all agents do.
         """
         avail = jnp.asarray(self.team.action_mask if avail_actions is None else avail_actions, bool)
-        return self._act(self.players, observation, avail, self.initial_carry() if carry is None else carry, key)
+        alive = jnp.ones(self.team.num_agents, bool) if alive is None else jnp.asarray(alive, bool)
+        return self._act(self.players, observation, avail, alive, self.initial_carry() if carry is None else carry, key)
 
 
 class Trained(NamedTuple):

@@ -32,11 +32,18 @@ class Categorical:
 
     @classmethod
     def sample(cls, key, logits, avail):
-        return cls._make(logits, avail).sample(seed=key)
+        masked = cls._make(logits, avail).logits
+        return cls._some(jax.random.categorical(key, masked), masked, avail)
+
+    @staticmethod
+    def _some(action, logits, avail):
+        """``action``, or the first legal one where logits are NaN: such an update is not taken, but an environment is asked."""
+        return jnp.where(jnp.isnan(logits).any(-1), jnp.argmax(avail, axis=-1), action).astype(jnp.int32)
 
     @classmethod
     def mode(cls, logits, avail):
-        return cls._make(logits, avail).mode().astype(jnp.int32)
+        masked = cls._make(logits, avail).logits
+        return cls._some(jnp.argmax(masked, axis=-1), masked, avail)
 
     @classmethod
     def log_prob(cls, logits, avail, action):
@@ -69,7 +76,7 @@ class Categorical:
 
     @staticmethod
     def uniform(key, avail):
-        return jax.random.categorical(key, jnp.where(avail, 0.0, -1e9))
+        return jax.random.categorical(key, jnp.where(avail, 0.0, -1e9)).astype(jnp.int32)
 
     @staticmethod
     def target_entropy(avail, scale):

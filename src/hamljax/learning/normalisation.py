@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..envs.protocol import Observation, Team
 
+FARTHEST = 10.0  # standard deviations that a return may be away from the mean: Huber's delta
 RESOLUTION = 1e-6  # of a float32 mean, with room for the rounding of what it is a mean of
 
 TINY = 1e-30  # keeps a quotient finite where all is zero, and is nothing beside any number that a run has
@@ -65,29 +66,36 @@ class Moments(NamedTuple):
 class ValueNorm(NamedTuple):
     """Exponential moving mean and variance of returns, debiased: a batch counts ``beta`` times the one after it.
 
-    After PopArt's normalisation half, as in MAPPO, with its decay of 0.99999, but of any scale: the variance is taken around
-    the mean (a difference of squares has no digits left for returns far from zero) and has no floor but the float32
-    resolution of the mean. Before the first batch values are zero, for an untrained critic does not know the scale.
-    ``enabled`` false makes ``normalise`` and ``denormalise`` the identity.
+    After PopArt's normalisation half, as in MAPPO, with its decay of 0.99999, but of any scale (1e-18 to 1e18): the variance
+    is taken around the mean (a difference of squares has no digits left for returns far from zero), and its floor is the
+    float32 resolution of the mean, or a tenth of the largest distance from it: where few episodes earn anything, a standard
+    deviation says too little of what they earn, and targets beyond Huber's delta are not fitted in the mean. Before the first
+    batch values are zero, for an untrained critic does not know the scale. ``enabled`` false makes ``normalise`` and
+    ``denormalise`` the identity.
     """
 
     moments: Moments  # of one row of one number
+    largest: jax.Array  # () distance of a return from the mean, which fades as the weight of its batch does
     enabled: jax.Array
 
     @classmethod
     def create(cls, enabled: bool):
-        return cls(Moments.create(1, variance=0.0), jnp.array(enabled))
+        return cls(Moments.create(1, variance=0.0), jnp.zeros((), jnp.float32), jnp.array(enabled))
 
     def update(self, returns, beta: float = 0.99999, seen=None):
         """Fold in a batch of returns, of any shape, where ``seen`` (of that shape; None: everywhere) is true."""
         seen = jnp.ones(returns.shape, bool) if seen is None else seen
-        return self._replace(moments=self.moments.update(returns.reshape(-1, 1), seen.reshape(-1), 1 - beta, beta))
+        moments = self.moments.update(returns.reshape(-1, 1), seen.reshape(-1), 1 - beta, beta)
+        faded = self.largest * jnp.where(jnp.any(seen), 1 - (1 - beta) / jnp.maximum(moments.count, TINY), 1.0)
+        distances = jnp.where(seen, jnp.abs(moments.away(returns)), 0.0)
+        return self._replace(moments=moments, largest=jnp.maximum(faded, jnp.max(distances)))
 
     def statistics(self) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation in force: (0, 0) before any update, (0, 1) when disabled."""
         mean = self.moments.mean[0]
-        variance = jnp.maximum(self.moments.variance[0], (RESOLUTION * mean) ** 2)
-        return jnp.where(self.enabled, mean, 0.0), jnp.where(self.enabled, jnp.sqrt(variance), 1.0)
+        floor = jnp.maximum(RESOLUTION * jnp.abs(mean), self.largest / FARTHEST)
+        std = jnp.maximum(jnp.sqrt(self.moments.variance[0]), floor)
+        return jnp.where(self.enabled, mean, 0.0), jnp.where(self.enabled, std, 1.0)
 
     def normalise(self, returns):
         _, std = self.statistics()
@@ -101,6 +109,8 @@ class ValueNorm(NamedTuple):
 def normalise_advantages(advantages, mask):
     """(A - mean) / (std + 1e-5 rms(A)) with statistics over the samples where ``mask`` is true, and 0 elsewhere; shapes equal."""
     count = jnp.maximum(jnp.sum(mask), 1)
+    largest = jnp.max(jnp.where(mask, jnp.abs(advantages), 0.0))
+    advantages = advantages / jnp.maximum(largest, TINY)  # squares of any scale then
 
     def mean_of(x):
         return jnp.sum(jnp.where(mask, x, 0.0)) / count
