@@ -265,7 +265,7 @@ def test_how_often_an_agent_has_no_legal_action_is_counted():
 def test_a_run_says_so_once():
     said = []
     training = object.__new__(Training)
-    training.noted, training.done, training.per_update = False, 3, 16
+    training.noted, training.done, training.per_update = set(), 3, 16
     training.reporter = SimpleNamespace(say=said.append)
     for count in (0, 1234, 5):
         training._tell_of_the_stuck(count)

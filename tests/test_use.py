@@ -336,6 +336,7 @@ def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(
     assert main(words) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "2 update(s) in a row were not finite (seed 0, from step 64)" in err
+    assert "The environment gave what is not finite (the reward): mend it, or on_nan=skip" in err
     assert kept(run)[-1] == 4  # three healthy updates, and one that was not taken
     assert_offending(run, 3)
     params = hamljax.load(run).players.params

@@ -23,6 +23,18 @@ from .worker import wire
 
 FRONT_ENDS = ("loop", "callback")
 
+# What a pool counts, in words.
+NON_FINITE = {
+    "obs": "the observation of an agent that was alive",
+    "world_state": "the world state",
+    "reward": "the reward",
+}
+ODD = {
+    name: f"{{}} time(s) so far {words} was not finite, first {{}}; an update that it spoils is not taken"
+    for name, words in NON_FINITE.items()
+}
+ODD["no_legal_action"] = "{} time(s) so far an agent was alive and had no legal action, first {}; it took any of them"
+
 
 def _news(record: logging.LogRecord) -> bool:
     """Whether JAX should print what a callback raised: not what is kept, to be raised again as it was."""
@@ -107,14 +119,12 @@ class HostEnvironment(Environment):
         return [loss for pool in self._pools.values() for loss in pool.losses]
 
     @property
-    def notes(self) -> list[str]:
-        """What is to be said once of its episodes so far: who was alive in them and had no legal action."""
-        stuck = [pool for pool in self._pools.values() if pool.stuck]
-        count = sum(pool.stuck for pool in stuck)
-        return [
-            f"{count} time(s) so far an agent was alive and had no legal action, first {pool.where}; it took any of them"
-            for pool in stuck[:1]
-        ]
+    def notes(self) -> dict[str, str]:
+        """What is to be said once of its episodes so far, by the name that ``ODD`` has for it."""
+        found = [(name, pool.odd[name]) for pool in self._pools.values() for name in pool.odd]
+        counts = {name: sum(count for other, (count, _) in found if other == name) for name, _ in found}
+        places = {name: where for name, (_, where) in reversed(found)}
+        return {name: ODD[name].format(counts[name], places[name]) for name in counts}
 
     @property
     def waited(self) -> float:

@@ -110,6 +110,9 @@ class Worker:
         """Send a row of ``wire.Frames``."""
         try:
             self.channel.sock.sendall(message)
+        except ConnectionError:  # it is gone, and may have said why
+            said = self.receive(time.monotonic(), 1 << 20)
+            return said if isinstance(said, Fault) else self.lost()
         except OSError:
             return self.lost()
 
@@ -133,9 +136,10 @@ class Worker:
             raise WorkerBug(f"in a worker:\n{text}")
         if kind == wire.REFUSED:
             raise ConfigError(" ".join(text.split()))
-        if kind == wire.CRASH:
+        if kind in (wire.CRASH, wire.QUIT):
             places = re.findall(r'^ *File "(.*)", line (\d+)', text, re.MULTILINE)
-            return Fault(f"crashed: {last_line(text)}", "{}, line {}".format(*places[-1]) if places else "")
+            what = ("crashed: " if kind == wire.CRASH else "") + last_line(text)
+            return Fault(what, "{}, line {}".format(*places[-1]) if places else "")
         return self._fault("sent what is no message")
 
     def lost(self) -> Fault:
@@ -179,14 +183,15 @@ class Pool:
 
     dice: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
     losses: what became of the workers that were replaced so far. waited: seconds spent waiting for workers so far.
-    stuck: how often an agent was alive and had no legal action, and ``where`` at first.
+    odd: how often there was what ``environment.ODD`` names, and where first.
     """
 
     def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, dice=()):
         self.launch, self.size, self.paths = launch, size, [os.getcwd(), *MODULE_FOLDERS] if paths is None else paths
         self.dice = [int(number) for number in dice]
         self.losses, self.waited, self.spec = [], 0.0, None
-        self.stuck, self.where, self.times = 0, "", np.zeros(size, int)
+        self.odd: dict[str, tuple[int, str]] = {}
+        self.times = np.zeros(size, int)
         self.workers: list[Worker] = []
         self._janitor = _janitor()
         self._end = weakref.finalize(self, _kill_all, self.workers, self._janitor)
@@ -296,9 +301,8 @@ class Pool:
         A worker that fails is replaced: its episode is over, its last observation stands for the final one.
         """
         self._request["key"], self._request["action"] = keys, action
-        moving = np.flatnonzero(~self.over)
-        valid = np.ones(self.size, bool)
-        for i, fault in self._ask(moving, wire.STEP).items():
+        moving, valid = ~self.over, np.ones(self.size, bool)
+        for i, fault in self._ask(np.flatnonzero(moving), wire.STEP).items():
             valid[i] = False
             self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
             self.seen[i]["metrics"] = 0.0
@@ -307,7 +311,9 @@ class Pool:
         self.final[:] = self.seen
         self.over = self.seen["terminated"] | self.seen["truncated"]
         over = np.flatnonzero(self.over)
-        self._look_for_stuck(np.flatnonzero(~self.over))
+        moved = moving & valid
+        self._look(moved & ~self.seen["terminated"])
+        self._count("reward", moved & ~np.isfinite(self.seen["reward"]))
         if episode_keys is not None and len(over):
             self._request["key"][over] = episode_keys[: len(over)]
             self._begin_episodes(over)
@@ -322,20 +328,28 @@ class Pool:
                 self._replace(i, fault)
             for i in which:
                 self.workers[i].forget()
-            self._look_for_stuck(np.setdiff1d(which, [*faults]))
+            self._look(np.isin(np.arange(self.size), np.setdiff1d(which, [*faults])))
             which = np.array([*faults], int)
 
-    def _look_for_stuck(self, which: np.ndarray) -> None:
-        """Count whoever of the environments ``which``, that go on, is alive and has no legal action."""
-        if not self.spec["discrete"]:
+    def _look(self, which: np.ndarray) -> None:
+        """Count what is odd of what the team sees in the environments ``which`` (E,) bool, whose task goes on."""
+        alive = self.seen["alive"]
+        if self.spec["discrete"]:
+            acting = which & ~self.over
+            self._count("no_legal_action", acting[:, None] & alive & ~self.seen["avail_actions"].any(-1))
+        for name, looking in (("obs", which[:, None] & alive), ("world_state", which)):
+            if self.seen[name].dtype.kind == "f":
+                self._count(name, looking & ~np.isfinite(self.seen[name]).all(-1))
+
+    def _count(self, name: str, found: np.ndarray) -> None:
+        """Add the number of environments, or agents in them, where there is something odd: ``found`` (E,) or (E, N) bool."""
+        if not found.any():
             return
-        stuck = self.seen["alive"][which] & ~self.seen["avail_actions"][which].any(-1)
-        if not self.stuck and stuck.any():
-            row, agent = np.argwhere(stuck)[0]
-            self.where = (
-                f"agent {agent} of environment {which[row]} after {self.times[which[row]]} steps of its episode"
-            )
-        self.stuck += int(stuck.sum())
+        environment, *agents = np.argwhere(found)[0]
+        first = "".join(f"agent {agent} of " for agent in agents)
+        first += f"environment {environment} after {self.times[environment]} steps of its episode"
+        count, where = self.odd.get(name, (0, first))
+        self.odd[name] = count + int(found.sum()), where
 
     def _ask(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
         """Send its request to each of ``which``, then collect what they see into ``seen``. Returns the faults of the others.

@@ -14,6 +14,7 @@ PANELS = {
     "eval/return": "return (greedy)",
     "train/episode_return": "return (training)",
 }
+MEASURED = ("eval/won", "eval/return")  # of which the table shows the last
 
 
 APART = (*AROUND, "seed", "num_seeds")  # settings that may differ within a curve
@@ -47,10 +48,14 @@ def gather(paths: list[Path]) -> dict[str, pd.DataFrame]:
 
 
 def _curves(metrics: pd.DataFrame, column: str) -> pd.DataFrame:
-    """(steps x seeds), training curves smoothed over a fiftieth of the run."""
+    """(steps x seeds) of the steps that all seeds have, training curves smoothed over a fiftieth of them.
+
+    Where some seeds went on further, a mean of these alone would look like a change in what is learnt.
+    """
     table = metrics.dropna(subset=[column]).pivot_table(index="step", columns="curve", values=column)
+    table = table.interpolate(limit_area="inside").dropna()
     window = max(1, len(table) // 50) if column.startswith("train/") else 1
-    return table.interpolate(limit_area="inside").rolling(window, min_periods=1).mean()
+    return table.rolling(window, min_periods=1).mean()
 
 
 def _without_what_all_share(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], str]:
@@ -100,15 +105,34 @@ def draw_runs(paths: list[Path], out: Path) -> None:
 
 
 def table(paths: list[Path]) -> list[tuple[str, ...]]:
-    """Rows (label, seeds, steps, final win rate, final return) of the last evaluations; ± is the spread over seeds."""
+    """Rows (label, seeds, steps, win rate, return) of the last evaluations that all seeds of a label had.
 
-    def final(metrics, column):
-        if column not in metrics:
-            return "-"
-        last = metrics.groupby("curve")[column].last().dropna().to_numpy()
-        return f"{last.mean():.3f} ± {last.std():.3f}" if len(last) else "-"
-
+    ± is the sample standard deviation over seeds. steps: of that evaluation, and how far the furthest seed has come.
+    """
     return [
-        (name, str(m["curve"].nunique()), f"{m['step'].max():,}", final(m, "eval/won"), final(m, "eval/return"))
+        (name, str(m["curve"].nunique()), _steps(m, at), *(_spread(at, c) for c in MEASURED))
         for name, m in gather(paths).items()
+        for at in [_last_evaluations(m)]
     ]
+
+
+def _last_evaluations(metrics: pd.DataFrame) -> pd.DataFrame:
+    """A row for each seed, of the last step at which all were evaluated; none where there is no such step."""
+    evaluated = metrics[metrics.reindex(columns=MEASURED).notna().any(axis=1)]
+    seeds = evaluated.groupby("step")["curve"].nunique()
+    return evaluated[evaluated["step"] == seeds[seeds == metrics["curve"].nunique()].index.max()]
+
+
+def _steps(metrics: pd.DataFrame, compared: pd.DataFrame) -> str:
+    """Of the rows that are compared, or that all seeds have come to; and how far a seed has come since."""
+    ends = metrics.groupby("curve")["step"].max()
+    at = compared["step"].max() if len(compared) else ends.min()
+    return f"{at:,}" + (f" (trained to {ends.max():,})" if ends.max() > at else "")
+
+
+def _spread(compared: pd.DataFrame, column: str) -> str:
+    """Mean and sample standard deviation of a column, which one number does not have."""
+    numbers = compared[column].dropna() if column in compared else compared[:0]
+    if not len(numbers):
+        return "-"
+    return f"{numbers.mean():.3f} ± " + (f"{numbers.std(ddof=1):.3f}" if len(numbers) > 1 else "-")

@@ -124,7 +124,7 @@ class Programs:
 
     spent: dict[str, float] = {}  # see ``HostPrograms``
     losses: list[str] = []
-    notes: list[str] = []
+    notes: dict[str, str] = {}
 
     def close(self) -> None:
         """End what the environment holds outside of this process."""
@@ -190,9 +190,9 @@ class HostPrograms:
         return [loss for each in self.learners for loss in each.env.losses]
 
     @property
-    def notes(self) -> list[str]:
-        """What is to be said once of the episodes of all seeds so far."""
-        return [note for each in self.learners for note in each.env.notes]
+    def notes(self) -> dict[str, str]:
+        """What is to be said once of the episodes of all seeds so far, by what it is about; the first seed's where several."""
+        return {what: note for each in reversed(self.learners) for what, note in each.env.notes.items()}
 
     def close(self) -> None:
         """End the workers of all seeds."""

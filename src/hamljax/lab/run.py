@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..bridge.environment import NON_FINITE
 from ..errors import ConfigError, Stopped
 from ..learning.evaluate import ABSOLUTE_ROUNDS
 from ..learning.train import Learner, evaluation_points, make_learner
 from . import checkpoints, inputs, record
 from .checkpoints import Checkpoint
 from .configuration import Job, whole_rollouts
+from .evidence import not_finite
 from .files import forget_unfinished, replaced
 from .loggers import Nowhere, exit_code, make_logger
 from .machine import device_errors
@@ -93,7 +95,7 @@ class Training:
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
         self.last, self.now = {}, ""  # seconds that each of them took last, and which of them goes on
         self.done, self.shown, self.saved_at, self.told, self.programs = 0, {}, 0.0, 0, None
-        self.noted = False
+        self.noted: set[str] = set()  # what was said once
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
@@ -232,18 +234,23 @@ class Training:
         for loss in losses[self.told :]:
             self.reporter.say(f"note: {loss}; another took its place")
         self.told = len(losses)
-        if not self.noted and (notes := self.programs.notes):
-            self.noted = True
-            self.reporter.say(f"note: {notes[0]}")
+        for what, note in self.programs.notes.items():
+            self._note(what, note)
+
+    def _note(self, what: str, note: str) -> None:
+        """Say it, unless something was said of ``what`` already."""
+        if what not in self.noted:
+            self.noted.add(what)
+            self.reporter.say(f"note: {note}")
 
     def _tell_of_the_stuck(self, count: int) -> None:
         """Once: how often, by now, an agent had to act and could not."""
-        if count and not self.noted:
-            self.noted = True
+        if count:
             steps = self.done * self.per_update
-            self.reporter.say(
-                f"note: {count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: "
-                f"one was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing"
+            self._note(
+                "no_legal_action",
+                f"{count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: "
+                f"one was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing",
             )
 
     def _left(self) -> float:
@@ -294,29 +301,36 @@ class Training:
 
     def _report_non_finite(self, seed: int, first: int) -> None:
         """Stop with what there is to say of the first bad update, number ``first``."""
+        evidence, culprits = self._evidence(seed, first)
+        advice = "Try a smaller learning rate"
+        if culprits:
+            advice = f"The environment gave what is not finite ({', '.join(culprits)}): mend it"
         message = (
             f"{self.streak.patience} update(s) in a row were not finite (seed {self.seeds[seed]}, from step "
-            f"{first * self.per_update:,}) and were not taken; {self._evidence(seed, first)}, and checkpoints are as they were. "
-            f"Try a smaller learning rate, or on_nan=skip"
+            f"{first * self.per_update:,}) and were not taken; {evidence}, and checkpoints are as they were. "
+            f"{advice}, or on_nan=skip"
         )
         if self.job.run.on_nan == "raise":
             raise FloatingPointError(message)
         raise Stopped(message, 1)
 
-    def _evidence(self, seed: int, first: int) -> str:
-        """Make the run again up to update number ``first``, keep what that learns from, and say where."""
+    def _evidence(self, seed: int, first: int) -> tuple[str, list[str]]:
+        """Make the run again up to update number ``first``, keep what that learns from, and say where.
+
+        Also what of it the environment gave and is not finite.
+        """
         if self.learner.env.vectorise:
-            return (
-                "what the first one learnt from is gone, because environments in host processes cannot be played again "
-                "(a reward or an observation of theirs that is not finite does this too)"
+            gone = (
+                "what the first one learnt from is gone, because environments in host processes cannot be played again"
             )
+            return gone, [words for what, words in NON_FINITE.items() if what in self.noted]
         self.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
         with self.signals.ending_at_once(
             f"stopped: updates were not finite; to go on: hamljax resume {as_typed(self.run.path)}"
         ):
             return self._find_evidence(seed, first)
 
-    def _find_evidence(self, seed: int, first: int) -> str:
+    def _find_evidence(self, seed: int, first: int) -> tuple[str, list[str]]:
         before = [u for u in checkpoints.kept(self.run.path) if u < first and not checkpoints.damage(self.run.path, u)]
         if before:
             shapes, replay = apart(self.programs.shapes)
@@ -333,7 +347,8 @@ class Training:
         with writing(self.run.path), replaced(file) as unfinished:
             arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(batch)}
             np.savez(unfinished, **arrays)
-        return f"what the first one learnt from is in {file}"
+        culprits = not_finite(self.learner.env.team, batch, self.job.config.truncation)
+        return f"what the first one learnt from is in {file}", culprits
 
     # FINISH
 

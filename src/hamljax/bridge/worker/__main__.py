@@ -23,6 +23,13 @@ class Failed(Exception):
     """The host raised something; its arguments are the message to send."""
 
 
+def how_it_quit(error):
+    """What an environment did that asked Python to end."""
+    if isinstance(error, KeyboardInterrupt):
+        return "was interrupted"
+    return "called sys.exit({})".format("" if error.code is None else repr(error.code))
+
+
 class reported:
     """Around all that a host does: what it raises is its own, even if it looks like the trainer's end."""
 
@@ -32,7 +39,10 @@ class reported:
     def __exit__(self, kind, error, trace):
         if kind and issubclass(kind, Refused):
             raise Failed(wire.REFUSED, str(error).encode()) from None
-        if kind and issubclass(kind, Exception):
+        if kind and issubclass(kind, (SystemExit, KeyboardInterrupt)):
+            text = "".join(traceback.format_tb(trace)) + how_it_quit(error)
+            raise Failed(wire.QUIT, text.encode()) from None
+        if kind:
             bug = issubclass(kind, BUGS) and not issubclass(kind, Crash)
             text = "".join(traceback.format_exception(kind, error, trace))
             raise Failed(wire.BUG if bug else wire.CRASH, text.encode()) from None
@@ -87,6 +97,8 @@ def main():
         serve(channel, host, shapes)
     except Failed as failure:
         channel.send(*failure.args)
+    except KeyboardInterrupt:  # between two requests
+        channel.send(wire.QUIT, b"was interrupted")
     except (EOFError, ConnectionError):  # the trainer is gone
         pass
     finally:

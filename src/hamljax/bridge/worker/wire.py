@@ -11,12 +11,8 @@ import time
 import numpy as np
 
 HELLO, RESET, STEP = b"H", b"R", b"S"  # kinds of requests
-DONE, CRASH, BUG, REFUSED = (
-    b".",
-    b"!",
-    b"?",
-    b"-",
-)  # kinds of replies: a record (or the spec), or UTF-8 text of what went wrong
+# Kinds of replies: a record (or the spec), or UTF-8 text of what went wrong, which ends with the line that matters.
+DONE, CRASH, QUIT, BUG, REFUSED = b".", b"!", b"x", b"?", b"-"
 
 # What a host's ``spec`` says; see ``hosts``.
 SPEC = ("obs_sizes", "action_sizes", "world_state_size", "discrete", "max_episode_length", "metrics", "needs_obs_norm")
