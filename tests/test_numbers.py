@@ -298,7 +298,7 @@ def test_a_dropped_step_has_no_part_in_the_advantages_nor_in_the_policies():
     state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
     steps = traj.transitions
     assert steps.truncated.any()
-    teaches = loop._teaches(steps)
+    teaches = loop._teaches(steps._replace(valid=jnp.ones_like(steps.truncated)))
     silenced = traj._replace(transitions=steps._replace(
         observation=steps.observation._replace(alive=steps.observation.alive & teaches[..., None])))  # fmt: skip
     values = (jnp.zeros((*steps.reward.shape, 1)),) * 2

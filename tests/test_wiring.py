@@ -13,6 +13,7 @@ from hamljax.learning.optimiser import adam
 from hamljax.learning.train import make_learner
 
 STEPS, ENVS = 12, 4
+EVERYWHERE = jnp.ones((STEPS, ENVS), bool)
 
 
 class Clockwork(Environment):
@@ -59,7 +60,7 @@ def test_the_critic_remembers_across_chunks_rollouts_and_successors():
     for _ in range(2):
         np.testing.assert_allclose(state.critic_carry, carry, atol=1e-5)
         after, traj = jax.jit(loop.collect)(state)
-        _, (value, next_value), batch = loop.critics.values(state.critic.params, state.critic_carry, traj)
+        _, (value, next_value), batch = loop.critics.values(state.critic.params, state.critic_carry, traj, EVERYWHERE)
         steps = traj.transitions
         for t in range(STEPS):
             carry, _, now = apply(
@@ -97,14 +98,17 @@ def test_advantages_from_denormalised_values(truncation, bootstrap):
     traj = traj._replace(transitions=steps)
     norm = ValueNorm.create(True).update(jnp.array([3.0, 7.0]))
     values = column(0.0, 0.5, 1.0)[..., None], column(0.5, 1.5, 9.0)[..., None]
-    advantage, target = loop._advantages(norm, traj, values, loop._teaches(steps))
+    teaches = loop._teaches(steps._replace(valid=EVERYWHERE[:3]))
+    advantage, target = loop._advantages(norm, traj, values, teaches)
     value, d2 = np.array([5, 6, 7]), 3 - 7
     d1 = 0 if bootstrap is None else 2 + 0.9 * 8 * bootstrap - 6
     wanted = np.array([1 + 0.9 * 6 - 5 + 0.45 * d1, d1, d2])
     np.testing.assert_allclose(advantage[:, 0, 0], wanted, rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(target[:, 0, 0], value + wanted, rtol=2e-3)
 
-    normalised = algorithm(**sizes)._advantages(norm, traj, values)[0][traj.transitions.observation.alive]
+    normalised = algorithm(**sizes)._advantages(norm, traj, values, EVERYWHERE[:3])[0][
+        traj.transitions.observation.alive
+    ]
     assert abs(normalised.mean()) < 1e-4 and abs(normalised.std() - 1) < 1e-3
 
 
@@ -112,11 +116,11 @@ def test_the_critic_learns_targets_of_any_scale():
     """Targets around 100 with a spread of 20: without ValueNorm on both sides the outputs would be off by far."""
     loop = algorithm(critic_epochs=300, critic_lr=1e-2, clip_value=False)
     state, traj = collected(loop)
-    _, _, batch = loop.critics.values(state.critic.params, state.critic_carry, traj)
+    _, _, batch = loop.critics.values(state.critic.params, state.critic_carry, traj, EVERYWHERE)
     target = 100 + 20 * traj.transitions.observation.world_state[..., :1].reshape(-1, 1)
     fit = jax.jit(loop.critics.fit)
     critic, norm, _ = fit(state.critic, state.value_norm, batch._replace(target=target), jax.random.key(1))
-    _, (value, _), _ = loop.critics.values(critic.params, state.critic_carry, traj)
+    _, (value, _), _ = loop.critics.values(critic.params, state.critic_carry, traj, EVERYWHERE)
     np.testing.assert_allclose(norm.denormalise(value).reshape(-1, 1), target, atol=2)
 
 

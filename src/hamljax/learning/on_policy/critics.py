@@ -30,7 +30,7 @@ class CriticBatch(NamedTuple):
     old_value: jax.Array
     target: jax.Array
     carry: jax.Array  # (samples, H)
-    weight: Any  # (samples, L) bool: what to learn from; None: all
+    weight: jax.Array  # (samples, L) bool: what to learn from
 
 
 class Critics:
@@ -65,11 +65,11 @@ class Critics:
         shape = (steps, self.config.num_envs, *self._mask.shape)
         return jnp.broadcast_to(self._mask, shape).reshape(steps, -1, self._mask.shape[1])
 
-    def values(self, params, carry, traj: Trajectory, teaches=None):
+    def values(self, params, carry, traj: Trajectory, teaches):
         """Values of all steps of a rollout as the networks see it, and of their true successors, in one batched pass each.
 
-        carry (E * K, H) is the critic's memory before the first step. teaches (T, E) bool: which steps to learn from; None:
-        all. Returns the memory after the last step, the values and successor values (T, E, K), and a batch to learn from
+        carry (E * K, H) is the critic's memory before the first step. teaches (T, E) bool: which steps to learn from.
+        Returns the memory after the last step, the values and successor values (T, E, K), and a batch to learn from
         that lacks its targets.
         """
         steps, length = traj.transitions, self.config.chunk_length
@@ -94,7 +94,7 @@ class Critics:
             to_chunks(value, length),
             None,
             merge_leading(before),
-            None if teaches is None else to_chunks(jnp.repeat(teaches, self.num_values, axis=1), length),
+            to_chunks(jnp.repeat(teaches, self.num_values, axis=1), length),
         )
         per_step = (num_steps, self.config.num_envs, self.num_values)
         return last_carry, (value.reshape(per_step), next_value.reshape(per_step)), batch
@@ -120,7 +120,7 @@ class Critics:
                 algo.value_clip,
                 algo.clip_value,
             )
-            return jnp.mean(errors) if minibatch.weight is None else masked_mean(errors, minibatch.weight)
+            return masked_mean(errors, minibatch.weight)
 
         def step(carry, minibatch):
             critic, value_norm = carry

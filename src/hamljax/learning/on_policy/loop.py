@@ -129,7 +129,12 @@ class OnPolicy:
 
     def _learn(self, state, traj):
         key, order_key, actor_key, critic_key = jax.random.split(state.key, 4)
-        steps, team = traj.transitions.without_lost(), self.env.team
+        steps, team = traj.transitions, self.env.team
+        if (
+            steps.valid is None
+        ):  # true, which the compiler cannot know: it adds up in one order, whether steps can be lost or not
+            steps = steps._replace(valid=jnp.full(steps.start.shape, state.num_updates >= 0))
+        steps = steps.without_lost()
         visible, teaches = team.visible(steps.observation), self._teaches(steps)
         seen = steps._replace(observation=see(state, team, steps.observation), final=see(state, team, steps.final))
         traj = traj._replace(transitions=_silenced(seen, teaches))
@@ -155,7 +160,7 @@ class OnPolicy:
             key=key,
             num_updates=state.num_updates + 1,
         )
-        aim = jnp.mean(target) if teaches is None else masked_mean(jnp.mean(target, axis=-1), teaches)
+        aim = masked_mean(jnp.mean(target, axis=-1), teaches)
         return state, {**actor_info, **critic_info, "value_target": aim}
 
     def update(self, state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:
@@ -167,21 +172,18 @@ class OnPolicy:
         return self.collect(state)[1]
 
     def _teaches(self, steps: Transition):
-        """(T, E) bool: the steps to learn from, which are neither lost nor dropped at a time limit; None: all are."""
-        if self.config.truncation == "drop":
-            return ~steps.truncated if steps.valid is None else steps.valid & ~steps.truncated
-        return steps.valid
+        """(T, E) bool: the steps to learn from, which are neither lost nor dropped at a time limit."""
+        return steps.valid & ~steps.truncated if self.config.truncation == "drop" else steps.valid
 
-    def _advantages(self, value_norm: ValueNorm, traj: Trajectory, values, teaches=None):
+    def _advantages(self, value_norm: ValueNorm, traj: Trajectory, values, teaches):
         """Advantages (T, E, N), normalised over the samples of living agents, and value targets (T, E, K)."""
         steps, config = traj.transitions, self.config
         value, next_value = (value_norm.denormalise(v) for v in values)
         reward, terminated, truncated = (x[..., None] for x in (steps.reward, steps.terminated, steps.truncated))
         if config.truncation == "terminal":
             terminated = terminated | truncated
-        dropped = False if teaches is None else ~teaches[..., None]
         advantage, target = calculate_gae(
-            reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda, dropped
+            reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda, ~teaches[..., None]
         )
         alive = steps.observation.alive
         advantage = jnp.broadcast_to(advantage, alive.shape)
@@ -192,7 +194,5 @@ class OnPolicy:
 
 def _silenced(steps: Transition, teaches) -> Transition:
     """``steps`` whose agents count as dead where the step does not teach: policies learn from living agents alone."""
-    if teaches is None:
-        return steps
     observation = steps.observation
     return steps._replace(observation=observation._replace(alive=observation.alive & teaches[..., None]))
