@@ -121,18 +121,19 @@ def choices(group: str) -> list[str]:
 
 def _register_groups() -> None:
     """The defaults of the dataclasses, below every YAML file; rows and environments without a file are groups too."""
-    _store_groups(ConfigStore.instance(), tuple(ALGORITHMS), tuple((name, schema(name)) for name in ENVIRONMENTS))
+    rows = tuple((name, is_off_policy(name)) for name in ALGORITHMS)
+    _store_groups(ConfigStore.instance(), rows, tuple((name, schema(name)) for name in ENVIRONMENTS))
 
 
 @functools.lru_cache(1)  # a hundred environments take longer than all else that is done for a job
-def _store_groups(store: ConfigStore, algorithms: tuple[str, ...], environments: tuple[tuple[str, type], ...]) -> None:
+def _store_groups(store: ConfigStore, rows: tuple[tuple[str, bool], ...], environments: tuple[tuple[str, type], ...]):
     network = dataclasses.asdict(Network()) | {"hidden_sizes": list(Network().hidden_sizes)}
     store.store(name="dataclass_defaults", node={"network": network}, package="_global_")
     for name, kind in (("_on_policy_defaults", Algo), ("_off_policy_defaults", OffPolicyAlgo)):
         store.store(group="algo", name=name, node=dataclasses.asdict(kind()))
-    for name in algorithms:
+    for name, off_policy in rows:
         if not (conf_dir() / "algo" / f"{name}.yaml").is_file():
-            base = "_off_policy" if is_off_policy(name) else "_on_policy_defaults"
+            base = "_off_policy" if off_policy else "_on_policy_defaults"
             store.store(group="algo", name=name, node={"defaults": [base, "_self_"], "name": name})
     for name, settings in environments:
         folder, _, leaf = f"env/{name}".rpartition("/")
