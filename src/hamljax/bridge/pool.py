@@ -31,9 +31,7 @@ WORKER = Path(__file__).parent / "worker"
 CLOSING_SECONDS = 2.0
 TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 LAUNCH_SECONDS = 300.0  # a game may take minutes to start, and a compiler to compile
-MODULE_FOLDERS: list[
-    str
-] = []  # where workers look for a module of the user's, before the folder that we were started in
+MODULE_FOLDERS: list[str] = []  # where workers look for a module of the user's before they look where we started
 LOG_BYTES = 1 << 20  # of what a worker printed, between two of its episodes
 
 

@@ -60,11 +60,8 @@ def cores() -> int:
 def _open_devices() -> None:
     try:
         jax.devices()
-    except (
-        RuntimeError,
-        ValueError,
-        AssertionError,
-    ) as error:  # for a driver, a name, a number in variables, no such device
+    # JAX raises them for a driver, a name or a number in its variables, and a platform that is not there.
+    except (RuntimeError, ValueError, AssertionError) as error:
         words = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES")
         said = ", ".join(f"{name}={os.environ[name]}" for name in words if name in os.environ)
         hint = f"(there is {said})" if said else "JAX_PLATFORMS=cpu does without a GPU"

@@ -69,6 +69,15 @@ def unstacked(tree, count: int) -> list:
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
 
 
+def blanked(record, kept, fields: tuple[str, ...]):
+    """``record``, a named tuple, with zeros in ``fields`` where ``kept`` (bool, the leading axes of their arrays) is false."""
+
+    def blank(x):
+        return jnp.where(kept.reshape(kept.shape + (1,) * (x.ndim - kept.ndim)), x, jnp.zeros_like(x))
+
+    return record._replace(**{name: jax.tree.map(blank, getattr(record, name)) for name in fields})
+
+
 @jax.custom_batching.custom_vmap
 def same_for_all(x):
     """``x``, a scalar of which the caller knows that every run of a batch has the same.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ...envs.protocol import Observation
-from ..batching import same_for_all
+from ..batching import blanked, same_for_all
 
 
 class Transition(NamedTuple):
@@ -43,14 +43,8 @@ class Sample(NamedTuple):
 
     def without_lost(self) -> "Sample":
         """Zeros, and nobody alive, where there is nothing to learn from."""
-        if self.weight is None:
-            return self
-
-        def blank(x):
-            return jnp.where(self.weight.reshape(self.weight.shape + (1,) * (x.ndim - 1)), x, jnp.zeros_like(x))
-
         said = ("observation", "action", "reward", "discount")
-        return self._replace(**{name: jax.tree.map(blank, getattr(self, name)) for name in said})
+        return self if self.weight is None else blanked(self, self.weight, said)
 
 
 class Replay(NamedTuple):

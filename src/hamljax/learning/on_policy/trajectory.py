@@ -6,9 +6,9 @@ Shapes: T steps, E environments, N agents, P policies of B samples per step (see
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from ...envs.protocol import Observation
+from ..batching import blanked
 
 
 class Transition(NamedTuple):
@@ -28,16 +28,8 @@ class Transition(NamedTuple):
 
     def without_lost(self) -> "Transition":
         """Zeros for what a lost step may have left behind; when it began and ended an episode stays."""
-        if self.valid is None:
-            return self
-
-        def blank(x):
-            return jnp.where(
-                self.valid.reshape(self.valid.shape + (1,) * (x.ndim - self.valid.ndim)), x, jnp.zeros_like(x)
-            )
-
         said = ("observation", "action", "log_prob", "logits", "reward", "final")
-        return self._replace(**{name: jax.tree.map(blank, getattr(self, name)) for name in said})
+        return self if self.valid is None else blanked(self, self.valid, said)
 
 
 class Trajectory(NamedTuple):
