@@ -29,6 +29,13 @@ from hamljax.lab.machine import xla_flags  # noqa: E402  it imports JAX, which r
 os.environ["XLA_FLAGS"] = xla_flags(f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip())
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _old_objects_are_not_looked_at_again():
+    """What earlier modules left in JAX's caches is millions of objects, which every full collection would go through."""
+    yield
+    gc.freeze()
+
+
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.long)], ids=["small", "large"])
 def large(request) -> bool:
     """A test that asks for it has two sizes: a small one in ``make test``, a large one in ``make test-long``."""

@@ -92,6 +92,11 @@ class OffPolicy:
         self.enough = max(config.algo.n_step, -(-config.algo.learning_starts // config.num_envs))
         self.capacity = config.algo.buffer_size // rollout * config.num_steps  # whole rollouts
 
+        def step(config, learnt, sample, key):  # as in ``OnPolicy``
+            return OffPolicy(config, env).step(learnt, sample, key)
+
+        self._step_in_turn = one_at_a_time_on_cpu(jax.jit(step, inline=True))
+
     def init(self, key) -> RunnerState:
         """The state of a run that has not begun."""
         env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
@@ -214,10 +219,7 @@ class OffPolicy:
         sample, key = self._sample(state, key)
         sample = self._seen(state, sample)
 
-        def step(config, learnt, sample, key):  # the floats of the configuration may be batched too
-            return OffPolicy(config, self.env).step(learnt, sample, key)
-
-        return one_at_a_time_on_cpu(step)(self.config, learnt, sample, key)
+        return self._step_in_turn(self.config, learnt, sample, key)
 
     def _seen(self, state: RunnerState, sample: Sample) -> Sample:
         """``sample`` as the networks see it."""

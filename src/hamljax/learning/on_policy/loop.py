@@ -56,6 +56,13 @@ class OnPolicy:
         self.policies = MirrorSweep(config, env.team)
         self.critics = Critics(config, self.policies.layout)
 
+        # The floats of the configuration may be batched too, so they are an argument. What is compiled within another
+        # program is traced once, however many times that program is.
+        def learn(config, state, traj):
+            return OnPolicy(config, env)._learn(state, traj)
+
+        self._learn_in_turn = one_at_a_time_on_cpu(jax.jit(learn, inline=True))
+
     def init(self, key) -> RunnerState:
         """The state of a run that has not begun."""
         env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
@@ -118,10 +125,7 @@ class OnPolicy:
         An update that made anything non-finite is not taken, and counts in ``train/skipped``.
         """
 
-        def learn(config, state, traj):  # the floats of the configuration may be batched too, so they are an argument
-            return OnPolicy(config, self.env)._learn(state, traj)
-
-        learnt, info = one_at_a_time_on_cpu(learn)(self.config, state, traj)
+        learnt, info = self._learn_in_turn(self.config, state, traj)
         state, skipped = guard(state, learnt, info, LEARNT)
         steps = traj.transitions
         metrics = {**episode_metrics(steps, steps.observation), **info, "skipped": skipped}
