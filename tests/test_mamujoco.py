@@ -4,6 +4,7 @@ import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import brax.envs
 import jax
@@ -35,6 +36,26 @@ def observe(env, q, qd):
     """Real observation entries per agent in a given state, and the state of the world."""
     seen = env._observe(SimpleNamespace(q=jnp.asarray(q, jnp.float32), qd=jnp.asarray(qd, jnp.float32)))
     return [np.asarray(o[:n]) for o, n in zip(seen.obs, env.team.obs_sizes, strict=True)], np.asarray(seen.world_state)
+
+
+class Place(NamedTuple):
+    q: jax.Array
+    qd: jax.Array
+
+
+def without_physics(env, step):
+    """The same robot, at random places and moved by ``step`` of a Brax state: a simulator takes long to compile."""
+    sizes = env.brax.sys.q_size(), env.brax.sys.qd_size()
+
+    def reset(key):
+        place = Place(
+            *(jax.random.uniform(key, (size,)) for key, size in zip(jax.random.split(key), sizes, strict=True))
+        )
+        return State(place, jnp.zeros(0), jnp.zeros(()), jnp.zeros(()), {})
+
+    env = copy.copy(env)
+    env.brax = SimpleNamespace(step=step, reset=reset)
+    return env
 
 
 def skeleton(task):
@@ -238,24 +259,23 @@ def test_a_thousand_steps_are_finite_or_counted(env):
 def test_steps_pay_and_end_as_another_robot_of_brax_does(task, tmp_path, monkeypatch):
     """Its own instance, driven through actuator numbers looked up by hand; our actions exceed their bounds, its do not."""
     env = make(configure(f"mamujoco/{task}", backend="spring"))
-    vec = VecEnv(env, 1)
     monkeypatch.chdir(tmp_path)  # MuJoCo logs a complaint about Brax's model where it stands
     other = brax.envs.get_environment(task.split("_")[0], backend="spring")
     model = other.sys.mj_model
     actuator = {model.joint(int(model.actuator_trnid[i, 0])).name: i for i in range(model.nu)}
     place = [actuator[joint] for own in env.partition for joint in own]
     real = np.asarray(env.team.action_mask)
-    state, _ = vec.reset(jax.random.key(0))
-    twin = jax.tree.map(lambda x: x[0], state.states.brax)
-    step, twin_step = jax.jit(vec.step), jax.jit(other.step)
+    state, _ = jax.jit(env.reset)(jax.random.key(0))
+    twin = state.brax
+    step, twin_step = jax.jit(env.step), jax.jit(other.step)
     for key in jax.random.split(jax.random.key(1), 12):
         action = 2 * jax.random.normal(key, (env.team.num_agents, env.team.action_size))
-        state, out = step(state, action[None])
+        state, out = step(key, state, env.team.clip(action))
         ctrl = np.zeros(model.nu, np.float32)
         ctrl[place] = np.clip(np.asarray(action)[real], -1, 1)
         twin = twin_step(twin, ctrl)
-        np.testing.assert_allclose(out.reward[0], twin.reward, rtol=1e-3, atol=1e-3)
-        assert out.terminated[0] == (twin.done > 0)
+        np.testing.assert_allclose(out.reward, twin.reward, rtol=1e-3, atol=1e-3)
+        assert out.terminated == (twin.done > 0)
         if twin.done > 0:
             break
 
@@ -263,23 +283,23 @@ def test_steps_pay_and_end_as_another_robot_of_brax_does(task, tmp_path, monkeyp
 def test_one_agent_that_sees_and_drives_everything_is_a_single_agent_task():
     """Its observation is the world state, and its sequential update is the simultaneous one: plain PPO."""
     joints = tuple(make("mamujoco/halfcheetah_2x3").joints.actuator)
-    env = configure("mamujoco/halfcheetah_2x3", partition=(joints,), agent_obsk="all", backend="spring")
-    small = {"num_envs": 2, "num_steps": 4, "total_timesteps": 8, "num_evals": 0}
-    algorithms = [hamljax.make_learner(hamljax.config(a, env, **small)).algorithm for a in ("happo", "mappo_ns")]
+    task = configure("mamujoco/halfcheetah_2x3", partition=(joints,), agent_obsk="all", backend="spring")
+    env = without_physics(make(task), lambda state, action: state.replace(reward=action.sum()))
+    small = {"num_envs": 2, "num_steps": 4, "hidden_sizes": (8,)}
+    algorithms = [hamljax.make_learner(hamljax.config(a, task, **small), env).algorithm for a in ("happo", "mappo_ns")]
     state, traj = jax.jit(algorithms[0].collect)(jax.jit(algorithms[0].init)(jax.random.key(0)))
     seen = traj.transitions.observation
     np.testing.assert_allclose(seen.obs[:, :, 0], seen.world_state, rtol=1e-6)
     assert seen.obs.shape[-1] == 17  # as the original's single agent
-    after = [jax.jit(algorithm.learn)(state, traj)[0].agents.params for algorithm in algorithms]
+    sweeps = [jax.jit(algorithm.policies.sweep) for algorithm in algorithms]
+    advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
+    keys = jax.random.split(jax.random.key(2))
+    after = [sweep(state.agents, traj, advantage, *keys)[0].params for sweep in sweeps]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *after)
 
 
 def test_a_state_that_is_not_finite_ends_the_episode_with_no_reward_and_a_fresh_start():
     """A place, a rate, a reward: each in an environment of its own, whose action says which it is."""
-    env = make(configure("mamujoco/hopper_3x1", backend="spring"))
-    env = copy.copy(env)
-    vec = VecEnv(env, 3)
-    state, _ = jax.jit(vec.reset)(jax.random.key(0))
 
     def spoil(state, action):
         pipeline, which = state.pipeline_state, jnp.sign(action.sum())
@@ -287,9 +307,10 @@ def test_a_state_that_is_not_finite_ends_the_episode_with_no_reward_and_a_fresh_
             jnp.where(which == number, jnp.nan, x)
             for number, x in zip((-1, 0, 1), (pipeline.q, pipeline.qd, state.reward), strict=True)
         )
-        return state.replace(pipeline_state=pipeline.replace(q=q, qd=qd), reward=reward)
+        return state.replace(pipeline_state=Place(q, qd), reward=reward)
 
-    env.brax = SimpleNamespace(step=spoil, reset=env.brax.reset)
+    vec = VecEnv(without_physics(make("mamujoco/hopper_3x1"), spoil), 3)
+    state, _ = jax.jit(vec.reset)(jax.random.key(0))
     state, step = jax.jit(vec.step)(state, jnp.array([-1.0, 0.0, 1.0])[:, None, None] * jnp.ones((3, 3, 1)))
     assert step.terminated.all() and not step.truncated.any() and not step.reward.any()
     np.testing.assert_array_equal(step.metrics["non_finite"], 1)
@@ -299,7 +320,9 @@ def test_a_state_that_is_not_finite_ends_the_episode_with_no_reward_and_a_fresh_
 
 
 def test_every_episode_has_a_target_of_its_own():
-    vec = VecEnv(make(configure("mamujoco/reacher_2x1", backend="spring", max_steps=2)), 1)
+    env = copy.copy(make(configure("mamujoco/reacher_2x1", backend="spring", max_steps=2)))
+    env.brax = SimpleNamespace(step=lambda state, action: state, reset=jax.jit(env.brax.reset))
+    vec = VecEnv(env, 1)
     state, observation = jax.jit(vec.reset)(jax.random.key(0))
     targets = [observation.obs[0, 0, -2:]]
     step = jax.jit(vec.step)
@@ -356,16 +379,23 @@ def test_our_own_robots_move_as_mujoco_moves_them(robot):
         np.testing.assert_allclose(state.reward, wanted, atol=1e-2)
 
 
+def gap_after_a_pull(model):
+    """How far apart MuJoCo has two cheetahs that were started further apart than their tendon reaches."""
+    data = mujoco.MjData(model)
+    data.qpos[0], data.qpos[9] = 2.0, -2.0
+    mujoco.mj_step(model, data, 100)
+    return data.qpos[0] - data.qpos[9]
+
+
 def test_the_tendon_holds_the_cheetahs_together():
-    """Started further apart than it reaches, they are pulled together; without it they stay where they are."""
-    gaps = []
-    for xml in (cheetahs.model(), cheetahs.model().replace("<tendon>", "<!--").replace("</tendon>", "-->")):
-        model = mujoco.MjModel.from_xml_string(xml)
-        data = mujoco.MjData(model)
-        data.qpos[0], data.qpos[9] = 2.0, -2.0
-        mujoco.mj_step(model, data, 100)
-        gaps.append(data.qpos[0] - data.qpos[9])
-    assert gaps[0] < 3.5 < 3.8 < gaps[1]
+    """Without it they stay where they are."""
+    loose = cheetahs.model().replace("<tendon>", "<!--").replace("</tendon>", "-->")
+    assert gap_after_a_pull(CoupledCheetahs().sys.mj_model) < 3.5
+    assert gap_after_a_pull(mujoco.MjModel.from_xml_string(loose)) > 3.8
+
+
+@pytest.mark.long
+def test_the_tendon_pulls_on_the_device_as_in_mujoco():
     ours = CoupledCheetahs()
     q = ours.sys.init_q.at[0].set(2.0).at[9].set(-2.0)
     state = State(jax.jit(ours.pipeline_init)(q, jnp.zeros(18)), jnp.zeros(0), jnp.zeros(()), jnp.zeros(()), {})
@@ -373,7 +403,7 @@ def test_the_tendon_holds_the_cheetahs_together():
     for _ in range(20):
         state = step(state, jnp.zeros(12))
     q = state.pipeline_state.q
-    np.testing.assert_allclose(q[0] - q[9], gaps[0], atol=0.15)
+    np.testing.assert_allclose(q[0] - q[9], gap_after_a_pull(ours.sys.mj_model), atol=0.15)
 
 
 @pytest.mark.long
