@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sizes import long
 
 import hamljax
 from hamljax.envs.protocol import Environment, Observation, Step, Team
@@ -47,20 +48,27 @@ def algorithm(*arguments, **overrides):
     return make_learner(config(*arguments, **overrides), Clockwork()).algorithm
 
 
-def collected(loop, seed=0):
-    return jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(seed)))
+def collected(loop):
+    return jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+
+
+@pytest.fixture(scope="module")
+def played():
+    """A state and a rollout, which fit every learner of HAPPO whose network is the usual one."""
+    return collected(algorithm())
 
 
 def test_the_critic_remembers_across_chunks_rollouts_and_successors():
     """Against one step at a time: values, values of the true successors, and the batch that the critic learns from."""
     loop = algorithm("happo", "gru", data_chunk_length=4)
     apply = jax.jit(lambda params, carry, x, start: loop.critics.network.apply(params, carry, x, start, None))
+    collect, learn, values = jax.jit(loop.collect), jax.jit(loop.learn), jax.jit(loop.critics.values)
     state = jax.jit(loop.init)(jax.random.key(0))
     carry = state.critic_carry
     for _ in range(2):
         np.testing.assert_allclose(state.critic_carry, carry, atol=1e-5)
-        after, traj = jax.jit(loop.collect)(state)
-        _, (value, next_value), batch = loop.critics.values(state.critic.params, state.critic_carry, traj, EVERYWHERE)
+        after, traj = collect(state)
+        _, (value, next_value), batch = values(state.critic.params, state.critic_carry, traj, EVERYWHERE)
         steps = traj.transitions
         for t in range(STEPS):
             carry, _, now = apply(
@@ -71,11 +79,11 @@ def test_the_critic_remembers_across_chunks_rollouts_and_successors():
             np.testing.assert_allclose(then[0], next_value[t, :, 0], atol=1e-5)
         _, _, again = apply(state.critic.params, batch.carry, batch.inputs.swapaxes(0, 1), batch.start.swapaxes(0, 1))
         np.testing.assert_allclose(again.swapaxes(0, 1), batch.old_value, atol=1e-5)
-        state, _ = jax.jit(loop.learn)(after, traj)
+        state, _ = learn(after, traj)
 
 
-def test_the_successor_of_a_last_step_is_its_own_final_state():
-    steps = collected(algorithm())[1].transitions
+def test_the_successor_of_a_last_step_is_its_own_final_state(played):
+    steps = played[1].transitions
     done = steps.terminated | steps.truncated
     assert steps.terminated.any() and steps.truncated.any()
     time, length = steps.final.world_state[..., 0], steps.final.world_state[..., 1]
@@ -112,10 +120,10 @@ def test_advantages_from_denormalised_values(truncation, bootstrap):
     assert abs(normalised.mean()) < 1e-4 and abs(normalised.std() - 1) < 1e-3
 
 
-def test_the_critic_learns_targets_of_any_scale():
+def test_the_critic_learns_targets_of_any_scale(played):
     """Targets around 100 with a spread of 20: without ValueNorm on both sides the outputs would be off by far."""
     loop = algorithm(critic_epochs=300, critic_lr=1e-2, clip_value=False)
-    state, traj = collected(loop)
+    state, traj = played
     _, _, batch = loop.critics.values(state.critic.params, state.critic_carry, traj, EVERYWHERE)
     target = 100 + 20 * traj.transitions.observation.world_state[..., :1].reshape(-1, 1)
     fit = jax.jit(loop.critics.fit)
@@ -126,15 +134,15 @@ def test_the_critic_learns_targets_of_any_scale():
 
 def test_evaluation_counts_every_episode_up_to_its_end():
     learner = make_learner(config(), Clockwork())
-    found = learner.evaluate(learner.init(jax.random.key(0)).players)
+    found = jax.jit(learner.evaluate)(jax.jit(learner.init)(jax.random.key(0)).players)
     assert found["eval/return"] == found["eval/length"]  # every step pays 1, also after the end
     assert 2 < found["eval/length"] < 6
 
 
-def test_the_order_is_drawn_anew_and_only_the_first_agent_ignores_the_other():
+def test_the_order_is_drawn_anew_and_only_the_first_agent_ignores_the_other(played):
     """The agent whose update equals the simultaneous one was first: exactly one each time, and not always the same."""
     loop, together = algorithm(actor_lr=1e-2), algorithm("mappo_ns", actor_lr=1e-2)
-    state, traj = collected(loop)
+    state, traj = played
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
 
     def sweep(loop):
@@ -163,7 +171,7 @@ def test_learning_rate_falls_update_by_update_and_gradients_are_clipped_by_their
     np.testing.assert_allclose(state[1][0].mu[0] / state[1][0].mu[1], 0.75, rtol=1e-4)
 
 
-@pytest.mark.parametrize("algo", ["happo", "hatrpo", "mappo_s"])
+@pytest.mark.parametrize("algo", ["happo", "mappo_s", *long("hatrpo")])
 def test_a_dead_agents_data_change_no_update(algo):
     """What it sees and how likely its action was: neither policies, entropy bonus, KL, M nor the critic notice."""
     loop = algorithm(algo, critic="fp", ent_coef=1.0, actor_lr=1e-2)
@@ -185,7 +193,7 @@ def test_the_ball_is_measured_from_the_old_policy_to_the_new():
     loop = algorithm("hatrpo", max_kl=0.5, accept_ratio=0.0, fixed_order=True)
     state, traj = collected(loop)
     advantage = jnp.where(traj.transitions.action == 0, 1.0, -1.0)
-    agents, info = loop.policies.sweep(state.agents, traj, advantage, *jax.random.split(jax.random.key(0)))
+    agents, info = jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(0)))
     batches = loop.policies.batches(traj, advantage)
     old = distrax.Categorical(batches.logits)
     new = distrax.Categorical(jax.vmap(loop.policies.evaluate_actions)(agents.params, batches).logits)
@@ -203,5 +211,5 @@ def test_a_natural_gradient_has_no_entropy_bonus():
     state, traj = collected(without)
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
     keys = jax.random.split(jax.random.key(0))
-    swept = [loop.policies.sweep(state.agents, traj, advantage, *keys)[0].params for loop in (with_bonus, without)]
+    swept = [jax.jit(x.policies.sweep)(state.agents, traj, advantage, *keys)[0].params for x in (with_bonus, without)]
     jax.tree.map(np.testing.assert_array_equal, *swept)
