@@ -68,16 +68,13 @@ def test_vectorised_episodes_equal_episodes_played_alone(env):
     assert sum(ends.values()) > 3
 
 
-def test_vmapped_seeds_get_the_episodes_of_single_runs():
-    vec = VecEnv(make(configure("game/random", horizon=3, termination=0.3)), 4)
-    keys = jax.random.split(jax.random.key(0), 3)
-    _, together = jax.jit(jax.vmap(lambda key: rollout(vec, key, 40)))(keys)
-    for i, key in enumerate(keys):
-        _, (_, actions, outs) = jax.jit(lambda key: rollout(vec, key, 40))(key)
-        np.testing.assert_array_equal(actions, together[1][i])
-        jax.tree.map(lambda x, y, i=i: np.testing.assert_allclose(x, y[i], atol=1e-6), outs, together[2])
+def test_starts_of_smax_differ():
+    keys = jax.random.split(jax.random.key(0), 8)
+    _, seen = jax.jit(jax.vmap(make("smax/smacv2_5_units").reset))(keys)
+    assert len(np.unique(seen.world_state, axis=0)) == 8
 
 
+@pytest.mark.long
 def test_consecutive_episodes_of_smax_differ():
     vec = VecEnv(make(configure("smax/smacv2_5_units", max_steps=3)), 2)
     _, (_, _, outs) = jax.jit(lambda key: rollout(vec, key, 16))(jax.random.key(0))
@@ -86,23 +83,25 @@ def test_consecutive_episodes_of_smax_differ():
     assert len(starts) >= 6 and len(np.unique(starts, axis=0)) == len(starts)
 
 
-def test_batches_of_batches_get_the_episodes_of_single_runs():
+def test_vmapped_seeds_and_batches_of_them_get_the_episodes_of_single_runs():
     vec = VecEnv(make(configure("game/random", horizon=3, termination=0.3)), 4)
     keys = jax.random.split(jax.random.key(0), (2, 2))
-    together = jax.jit(jax.vmap(jax.vmap(lambda key: rollout(vec, key, 24))))(keys)[1]
-    alone = jax.jit(lambda key: rollout(vec, key, 24))
+
+    def play(key):
+        return rollout(vec, key, 40)[1][1:]
+
+    alone, seeds, batches = jax.jit(play), jax.jit(jax.vmap(play))(keys[0]), jax.jit(jax.vmap(jax.vmap(play)))(keys)
     for i, j in np.ndindex(2, 2):
-        jax.tree.map(
-            lambda x, y, i=i, j=j: np.testing.assert_allclose(x, y[i, j], atol=1e-6),
-            alone(keys[i, j])[1][1:],
-            together[1:],
-        )
+        found = alone(keys[i, j])
+        for together in (jax.tree.map(lambda x, i=i: x[i], batches), *([seeds] if i == 0 else [])):
+            np.testing.assert_array_equal(found[0], together[0][j])
+            jax.tree.map(lambda x, y, j=j: np.testing.assert_allclose(x, y[j], atol=1e-6), found[1], together[1])
 
 
 def test_smax_tells_wins_from_losses_from_time_limits():
     """Hand-set survivors (two allies, one enemy) -> won, terminated, truncated. Nobody left is no win."""
     env = make(configure("smax/2m_vs_1z", max_steps=5))
-    state, _ = env.reset(jax.random.key(0))
+    state, _ = jax.jit(env.reset)(jax.random.key(0))
     step, stop = jax.jit(env.step), jnp.full(2, 4)
     for alive, wanted in {
         (1, 1, 0): (1, 1, 0),
