@@ -28,7 +28,7 @@ SMALL = {
     "buffer_size": 512,
     "batch_size": 16,
     "gradient_steps": 4,
-    "hidden_sizes": (8, 8),
+    "hidden_sizes": (8,),
 }
 
 
@@ -38,6 +38,10 @@ def loop(algo, env="game/tracking", **overrides):
 
 def one(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
+
+
+def draw(replay, key):
+    return jax.jit(Replay.sample, static_argnums=(2, 3))(replay, key, 16, 2, 0.9)
 
 
 def same(before, after) -> bool:
@@ -104,13 +108,13 @@ class PlainReplay:
 
 
 @pytest.mark.parametrize("losses", [0.0, 0.1])
-def test_the_replay_equals_a_plain_python_one_over_random_episodes(losses):
+def test_the_replay_equals_a_plain_python_one_over_random_episodes(losses, large):
     """Not yet full, just full and wrapped around many times; every window that there is, at every time."""
-    rng, envs, capacity, count = np.random.default_rng(0), 3, 12, 4
+    rng, envs, capacity, count, rounds = np.random.default_rng(0), 3, 12, 4, 300 if large else 80
     plain = PlainReplay(envs, capacity)
     add, windows = jax.jit(Replay.add), jax.jit(Replay.windows, static_argnums=3)
     replay, checked, episodes = None, 0, 0
-    for round in range(300):
+    for round in range(rounds):
         shape = (count, envs)
         terminated, truncated = rng.random(shape) < 0.15, rng.random(shape) < 0.15
         lost = rng.random(shape) < losses
@@ -133,7 +137,7 @@ def test_the_replay_equals_a_plain_python_one_over_random_episodes(losses):
         for here, there in zip(found, zip(*[w for w in wanted if w], strict=True), strict=True):
             np.testing.assert_allclose(here[counts], there, rtol=1e-5, atol=1e-6)
         checked += counts.sum()
-    assert episodes > 1000 and checked > 9000
+    assert episodes > 3.3 * rounds and checked > 30 * rounds
 
 
 def test_samples_are_windows_of_the_ring_uniformly():
@@ -141,18 +145,26 @@ def test_samples_are_windows_of_the_ring_uniformly():
     steps = steps_of(np.zeros((4, 2)), np.zeros((4, 2), bool), np.zeros((4, 2), bool))
     replay = Replay.create(one(steps, 0), 8).add(steps).add(steps._replace(observation=steps.observation + 4))
     replay = replay.add(steps._replace(observation=steps.observation + 8))  # holds the steps 4 to 11
-    sample = replay.sample(jax.random.key(0), 10_000, 3, 0.9)
+    sample = jax.jit(lambda key: replay.sample(key, 10_000, 3, 0.9))(jax.random.key(0))
     starts, counts = np.unique(np.asarray(sample.observation), return_counts=True)
     np.testing.assert_array_equal(starts, [*range(4, 10), *range(104, 110)])
     assert counts.min() > 0.8 * 10_000 / 12
 
 
-def test_truncation_keeps_the_final_state_in_training():
-    """Through the real loop: where an episode was cut off, its window ends in the true next state, not in a fresh one."""
-    algorithm = loop("haddpg", hamljax.configure("game/tracking", horizon=5))
-    state = jax.jit(algorithm.init)(jax.random.key(0))
+@pytest.fixture(scope="module")
+def three_updates():
+    """The states of a run from its start on, and the metrics of its updates: the first two collect 32 steps each to warm up."""
+    algorithm = loop("haddpg", hamljax.configure("game/tracking", horizon=5), learning_starts=60)
+    states, metrics = [jax.jit(algorithm.init)(jax.random.key(0))], []
     for _ in range(3):
-        state, _ = jax.jit(algorithm.update)(state)
+        state, said = jax.jit(algorithm.update)(states[-1])
+        states, metrics = [*states, state], [*metrics, said]
+    return states, metrics
+
+
+def test_truncation_keeps_the_final_state_in_training(three_updates):
+    """Through the real loop: where an episode was cut off, its window ends in the true next state, not in a fresh one."""
+    state = three_updates[0][-1]
     steps = jax.tree.map(lambda x: x[: int(state.replay.filled)], state.replay.steps)
     assert steps.truncated.sum() > 10
     time_left = steps.final.world_state[..., -1]
@@ -161,24 +173,6 @@ def test_truncation_keeps_the_final_state_in_training():
     np.testing.assert_array_equal(steps.final.obs[:-1][going_on], steps.observation.obs[1:][going_on])
     cut = np.asarray(steps.truncated)[:-1]
     assert not np.allclose(steps.final.obs[:-1][cut], steps.observation.obs[1:][cut])
-
-
-def test_no_step_copies_the_replay():
-    """Ten times the replay needs no more temporary memory, also with seeds side by side."""
-
-    def temporary(size):
-        made = hamljax.config("hatd3", "game/tracking", **{**SMALL, "buffer_size": size})
-        learner = make_learner(made)
-        states = jax.eval_shape(jax.vmap(learner.init), jax.random.split(jax.random.key(0), 2))
-        run = jax.jit(jax.vmap(lambda state: learner.run_updates(state, 3, 3)), donate_argnums=0)
-        found = run.lower(states).compile().memory_analysis()
-        replay = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(states.replay))
-        assert found.alias_size_in_bytes >= replay
-        return found.temp_size_in_bytes, replay
-
-    (small, few), (large, many) = temporary(3200), temporary(32_000)
-    assert many > 9 * few
-    assert large - small < 0.02 * (many - few)
 
 
 # DISTRIBUTIONS
@@ -267,7 +261,7 @@ def pair_loop(algo, agents, **overrides):
 
 def a_sample(algorithm, gaps=False, size=16):
     """Made-up windows, and learnt parameters away from their targets. ``gaps``: lost steps and dead agents among them."""
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     rng, n = np.random.default_rng(0), algorithm.env.team.num_agents
 
     def numbers(*shape):
@@ -478,9 +472,7 @@ STEPS = [
 STEPS += [("haddpg", 3, "policy"), ("masac", 3, "policy"), ("matd3_s", 3, "buffer"), ("masac_s", 3, "buffer")]
 
 
-# Each actor, coordination and number of agents.
-FEW = [("haddpg", 3, "policy"), ("maddpg", 1, "buffer"), ("hatd3", 3, "buffer"), ("matd3_s", 3, "buffer")]
-FEW += [("hasac", 3, "buffer"), ("masac", 3, "policy"), ("masac_s", 3, "buffer")]
+FEW = [("hatd3", 3, "buffer"), ("masac", 3, "policy"), ("masac_s", 3, "buffer")]  # each actor and coordination
 
 
 @pytest.mark.parametrize("algo, agents, others", FEW + long(*(case for case in STEPS if case not in FEW)))
@@ -523,7 +515,7 @@ def test_a_temperature_of_ones_own_stays():
 def test_the_environment_gets_actions_in_its_own_bounds():
     """Policies and replay have them in [-1, 1]; the reward of ``Pair`` is the sum of what it got, within [-2, 2]."""
     algorithm = pair_loop("haddpg", 2)
-    steps = jax.jit(algorithm.collect)(algorithm.init(jax.random.key(0)))[1].transitions
+    steps = jax.jit(algorithm.collect)(jax.jit(algorithm.init)(jax.random.key(0)))[1].transitions
     assert jnp.abs(steps.action).max() <= 1
     np.testing.assert_allclose(steps.reward, 2 * steps.action.sum((-1, -2)), rtol=1e-5, atol=1e-5)
 
@@ -562,7 +554,7 @@ def test_an_update_learns_from_the_normalised_windows_that_evidence_shows():
 def test_evidence_has_windows_of_the_length_and_the_truncation_of_the_run(truncation, cut):
     """Episodes of ``Pair`` are cut off after 5 steps: windows of 3 that reach there are shorter, or worth nothing beyond."""
     algorithm = pair_loop("haddpg", 2, n_step=3, gamma=0.5, truncation=truncation)
-    sample = jax.jit(algorithm.evidence)(algorithm.init(jax.random.key(0)))
+    sample = jax.jit(algorithm.evidence)(jax.jit(algorithm.init)(jax.random.key(0)))
     assert sample.reward.shape == (4, 16)  # gradient steps, samples
     assert set(np.unique(sample.discount).tolist()) == {0.125} | cut
 
@@ -582,22 +574,26 @@ def test_each_agent_improves_against_exactly_the_actions_it_should(algo):
     def value(joint, times):
         return -((jnp.sum(joint, axis=(1, 2)) - 1) ** 2)
 
-    swept, _ = policies.sweep(state.agents, value, observation, joint, jax.random.key(1), jax.random.key(2))
-    known, views = np.array(joint), policies.views(observation)
-    for i in range(3):
-        view, learner = one(views, i), one(state.agents, i)
+    sweep = jax.jit(lambda *arguments: policies.sweep(state.agents, value, *arguments)[0])
+    swept = sweep(observation, joint, jax.random.key(1), jax.random.key(2))
 
-        def gain(params, known=known, view=view, i=i):
-            own = policies.propose(params, view, None)[0]
-            return jnp.mean(value(jnp.asarray(known).at[:, i].set(own), 1))
+    @jax.jit
+    def by_hand(learner, view, known, i):
+        """Parameters after a step of agent i, and the joint actions with its new one."""
+
+        def gain(params):
+            return jnp.mean(value(known.at[:, i].set(policies.propose(params, view, None)[0]), 1))
 
         gradient = jax.grad(lambda params: -gain(params))(learner.params)
         updates, _ = policies.optimiser.update(gradient, learner.opt_state, learner.params)
         wanted = optax.apply_updates(learner.params, updates)
+        return wanted, known.at[:, i].set(policies.propose(wanted, view, None)[0])
+
+    known, views = joint, policies.views(observation)
+    for i in range(3):
+        wanted, after = by_hand(one(state.agents, i), one(views, i), known, i)
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), wanted, one(swept.params, i))
-        if algo == "haddpg":
-            known = known.copy()
-            known[:, i] = policies.propose(wanted, view, None)[0]
+        known = after if algo == "haddpg" else known
 
 
 def test_sequential_ascent_settles_where_simultaneous_ascent_diverges():
@@ -623,20 +619,34 @@ def test_sequential_ascent_settles_where_simultaneous_ascent_diverges():
 # INVARIANCES
 
 
-@pytest.mark.parametrize(
-    "algo, env", [("hatd3", "game/tracking"), *long(("hasac", "game/climbing"), ("masac_s", "game/tracking"))]
-)
-def test_seeds_side_by_side_equal_single_runs_and_share_no_replay(algo, env):
-    few = {"total_timesteps": 160, "adam_eps": SMOOTH, "num_evals": 0}  # so that roundings do not grow
-    train = hamljax.make_train(hamljax.config(algo, env, **{**SMALL, **few}))
-    keys = jax.random.split(jax.random.key(3), 2)
-    together = jax.jit(jax.vmap(train))(keys)
-    alone = jax.jit(jax.vmap(train))(keys[1:])
-    of_second = one(together["runner_state"], slice(1, 2))
+@pytest.fixture(scope="module", params=["hatd3-game/tracking", *long("hasac-game/climbing", "masac_s-game/tracking")])
+def side_by_side(request):
+    """A learner, the first states of two seeds, and the program that does three updates of states side by side."""
+    settings = {**SMALL, "adam_eps": SMOOTH, "buffer_size": 64_000}  # so that roundings do not grow
+    learner = make_learner(hamljax.config(*request.param.split("-"), **settings))
+    states = jax.jit(jax.vmap(learner.init))(jax.random.split(jax.random.key(3), 2))
+    run = jax.jit(jax.vmap(lambda state: learner.run_updates(state, 3, 3)), donate_argnums=0)
+    return learner, states, run.lower(states).compile()
+
+
+def test_no_step_copies_the_replay(side_by_side):
+    """A large replay needs hardly any temporary memory, also with seeds side by side."""
+    _, states, run = side_by_side
+    found, replay = run.memory_analysis(), sum(x.nbytes for x in jax.tree.leaves(states.replay))
+    assert found.alias_size_in_bytes >= replay
+    assert found.temp_size_in_bytes < 0.02 * replay
+
+
+def test_seeds_side_by_side_equal_single_runs_and_share_no_replay(side_by_side):
+    learner, states, run = side_by_side
+    alone, _ = jax.jit(lambda state: learner.run_updates(state, 3, 3))(one(states, 1))
+    together, _ = run(jax.tree.map(jnp.copy, states))
+    of_second = one(together, 1)
     for name in ("agents", "critic", "targets", "replay", "observation"):
-        here, there = getattr(of_second, name), getattr(alone["runner_state"], name)
+        here, there = getattr(of_second, name), getattr(alone, name)
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4), here, there)
-    rewards = together["runner_state"].replay.steps.reward
+    assert alone.num_gradient_steps == 8
+    rewards = together.replay.steps.reward
     assert not np.allclose(rewards[0], rewards[1])
 
 
@@ -661,12 +671,11 @@ def test_widening_the_padding_changes_no_gradient_step():
 
     env = hamljax.make_env("game/tracking")
     narrow, team = algorithm(env), env.team
-    state = narrow.init(jax.random.key(0))
-    state, rollout = jax.jit(narrow.collect)(state)
-    sample = state.replay.add(rollout.transitions).sample(jax.random.key(1), 16, 2, 0.9)
+    state, rollout = jax.jit(narrow.collect)(jax.jit(narrow.init)(jax.random.key(0)))
+    sample = draw(state.replay.add(rollout.transitions), jax.random.key(1))
     env.team = WideTeam(team.obs_sizes, team.action_sizes, team.world_state_size, discrete=False)
     wide = algorithm(env)
-    wide_state = wide.init(jax.random.key(9))
+    wide_state = jax.jit(wide.init)(jax.random.key(9))
     of_obs, of_action = (functools.partial(widened, real=size) for size in (team.obs_size, team.action_size))
 
     def see(seen):
@@ -714,38 +723,36 @@ def test_widening_the_padding_changes_no_gradient_step():
     assert not same(after["agents"].params, state.agents.params)
 
 
-def test_warm_up_is_random_and_learns_nothing():
-    algorithm = loop("haddpg", learning_starts=60)  # two updates of 32 steps
-    state = begin = jax.jit(algorithm.init)(jax.random.key(0))
+def test_warm_up_is_random_and_learns_nothing(three_updates):
+    states, metrics = three_updates
     changed, spread = [], []
-    for _ in range(3):
-        before = state.agents.params
-        state, metrics = jax.jit(algorithm.update)(state)
-        changed.append(not same(before, state.agents.params))
+    for before, state, said in zip(states, states[1:], metrics, strict=False):
+        changed.append(not same(before.agents.params, state.agents.params))
         last = int(state.replay.added)
         spread.append(float(jnp.std(state.replay.steps.action[last - 8 : last, :, 2])))
-        assert np.isnan(metrics["train/critic_loss"]) == (not changed[-1])
+        assert np.isnan(said["train/critic_loss"]) == (not changed[-1])
     assert changed == [False, True, True]
     assert min(spread[:2]) > 0.5 > 3 * spread[2]  # uniform: 0.58; then tanh of a small number and noise of 0.1
-    assert int(state.num_gradient_steps) == 8 and int(begin.num_gradient_steps) == 0
+    assert int(states[-1].num_gradient_steps) == 8 and int(states[0].num_gradient_steps) == 0
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"buffer_size": 64, "learning_starts": 128, "total_timesteps": 320},
-        {"buffer_size": 96, "n_step": 15, "total_timesteps": 320},
+        {"buffer_size": 64, "learning_starts": 128, "n_step": 15},
+        *long({"buffer_size": 64, "learning_starts": 128}, {"buffer_size": 96, "n_step": 15}),
     ],
 )
 def test_a_run_that_is_accepted_learns(settings):
     """However the replay's size, the warm-up and the window relate."""
-    learner = make_learner(hamljax.config("haddpg", "game/tracking", **{**SMALL, **settings}))
+    learner = make_learner(hamljax.config("haddpg", "game/tracking", **{**SMALL, "total_timesteps": 320, **settings}))
     state = jax.jit(learner.init)(jax.random.key(0))
     state, metrics = jax.jit(lambda s: learner.run_updates(s, learner.config.num_updates, 16))(state)
     assert int(state.num_gradient_steps) > 0 and np.isfinite(metrics["train/critic_loss"]).any()
 
 
-def test_a_non_finite_observation_leaves_the_statistics_alone():
+def test_nothing_non_finite_is_learnt_from():
+    """Neither networks nor statistics change."""
     algorithm = loop("haddpg", obs_norm="always")
     state = jax.jit(algorithm.init)(jax.random.key(0))
     collect, learn = jax.jit(algorithm.collect), jax.jit(algorithm.learn)
@@ -754,9 +761,10 @@ def test_a_non_finite_observation_leaves_the_statistics_alone():
     collected, rollout = collect(state)
     steps = rollout.transitions
     seen = steps.observation._replace(obs=steps.observation.obs.at[0, 0].set(jnp.nan))
-    rollout = rollout._replace(transitions=steps._replace(observation=seen))
-    after, metrics = learn(collected, rollout)
-    assert metrics["train/skipped"] == 1 and same(after.obs_norm, state.obs_norm) and same(after.agents, state.agents)
+    for bad in (steps._replace(observation=seen), steps._replace(reward=steps.reward * jnp.nan)):
+        after, metrics = learn(collected, rollout._replace(transitions=bad))
+        assert metrics["train/skipped"] == 1 and after.skipped == 1
+        assert all(same(getattr(after, name), getattr(state, name)) for name in ("obs_norm", "agents", "critic"))
 
 
 def test_a_delayed_policys_rate_never_falls_below_zero():
@@ -797,7 +805,7 @@ def test_targets_move_when_it_is_their_time():
         [],
     )
     for n in range(6):
-        after, _ = step(learnt, replay.sample(jax.random.key(n), 16, 2, 0.9), jax.random.key(n))
+        after, _ = step(learnt, draw(replay, jax.random.key(n)), jax.random.key(n))
         moved.append(not same(learnt["targets"], after["targets"]))
         learnt = after
     assert moved == [False, False, True] * 2
@@ -811,7 +819,7 @@ def test_policies_and_targets_wait_for_the_critics():
     replay = state.replay.add(rollout.transitions)
     step, moved = jax.jit(algorithm.step), []
     for n in range(4):
-        after, _ = step(learnt, replay.sample(jax.random.key(n), 16, 2, 0.9), jax.random.key(n))
+        after, _ = step(learnt, draw(replay, jax.random.key(n)), jax.random.key(n))
         moved.append(
             [
                 not same(learnt["critic"].params, after["critic"].params),
@@ -821,15 +829,6 @@ def test_policies_and_targets_wait_for_the_critics():
         )
         learnt = after
     assert moved == [[True, False, False], [True, True, True]] * 2
-
-
-def test_a_non_finite_batch_is_not_learnt_from():
-    algorithm = loop("hasac", "game/climbing", learning_starts=1)
-    state, rollout = jax.jit(algorithm.collect)(jax.jit(algorithm.init)(jax.random.key(0)))
-    bad = rollout._replace(transitions=rollout.transitions._replace(reward=rollout.transitions.reward * jnp.nan))
-    after, metrics = jax.jit(algorithm.learn)(state, bad)
-    assert metrics["train/skipped"] == 1 and after.skipped == 1
-    assert same(state.agents, after.agents) and same(state.critic, after.critic)
 
 
 def test_a_row_has_its_numbers_in_a_compiled_program_too():
@@ -861,7 +860,7 @@ def score(algo, env="game/tracking", **overrides):
     return float(jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 1))["metrics"]["eval/return"][0, -1])
 
 
-TAUGHT = ["haddpg", "matd3_s", "masac"]  # each actor and coordination
+TAUGHT = ["matd3_s"]  # the other actor learns to climb, the other coordinations are followed step by step above
 
 
 @pytest.mark.parametrize("algo", TAUGHT + long(*(algo for algo in OFF_POLICY if algo not in TAUGHT)))
