@@ -1,5 +1,7 @@
 """The command line as its users meet it."""
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -13,12 +15,14 @@ import yaml
 from sizes import long
 
 from hamljax.envs import ENVIRONMENTS
-from hamljax.errors import ConfigError
-from hamljax.lab import bench, machine
+from hamljax.errors import ConfigError, Stopped
+from hamljax.lab import bench, bench_off_policy, machine
 from hamljax.lab.cli import main
+from hamljax.lab.configuration import config
 from hamljax.lab.trained import load
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]
+TINY += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
 
 MISTAKES = {
     "train algo=hapo": "'happo'",
@@ -61,11 +65,18 @@ def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(command, capsys, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
-    run = tmp_path / "run"
-    arguments = ["train", *TINY, "num_seeds=2", "num_evals=3", f"run_dir={run}"]
-    assert main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of two seeds, its command line, and what it said."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    arguments = ["train", *TINY, "num_seeds=2", "seed=3", "num_evals=3", f"run_dir={run}"]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(arguments) == 0
+    return run, arguments, said.getvalue().splitlines()
+
+
+def test_train_leaves_a_directory_that_explains_itself(trained):
+    run, _, lines = trained
     assert any("steps/s=" in line and "left=" in line for line in lines)
     assert {p.name for p in run.iterdir()} == {
         ".lock",
@@ -77,13 +88,17 @@ def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
         "checkpoints",
     }
     metrics = pd.read_parquet(run / "metrics.parquet")
-    assert sorted(zip(metrics["update"], metrics["seed"], strict=True)) == [(u, s) for u in range(4) for s in range(2)]
+    wanted = [(update, seed) for update in range(4) for seed in (3, 4)]
+    assert sorted(zip(metrics["update"], metrics["seed"], strict=True)) == wanted
     assert metrics.dropna(subset=["eval/return"])["update"].unique().tolist() == [0, 2, 3]
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["algo"]["name"] == "happo" and config["env"]["name"] == "game/climbing" and config["num_envs"] == 4
     assert json.loads((run / "summary.json").read_text())["steps_per_seed"] == 48
     assert "jax" in json.loads((run / "versions.json").read_text())
 
+
+def test_a_finished_run_stays_as_it_is(trained, capsys):
+    run, arguments, _ = trained
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     assert main(arguments) == 0
     assert "is finished" in capsys.readouterr().out
@@ -98,27 +113,40 @@ def test_train_leaves_a_directory_that_explains_itself(tmp_path, capsys):
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
 
-def test_a_run_is_brought_back_as_it_ended(tmp_path):
-    run = tmp_path / "run"
-    assert main(["train", *TINY, "num_seeds=2", "seed=3", "network=gru", f"run_dir={run}"]) == 0
-    trained = load(run)
-    assert trained.update == 3 and trained.config.env.name == "game/climbing"
+def test_a_run_is_brought_back_as_it_ended(trained):
+    run, *_ = trained
+    team = load(run)
+    assert team.update == 3 and team.config.env.name == "game/climbing"
     last = pd.read_parquet(run / "metrics.parquet").groupby("seed")["eval/return"].last()
+    evaluate = jax.jit(team.learner.evaluate)
     for seed in (3, 4):  # the final evaluation, made again from what was saved
-        assert trained.learner.evaluate(trained.of_seed(seed))["eval/return"] == last[seed]
+        assert evaluate(team.of_seed(seed))["eval/return"] == last[seed]
     with pytest.raises(ConfigError, match="no seed 5 here: happo on game/climbing, seeds 3 to 4,"):
-        trained.of_seed(5)
+        team.of_seed(5)
 
 
-def test_a_sweep_trains_every_combination_and_plot_compares_them(tmp_path, capsys):
-    sweep = tmp_path / "sweep"
-    assert main(["train", "-m", *TINY, "algo=happo,mappo_s", "seed=0,5", f"run_dir={sweep}"]) == 0
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    words = [*TINY, "algo=mappo_s", "algo.drift=clip,none", "seed=0,7", "num_evals=2", "absolute_metric=false"]
+    assert main(["train", "-m", *words, f"run_dir={folder}"]) == 0
+    return folder
+
+
+def test_a_sweep_trains_every_combination_and_plot_compares_them(sweep, tmp_path, capsys):
     assert len(list(sweep.rglob("summary.json"))) == 4
-    capsys.readouterr()
     picture = tmp_path / "picture.png"
     assert main(["plot", str(sweep), "--out", str(picture)]) == 0
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert "mappo_s" in capsys.readouterr().out
+
+
+def test_plot_pools_seeds_and_tells_settings_apart(sweep, capsys):
+    assert main(["plot", str(sweep)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "climbing" in line]
+    assert len(rows) == 2 and all("│ 2 " in row for row in rows)
+    assert "drift=clip" in rows[0] and "drift=none" in rows[1]
+    assert (sweep / "curves.png").is_file()
 
 
 def test_a_drift_in_five_lines_from_a_file(tmp_path):
@@ -129,19 +157,8 @@ def test_a_drift_in_five_lines_from_a_file(tmp_path):
     )
     run = tmp_path / "run"
     words = [f"plugin={plugin}", "algo.drift=square", "+algo.drift_params.weight=2.0", f"run_dir={run}"]
-    assert main(["train", *TINY, *words]) == 0
+    assert main(["train", *TINY, "num_evals=0", *words]) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["algo"]["drift_params"] == {"weight": 2.0}
-
-
-def test_plot_pools_seeds_and_tells_settings_apart(tmp_path, capsys):
-    words = [*TINY, "seed=0,7", "algo.drift=clip,spo", "num_evals=2"]
-    assert main(["train", "-m", *words, f"run_dir={tmp_path}"]) == 0
-    capsys.readouterr()
-    assert main(["plot", str(tmp_path)]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if "climbing" in line]
-    assert len(rows) == 2 and all("│ 2 " in row for row in rows)
-    assert "drift=clip" in rows[0] and "drift=spo" in rows[1]
-    assert (tmp_path / "curves.png").is_file()
 
 
 BROKEN_ENVIRONMENTS = {
@@ -204,11 +221,17 @@ def test_mistakes_with_a_plugin_get_one_line(tmp_path, capsys):
     assert "no parameter 'clip_epsi'; did you mean 'clip_eps'?" in capsys.readouterr().err
 
 
-def test_a_robots_joints_are_shared_out_from_the_command_line(tmp_path, capsys):
+def test_a_robots_joints_are_shared_out_from_the_command_line(large, tmp_path, monkeypatch, capsys):
+    def do_not_compile(learner, *_):
+        raise Stopped(f"actions: {learner.env.team.action_sizes}", 0)
+
+    if not large:  # a robot takes long
+        monkeypatch.setattr("hamljax.lab.run.make_programs", do_not_compile)
     words = ["env=mamujoco/hopper_3x1", "env.backend=spring", "env.agent_obsk=all", f"run_dir={tmp_path / 'run'}"]
     parts = "env.partition=[[thigh_joint,foot_joint],[leg_joint]]"
     small = ["num_envs=2", "num_steps=4", "total_timesteps=8", "num_evals=0"]
     assert main(["train", *small, *words, parts]) == 0
+    assert large or "actions: (2, 1)" in capsys.readouterr().err
     written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert written["env"]["partition"] == [["thigh_joint", "foot_joint"], ["leg_joint"]]
     assert main(["train", *small, *words[:3], "env.partition=[[thigh_joint,fot_joint]]"]) == 2
@@ -232,14 +255,20 @@ def test_help_reads_without_waiting_for_jax():
 def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = tmp_path / "run"
-    assert main(["train", *TINY, f"logger={logger}", f"run_dir={run}"]) == 0
+    assert main(["train", *TINY, "num_seeds=2", "num_evals=0", f"logger={logger}", f"run_dir={run}"]) == 0
     assert any((run / trace).iterdir())
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"), [("off_policy", "reacher_2x1"), *long(("mamujoco", "reacher_2x1"), ("bridge", "halfcheetah_6x1"))]
+    "kind, word, env",
+    [
+        ("off_policy", "reacher_2x1", "game/tracking"),  # measures this one's learner instead, which is there at once
+        *long(("off_policy", "reacher_2x1", ""), ("mamujoco", "reacher_2x1", ""), ("bridge", "halfcheetah_6x1", "")),
+    ],
 )
-def test_benches_print_and_store_their_tables(kind, word, tmp_path, monkeypatch, capsys):
+def test_benches_print_and_store_their_tables(kind, word, env, tmp_path, monkeypatch, capsys):
+    if env:
+        monkeypatch.setattr(bench_off_policy, "config", lambda algo, _, **settings: config(algo, env, **settings))
     monkeypatch.chdir(tmp_path)
     assert main(["bench", kind, "--quick"]) == 0
     assert word in capsys.readouterr().out

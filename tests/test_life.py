@@ -27,6 +27,8 @@ from hamljax.lab.rundir import locked
 from hamljax.lab.trained import load
 
 GAME = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=4", "network.hidden_sizes=[8]"]
+ONCE = ["update_epochs=1", "critic_epochs=1"]
+GAME += [f"algo.{word}" for word in ONCE]
 
 
 class Zygote:
@@ -60,18 +62,20 @@ def hamljax(tmp_path_factory):
     zygote.process.wait()
 
 
-def numbers(run: Path):
+def numbers(run: Path, shapes, replay):
     """Everything of a run that must not depend on how it was interrupted."""
     record = pd.read_parquet(run / "metrics.parquet").drop(columns="perf/steps_per_second")
     summary = json.loads((run / "summary.json").read_text())
-    team = load(run)
-    shapes, replay = apart(progress_shapes(team.learner, len(team.seeds)))
     found = checkpoints.restore(run, shapes, replay=replay)
     return record, (found.tree, found.replay), {key: summary[key] for key in ("final", "absolute")}
 
 
 def assert_same(run: Path, other: Path):
-    (record, progress, summary), (other_record, other_progress, other_summary) = numbers(run), numbers(other)
+    team = load(run)
+    shapes = apart(progress_shapes(team.learner, len(team.seeds)))
+    (record, progress, summary), (other_record, other_progress, other_summary) = (
+        numbers(path, *shapes) for path in (run, other)
+    )
     pd.testing.assert_frame_equal(record, other_record, check_exact=True)
     jax.tree.map(np.testing.assert_array_equal, plain(progress), plain(other_progress))
     assert summary == other_summary
@@ -103,23 +107,25 @@ EVERYTHING = [
     for seeds in (1, 4)
 ]
 # A replay that wraps around before the run is over.
-REPLAY = "buffer_size=64 batch_size=8 learning_starts=16 gradient_steps=2 n_step=2".split()
-SOME = [
-    ("hatd3", "mlp", "tracking", 4),
-    ("happo", "gru", "game", 4),
-]
+REPLAY = "buffer_size=64 batch_size=8 learning_starts=32 gradient_steps=2 n_step=2".split()
+SOME = [("hatd3", "mlp", "tracking", 4), ("happo", "gru", "game", 4)]
+
+
+def train_in(env, algo, network, seeds) -> list[str]:
+    """The command line of a run of six updates and two checkpoints."""
+    words = ["train", *ENVIRONMENTS[env], f"algo={algo}", f"network={network}", f"num_seeds={seeds}", "num_envs=4"]
+    words += ["num_steps=4", "total_timesteps=96", "num_evals=4", "num_eval_episodes=4", "checkpoint_every=3"]
+    words += ["network.hidden_sizes=[8]", "network.gru_size=8"] if network == "gru" else ["network.hidden_sizes=[8]"]
+    return words + [f"algo.{word}" for word in (REPLAY if is_off_policy(algo) else ONCE)]
 
 
 @pytest.mark.parametrize("algo, network, env, seeds", SOME + long(*(case for case in EVERYTHING if case not in SOME)))
 def test_a_stopped_run_goes_on_bit_for_bit_in_a_new_process(algo, network, env, seeds, hamljax, tmp_path):
-    words = ["train", *ENVIRONMENTS[env], f"algo={algo}", f"network={network}", f"num_seeds={seeds}", "num_envs=4"]
-    words += ["num_steps=4", "total_timesteps=96", "num_evals=4", "num_eval_episodes=4", "checkpoint_every=3"]
-    words += ["network.hidden_sizes=[8]", "network.gru_size=8"] if network == "gru" else ["network.hidden_sizes=[8]"]
-    words += [f"algo.{word}" for word in REPLAY] if is_off_policy(algo) else []
-    assert hamljax(*words, f"run_dir={tmp_path / 'whole'}") == 0, hamljax.said
+    assert hamljax(*train_in(env, algo, network, seeds), f"run_dir={tmp_path / 'whole'}") == 0, hamljax.said
     half = tmp_path / "half"
     shutil.copytree(tmp_path / "whole", half)
     shutil.rmtree(folder_of(half) / "6")
+    assert (folder_of(half) / "3" / "replay").is_dir() == is_off_policy(algo)
     (half / "summary.json").unlink()
     assert hamljax("resume", str(half)) == 0, hamljax.said
     assert "going on from step 48" in hamljax.said
@@ -127,23 +133,18 @@ def test_a_stopped_run_goes_on_bit_for_bit_in_a_new_process(algo, network, env, 
 
 
 def test_a_checkpoint_without_its_replay_is_small_and_says_what_is_lost(hamljax, tmp_path):
-    words = ["train", *GAME, "algo=hasac", *(f"algo.{word}" for word in REPLAY), "total_timesteps=96", "num_evals=0"]
-    words += ["algo.learning_starts=32"]
-    for kept_replay in ("true", "false"):
-        words_now = [*words, f"checkpoint_replay={kept_replay}", f"run_dir={tmp_path / kept_replay}"]
-        assert hamljax(*words_now) == 0, hamljax.said
-    newest = kept(tmp_path / "true")[-1]
-    assert (folder_of(tmp_path / "true") / str(newest) / "replay").is_dir()
-    assert not (folder_of(tmp_path / "false") / str(newest) / "replay").exists()
-    assert hamljax("resume", str(tmp_path / "false"), "total_timesteps=160") == 0, hamljax.said
+    run, words = tmp_path / "run", train_in("tracking", "hatd3", "mlp", 4)
+    assert hamljax(*words, "checkpoint_replay=false", f"run_dir={run}") == 0, hamljax.said
+    assert not (folder_of(run) / "6" / "replay").exists()
+    assert hamljax("resume", str(run), "total_timesteps=160") == 0, hamljax.said
     assert "the checkpoint holds no replay" in hamljax.said
-    skipped = pd.read_parquet(tmp_path / "false" / "metrics.parquet").set_index("step")["train/critic_loss"].isna()
-    assert skipped[112] and not skipped[96] and not skipped[128]  # 16 steps are not enough, 32 are
+    learnt = pd.read_parquet(run / "metrics.parquet").groupby("step")["train/critic_loss"].count()
+    assert learnt[[96, 112, 128]].tolist() == [4, 0, 4]  # of 4 seeds; 16 steps are not enough, 32 are
 
 
 @pytest.fixture(scope="module")
 def whole(hamljax, tmp_path_factory):
-    """A run of a hundred updates that nothing disturbed, and its command line."""
+    """A run of two hundred updates that nothing disturbed, and its command line."""
     run = tmp_path_factory.mktemp("whole") / "run"
     words = ["train", *GAME, "num_seeds=2", "total_timesteps=3200", "checkpoint_every=10", "num_evals=6"]
     assert hamljax(*words, f"run_dir={run}") == 0
@@ -154,7 +155,9 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, 
     undisturbed, words = whole
     run, chance, kills = tmp_path / "run", random.Random(0), 0
     seen = set()  # some are late enough to leave a checkpoint
-    while kills < (100 if large else 5) or not any(seen):
+    run.mkdir()
+    (run / ".config.yaml.tmp").write_text("algo:")  # what an earlier one began to write
+    while kills < (100 if large else 3) or not any(seen):
         since = chance.choice(["", "compiled", "compiled", "compiled"])
         code = hamljax(*words, f"run_dir={run}", signals=[[chance.uniform(0.0, 2.0), signal.SIGKILL]], since=since)
         if code == 0:  # quicker than the signal: begin another
@@ -171,25 +174,32 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, 
     assert_same(run, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_polite_signal_saves_says_where_and_exits(number, hamljax, whole, tmp_path):
+def test_a_polite_signal_saves_says_where_and_exits(hamljax, whole, tmp_path):
     undisturbed, words = whole
     run = tmp_path / "run"
-    assert hamljax(*words, f"run_dir={run}", signals=[[0.1, number]], since="step=160") == 128 + number
-    line = hamljax.said.splitlines()[-1]
-    assert f"hamljax resume {run}" in line and "Traceback" not in hamljax.said
-    step = int(line.split("step ")[1].split(" ")[0].replace(",", ""))
-    assert kept(run)[-1] == step // 16
+    for number, since in ((signal.SIGTERM, "step=160"), (signal.SIGINT, "step=")):
+        assert hamljax(*words, f"run_dir={run}", signals=[[0.1, number]], since=since) == 128 + number
+        line = hamljax.said.splitlines()[-1]
+        assert f"hamljax resume {run}" in line and "Traceback" not in hamljax.said
+        step = int(line.split("step ")[1].split(" ")[0].replace(",", ""))
+        assert kept(run)[-1] == step // 16
     assert hamljax(*words, f"run_dir={run}") == 0
     assert_same(run, undisturbed)
 
 
-def test_a_finished_run_is_made_longer(hamljax, whole, tmp_path):
+def test_a_finished_run_is_made_longer_even_where_that_is_killed(hamljax, whole, tmp_path):
     undisturbed, words = whole
     run = tmp_path / "run"
     assert hamljax(*words, "total_timesteps=1600", "num_evals=0", f"run_dir={run}") == 0
-    assert hamljax("resume", str(run), "total_timesteps=3200") == 0, hamljax.said
-    assert hamljax("resume", str(run), "total_timesteps=1600") == 2
+    assert main(["resume", str(run), "total_timesteps=800"]) == 2
+    assert hamljax("resume", str(run), "total_timesteps=3200", signals=[[0.0, signal.SIGKILL]], since="step=3,200") < 0
+    assert not (run / "summary.json").is_file() and "stopped" in dict(info.lines(run))["how far"]
+    made = json.loads((run / "versions.json").read_text())
+    (run / "versions.json").write_text(json.dumps(made | {"jax": "0.0.1"}))
+    assert hamljax("resume", str(run)) == 0, hamljax.said
+    assert f"note: jax was 0.0.1 and is {made['jax']}" in hamljax.said
+    assert json.loads((run / "versions.json").read_text())["continued"][-1]["jax"] == made["jax"]
+    assert json.loads((run / "summary.json").read_text())["steps_per_seed"] == 3200
     longer, straight = (load(path).progress.state for path in (run, undisturbed))
     jax.tree.map(np.testing.assert_array_equal, plain(longer), plain(straight))
     assert sorted(pd.read_parquet(run / "metrics.parquet")["update"].unique()) == list(range(1, 201))
@@ -223,16 +233,6 @@ def test_a_second_process_is_refused(whole, capsys):
         assert main([*words, f"run_dir={run}"]) == 2
     assert f"another process (pid {os.getpid()}) is training" in capsys.readouterr().err
     assert not info.in_use(run)
-
-
-def test_other_versions_are_named_and_the_run_goes_on(hamljax, whole, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(whole[0], run)
-    made = json.loads((run / "versions.json").read_text())
-    (run / "versions.json").write_text(json.dumps(made | {"jax": "0.0.1"}))
-    assert hamljax("resume", str(run), "total_timesteps=3216") == 0
-    assert f"note: jax was 0.0.1 and is {made['jax']}" in hamljax.said
-    assert json.loads((run / "versions.json").read_text())["continued"][0]["jax"] == made["jax"]
 
 
 # DAMAGE
@@ -356,32 +356,17 @@ def test_a_damaged_configuration_is_one_line(whole, tmp_path, capsys):
             assert err.count("\n") == 1 and "config.yaml" in err
 
 
-def test_a_killed_extension_is_not_taken_for_finished(hamljax, whole, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(whole[0], run)
-    assert hamljax("resume", str(run), "total_timesteps=3520", signals=[[0.0, signal.SIGKILL]], since="step=3,520") < 0
-    assert not (run / "summary.json").is_file() and "stopped" in dict(info.lines(run))["how far"]
-    assert hamljax("resume", str(run)) == 0
-    assert json.loads((run / "summary.json").read_text())["steps_per_seed"] == 3520
-
-
-def test_what_a_killed_process_began_to_write_is_in_nobodys_way(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/.config.yaml.tmp").write_text("algo:")
-    assert main(["train", *GAME, "total_timesteps=32", "num_evals=0", f"run_dir={tmp_path / 'run'}"]) == 0
-
-
 def test_a_sweep_goes_on_by_its_command_and_past_a_run_that_fails(tmp_path, capsys):
-    words = ["train", "-m", *GAME, "total_timesteps=32", "num_evals=0", "seed=0,1,2", f"run_dir='{tmp_path / 'a b'}'"]
-    assert main(words) == 0
-    first, second, third = sorted((tmp_path / "a b").iterdir())
+    words = ["train", "-m", *GAME, "total_timesteps=32", "num_evals=0", f"run_dir='{tmp_path / 'a b'}'"]
+    assert main([*words, "seed=0,1"]) == 0
+    first, second = sorted((tmp_path / "a b").iterdir())
     before = (first / "metrics.parquet").read_bytes()
-    shutil.rmtree(third)
     for update in kept(second):
         (folder_of(second) / str(update) / "about.json").unlink()
     (second / "summary.json").unlink()
     capsys.readouterr()
-    assert main(words) == 1
+    assert main([*words, "seed=0,1,2"]) == 1
+    *_, third = sorted((tmp_path / "a b").iterdir())
     said = capsys.readouterr()
     assert "is finished" in said.out and f"{second}: checkpoint" in said.err and "1 of 3 runs failed" in said.err
     assert (third / "summary.json").is_file() and (first / "metrics.parquet").read_bytes() == before

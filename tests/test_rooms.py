@@ -5,11 +5,13 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import pytest
 from sizes import long
 
 from hamljax.lab.cli import COMMANDS, main
 from hamljax.lab.configuration import expand, make_job
+from hamljax.learning.train import make_learner
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hamljax"
@@ -64,7 +66,14 @@ def blocks(language: str) -> list[str]:
 LINES = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hamljax")]
 LINES += re.findall(r"`(hamljax train plugin[^`]*)`", README)
 LARGE = ("bridge/", "watch", "bench")  # of the commands; tests of these, smaller than the README's, are elsewhere
-CHEAP = {"smax/3m": "game/climbing", "smax/2s3z": "game/penalty"}  # environments that are compiled in no time
+CHEAP = {  # environments that are compiled in no time, and one program for all runs
+    "smax/3m,smax/2s3z": "game/climbing",
+    "smax/3m": "game/climbing",
+    "algo=happo,mappo_s": "algo=happo seed=0,1",
+    "num_seeds=4": "num_seeds=1",
+}
+TRACED = ("square.py", "near.py")  # by the small test; test_cli and test_extensions train with plugins like these
+ONCE = ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
 SIZES = {"train": ["num_envs=4", "num_steps=4", "total_timesteps=32", "num_eval_episodes=2", "num_evals=2"]}
 SIZES |= {"bench": ["--quick"], "evaluate": ["num_episodes=4"]}
 
@@ -77,7 +86,10 @@ def cheaper(text: str) -> str:
 
 @pytest.mark.parametrize("bridge", [*long(True), False])
 def test_every_command_of_the_readme_runs(bridge, large, tmp_path, monkeypatch):
-    """The commands as shown, but for sizes; the small test has cheap environments too, and leaves out what is large by itself."""
+    """The commands as shown, but for sizes.
+
+    The small test has cheap environments too, only traces what two of the plugins are for, and leaves out what is large.
+    """
     _, use, *files = sorted(blocks("python"), key=lambda code: ("make_train" not in code, "hamljax.load" not in code))
     for name, code in zip(("square.py", "near.py", "my_game.py"), files, strict=True):
         (tmp_path / name).write_text(code)
@@ -86,9 +98,13 @@ def test_every_command_of_the_readme_runs(bridge, large, tmp_path, monkeypatch):
         if bridge != ("bridge/" in line or "doctor" in line) or not large and any(word in line for word in LARGE):
             continue
         _, command, *words = line.split() if large else cheaper(line).split()
-        sizes = SIZES.get(command, [])
+        sizes = SIZES.get(command, []) + (ONCE if command == "train" and not large else [])
         words = [w for w in words if w.split("=")[0] not in {s.split("=")[0] for s in sizes}]
-        assert main([command, *words, *sizes]) == 0, line
+        if not large and any(word in line for word in TRACED):
+            learner = make_learner(make_job([*words, *sizes]).config)
+            jax.eval_shape(lambda key, learner=learner: learner.update(learner.init(key)), jax.random.key(0))
+        else:
+            assert main([command, *words, *sizes]) == 0, line
     if not bridge:
         exec(use, {})
     if not bridge and large:
@@ -100,7 +116,8 @@ def test_every_command_of_the_readme_is_read_to_its_end():
     for line in LINES:
         _, command, *words = line.split()
         if command == "train" and "plugin" not in line:
-            assert [make_job(job) for job in expand([word for word in words if word != "-m"])]
+            jobs = [make_job(job).config for job in expand([word for word in words if word != "-m"])]
+            assert len({(job.algo.name, job.env.name) for job in jobs}) == (4 if "-m" in words else 1)
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), flags=re.M):
         assert f"\n{target}:" in makefile
@@ -111,5 +128,9 @@ def test_the_python_of_the_readme_runs(large):
         "total_timesteps=1e5", "total_timesteps=64, num_envs=4, num_steps=8, num_eval_episodes=2"
     )
     names, won = {}, "eval/won" if large else "eval/optimal"  # as games call it
-    exec(code if large else cheaper(code).replace("eval/won", won), names)
+    if not large:
+        code = cheaper(
+            code.replace("eval/won", won).replace("num_envs=4", "num_envs=4, update_epochs=1, critic_epochs=1")
+        )
+    exec(code, names)
     assert names["out"]["metrics"][won].shape[0] == 2

@@ -18,12 +18,15 @@ from hamljax.lab.cli import main
 from hamljax.lab.digests import kept
 from hamljax.lab.evaluation import interval, play_episodes, summarise
 from hamljax.lab.info import lines
+from hamljax.lab.pace import Streak
 from hamljax.learning.evaluate import Best
 from hamljax.learning.state import Players
 
 SMALL = ["num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4", "num_evals=4"]
-TRACKING = ["env=game/tracking", "algo=mappo_s", "network=gru", "network.layer_norm=true", "network.input_norm=true"]
-CLIMBING = ["env=game/climbing", "algo=hatrpo", "algo.max_kl=0.5", "network.activation=tanh"]
+SMALL += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
+TRACKING = ["env=game/tracking", "algo=mappo_s", "network=gru", "network.gru_size=8"]
+TRACKING += ["network.layer_norm=true", "network.input_norm=true"]
+CLIMBING = ["env=game/climbing", "network.activation=tanh"]
 
 
 def trained(folder, *words):
@@ -40,23 +43,22 @@ def tracking(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def climbing(tmp_path_factory):
-    """Discrete, a policy each."""
-    return trained(tmp_path_factory.mktemp("climbing") / "run", *CLIMBING)
+    """Discrete, a policy each, evaluated with sampled actions too."""
+    return trained(tmp_path_factory.mktemp("climbing") / "run", *CLIMBING, "eval_sampled=true")
 
 
 # EVALUATE
 
 
-def by_hand(team, seed: int, number: int, episodes: int, number_of_round: int):
+def by_hand(env, step, policy, number: int, episodes: int, number_of_round: int):
     """Return and length of one episode of an evaluation, played by ``policy.act`` in a plain loop."""
-    env, policy = team.env, team.policy(seed)
     key = jax.random.fold_in(policy.players.eval_key, policy.players.num_updates)
     reset_key, step_key = jax.random.split(jax.random.fold_in(key, number_of_round))
     state, seen = env.reset(jax.random.split(reset_key, episodes)[number])
     carry, total, length = policy.initial_carry(), 0.0, 0
     for key in jax.random.split(step_key, env.max_episode_length):
         action, carry = policy.act(seen.obs, seen.avail_actions, carry)
-        state, out = env.step(jax.random.split(key, episodes)[number], state, action)
+        state, out = step(jax.random.split(key, episodes)[number], state, action)
         seen, total, length = out.observation, total + float(out.reward), length + 1
         if out.terminated or out.truncated:
             break
@@ -68,9 +70,10 @@ def test_an_evaluation_is_an_exact_number_of_episodes_as_policy_act_plays_them(r
     team = hamljax.load(request.getfixturevalue(run))
     found = play_episodes(team, team.env, 7)
     assert all(x.shape == (len(team.seeds), 7) for x in found.values())
-    for row, seed in enumerate(team.seeds):
+    step = jax.jit(team.env.step)
+    for row, policy in enumerate(map(team.policy, team.seeds)):
         for number in (0, 6):
-            total, length = by_hand(team, seed, number, 7, 1000)
+            total, length = by_hand(team.env, step, policy, number, 7, 1000)
             np.testing.assert_allclose(found["return"][row, number], total, rtol=1e-4)
             assert found["length"][row, number] == length
 
@@ -117,15 +120,16 @@ def test_the_best_checkpoint_holds_the_best_of_every_seed(tracking):
     team = hamljax.load(tracking, "best")
     np.testing.assert_array_equal(team.players.num_updates, highest["update"])
     summary = json.loads((tracking / "summary.json").read_text())
-    rounds = [jax.jit(jax.vmap(team.learner.evaluate, (0, None)))(team.players, n + 1) for n in range(10)]
+    evaluate = jax.jit(jax.vmap(team.learner.evaluate, (0, None)))
+    rounds = [evaluate(team.players, n + 1) for n in range(10)]
     wanted = np.mean([r["eval/return"] for r in rounds], axis=0)
     np.testing.assert_allclose(summary["absolute"]["eval/return"]["per_seed"], wanted, rtol=1e-4)
 
 
-def test_sampled_evaluation_is_made_when_asked_for(tmp_path):
-    run = trained(tmp_path / "run", *CLIMBING, "eval_sampled=true")
-    record = pd.read_parquet(run / "metrics.parquet")
+def test_sampled_evaluation_is_made_when_asked_for(climbing, tracking):
+    record = pd.read_parquet(climbing / "metrics.parquet")
     assert not np.array_equal(record["eval/return"].dropna(), record["eval_sampled/return"].dropna())
+    assert "eval_sampled/return" not in pd.read_parquet(tracking / "metrics.parquet")
 
 
 def test_intervals_are_wilsons_and_students():
@@ -254,9 +258,10 @@ def test_info_and_help_answer_without_loading_jax(tracking):
 
 def test_dry_run_counts_and_trains_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", *SMALL, *CLIMBING, "num_seeds=2", "dry_run=true", "total_timesteps=50"]) == 0
+    words = ["num_seeds=2", "num_evals=0", "dry_run=true", "total_timesteps=50", "network.hidden_sizes=[8,8]"]
+    assert main(["train", *SMALL, *CLIMBING, *words]) == 0
     out = capsys.readouterr().out
-    actor = 2 * ((1 * 64 + 64) + (64 * 64 + 64) + (64 * 3 + 3))
+    actor = 2 * ((1 * 8 + 8) + (8 * 8 + 8) + (8 * 3 + 3))
     assert "48 steps are trained; the next number is 64" in out
     assert f"{actor:,} parameters per seed" in out and "compile time" in out and "memory" in out
     assert list(tmp_path.iterdir()) == []
@@ -266,9 +271,9 @@ def test_dry_run_counts_and_trains_nothing(tmp_path, monkeypatch, capsys):
 
 
 def test_an_update_with_a_non_finite_number_is_not_taken_and_counts():
-    learner = hamljax.make_learner(
-        hamljax.config("happo", "game/tracking", num_envs=4, num_steps=4, total_timesteps=64, obs_norm="always")
-    ).algorithm
+    sizes = {"num_envs": 4, "num_steps": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
+    sizes |= {"update_epochs": 1, "critic_epochs": 1}
+    learner = hamljax.make_learner(hamljax.config("happo", "game/tracking", obs_norm="always", **sizes)).algorithm
     state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
     learn = jax.jit(learner.learn)
 
@@ -302,13 +307,13 @@ POISON = """
 import jax.numpy as jnp, hamljax
 
 class Poison(hamljax.Environment):
-    def __init__(self, healthy: int = 12, sick: int = 1000):
-        self.healthy, self.sick, self.max_episode_length = healthy, sick, 1000
+    def __init__(self):
+        self.max_episode_length = 1000
         self.team = hamljax.Team(obs_sizes=(1, 1), action_sizes=(2, 2), world_state_size=1)
     def reset(self, key):
         return jnp.int32(0), self.observe()
     def step(self, key, state, action):
-        sick = (state >= self.healthy) & (state < self.healthy + self.sick)
+        sick = (state >= 12) & (state < 20)  # updates 4 and 5
         reward = jnp.where(sick, jnp.inf, 1.0 * action.sum())
         return state + 1, hamljax.Step(self.observe(), reward, jnp.bool_(False), jnp.bool_(False), {})
     def observe(self):
@@ -327,13 +332,18 @@ def assert_offending(run, update):
         assert np.isinf(batch["transitions.reward"]).any()
 
 
-def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(tmp_path, capsys, request):
+@pytest.fixture
+def poisoned(tmp_path, request):
+    """The command line of a run whose fourth and fifth updates are not finite."""
     request.addfinalizer(lambda: ENVIRONMENTS.pop("my/poison", None))
     (tmp_path / "poison.py").write_text(POISON)
+    return ["train", *SMALL, "algo=mappo_s", "num_evals=0", f"plugin={tmp_path / 'poison.py'}", "env=my/poison"]
+
+
+def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(poisoned, tmp_path, capsys):
     run = tmp_path / "run"
-    words = ["train", *SMALL, "num_evals=0", "total_timesteps=160", f"plugin={tmp_path / 'poison.py'}", "env=my/poison"]
-    words += ["nan_patience=2", "checkpoint_every=1", f"run_dir={run}"]
-    assert main(words) == 1
+    words = ["total_timesteps=160", "nan_patience=2", "checkpoint_every=1", f"run_dir={run}"]
+    assert main([*poisoned, *words]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "2 update(s) in a row were not finite (seed 0, from step 64)" in err
     assert "The environment gave what is not finite (the reward): mend it, or on_nan=skip" in err
@@ -344,26 +354,24 @@ def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(
     jax.tree.map(np.testing.assert_array_equal, params, hamljax.load(run, 3).players.params)
 
     assert main(["resume", str(run), "on_nan=skip"]) == 0
-    assert json.loads((run / "summary.json").read_text())["skipped_updates"] == 7
-    assert dict(lines(run))["not finite"] == "7 update(s) were not taken"
+    assert json.loads((run / "summary.json").read_text())["skipped_updates"] == 2
+    assert dict(lines(run))["not finite"] == "2 update(s) were not taken"
 
 
-def test_a_streak_that_ends_within_a_block_is_noticed_too(tmp_path, capsys, request):
-    request.addfinalizer(lambda: ENVIRONMENTS.pop("my/poison", None))
-    (tmp_path / "poison.py").write_text(POISON)
-    words = [
-        "train",
-        *SMALL,
-        "num_evals=0",
-        "total_timesteps=1600",
-        f"plugin={tmp_path / 'poison.py'}",
-        "env=my/poison",
-    ]
-    words += ["env.healthy=100", "env.sick=8", "log_every=50", "checkpoint_every=20"]  # updates 26 and 27
-    assert main([*words, "nan_patience=3", f"run_dir={tmp_path / 'patient'}"]) == 0
+def test_a_streak_that_ends_within_a_block_is_noticed_too(poisoned, tmp_path, capsys):
+    """The compiled loop makes one update, two, four: numbers 4 to 7 are the third block."""
+    words = [*poisoned, "total_timesteps=320", "log_every=20", "checkpoint_every=20"]
     assert main([*words, "nan_patience=2", f"run_dir={tmp_path / 'run'}"]) == 1
-    assert "(seed 0, from step 416)" in capsys.readouterr().err
+    assert "(seed 0, from step 64)" in capsys.readouterr().err
     with np.load(tmp_path / "run/non_finite_batch.npz", allow_pickle=False) as batch:
         assert np.isinf(batch["transitions.reward"]).all()
     with pytest.raises(FloatingPointError, match="1 update"):
         main([*words, "on_nan=raise", f"run_dir={tmp_path / 'strict'}"])
+
+
+def test_a_streak_is_as_long_as_it_may_be_and_in_one_seed():
+    for patience, broken in ((1, (0, 12)), (2, (0, 12)), (3, (1, 13)), (4, None), (None, None)):
+        streak = Streak(2, patience)
+        streak.watch(10, np.array([[0, 1, 1], [0, 0, 1]]))
+        streak.watch(13, np.array([[0, 1, 0], [1, 1, 0]]))
+        assert streak.broken == broken
