@@ -661,12 +661,8 @@ def test_a_lost_sample_teaches_nothing(algo):
     ("algo", "map_name", "front_end"),
     [
         ("happo", "3m", "loop"),
-        ("happo", "3m", "callback"),
         ("happo with a GRU", "3m", "loop"),
-        ("happo", "2s3z", "callback"),
         ("happo with a GRU", "2s3z", "callback"),
-        ("happo", "2s3z", "loop"),
-        ("happo", "smacv2_5_units", "loop"),
         ("happo", "smacv2_5_units", "callback"),
         ("hasac", "2s3z", "loop"),
         ("hasac", "2s3z", "callback"),

@@ -93,10 +93,7 @@ HUMANOID = hamljax.configure("mamujoco/humanoid_9_8", backend="spring")
         *long(
             ("hatrpo", "ep", "game/tracking"),
             ("happo", "ep", "smax/3m"),
-            ("happo", "ep", "game/tracking"),
             ("mappo_ns", "fp", "game/tracking"),
-            ("hatrpo", "ep", "smax/3m"),
-            ("mappo_ns", "fp", "smax/3m"),
             ("mappo_s", "fp", "smax/3m"),
             ("happo", "ep", HUMANOID),
         ),

@@ -95,16 +95,17 @@ ENVIRONMENTS = {
     "tracking": ["env=game/tracking"],
     "mamujoco": ["env=mamujoco/reacher_2x1", "env.backend=spring", "env.max_steps=6"],
 }
+# Every two of a row, a network, an environment and a number of seeds occur together.
 EVERYTHING = [
-    (algo, network, env, seeds)
-    for algo in ("happo", "hatrpo", "mappo_s")
-    for network in ("mlp", "gru")
-    for env in ("game", "smax", "mamujoco")
-    for seeds in (1, 4)
+    (algo, network, env, (1, 4)[(i + j + k) % 2])
+    for i, algo in enumerate(("happo", "hatrpo", "mappo_s"))
+    for j, network in enumerate(("mlp", "gru"))
+    for k, env in enumerate(("game", "smax", "mamujoco"))
 ] + [
-    (algo, "mlp", env, seeds)
-    for algo, env in (("haddpg", "tracking"), ("hatd3", "mamujoco"), ("hasac", "smax"), ("masac_s", "game"))
-    for seeds in (1, 4)
+    ("haddpg", "mlp", "tracking", 1),
+    ("hatd3", "mlp", "mamujoco", 1),
+    ("hasac", "mlp", "smax", 4),
+    ("masac_s", "mlp", "game", 1),
 ]
 # A replay that wraps around before the run is over.
 REPLAY = "buffer_size=64 batch_size=8 learning_starts=32 gradient_steps=2 n_step=2".split()
