@@ -577,7 +577,7 @@ def test_a_game_of_other_sizes_is_one_line(launch, line):
 @pytest.mark.parametrize(
     "words",
     [
-        ["env=bridge/smac", "map=3m", "num_evals=0", "num_seeds=2"],
+        ["env=bridge/smac", "map=3m", "num_evals=0"],
         *long(["env=bridge/smac", "map=3m"], ["env=bridge/smacv2", "race=zerg", "num_seeds=2"]),
     ],
 )
@@ -701,7 +701,8 @@ def test_training_through_workers_is_training_on_the_device(algo, map_name, fron
     assert others["train/lost"] == 0 and numbers["train/episode_return"] == others["train/episode_return"]
 
 
-@pytest.mark.parametrize("algo", ["happo", *long("haddpg")])
+@pytest.mark.long
+@pytest.mark.parametrize("algo", ["happo", "haddpg"])
 def test_acting_on_another_device_than_learning_changes_nothing(algo, monkeypatch):
     """As with an accelerator, beside which the CPU acts. A compiled program takes nothing from another device than its own."""
     monkeypatch.chdir(TESTS)

@@ -216,7 +216,7 @@ def test_mistakes_with_a_plugin_get_one_line(tmp_path, capsys):
     assert "failed in line 3: ZeroDivisionError" in capsys.readouterr().err
     plugin.write_text("import hamljax\n\nhamljax.register_drift('clip')(lambda ratio, m_advantage: ratio)\n")
     assert main(["train", *TINY, f"plugin={plugin}"]) == 2
-    assert "'clip' is a drift that hamljax ships" in capsys.readouterr().err
+    assert "'clip' is among the drifts that hamljax ships" in capsys.readouterr().err
     assert main(["train", *TINY, "algo.drift=clip", "+algo.drift_params.clip_epsi=0.3"]) == 2
     assert "no parameter 'clip_epsi'; did you mean 'clip_eps'?" in capsys.readouterr().err
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sizes import long
 
 import hamljax
 from hamljax import algorithms, haml
@@ -26,7 +27,8 @@ SIZES = {"num_envs": 4, "num_steps": 4, "total_timesteps": 32, "num_evals": 0}
 @pytest.fixture(autouse=True)
 def tables():
     """Whatever a test registers is gone after it."""
-    kept = [(table, dict(table)) for table in (haml.DRIFTS, haml.NEIGHBOURHOODS, algorithms.ALGORITHMS)]
+    every = (haml.DRIFTS, haml.NEIGHBOURHOODS, haml.SOLVERS, haml.ORDERS, algorithms.ALGORITHMS)
+    kept = [(table, dict(table)) for table in every]
     yield
     for table, before in kept:
         table.clear()
@@ -50,13 +52,19 @@ def refusal(**overrides) -> str:
     return str(error.value)
 
 
-# NEIGHBOURHOODS
+# NEIGHBOURHOODS AND SOLVERS
+
+
+def with_solver(make, uses_optimiser=True):
+    """The neighbourhood 'mine', which is everywhere, and the solver of its name."""
+    hamljax.register_solver("mine", uses_optimiser=uses_optimiser)(make)
+    hamljax.register_neighbourhood("mine", solver="mine")(lambda divergence: divergence.mean(divergence.kl) - 1e9)
 
 
 def nudge(solve_with):
     """A solver that adds ``solve_with()`` to every parameter."""
 
-    def solve(objective, kl, agent, batch, key):
+    def solve(objective, divergence, limit, agent, batch, context, key):
         shift = solve_with()
         return Agent(jax.tree.map(lambda x: x + shift, agent.params), agent.opt_state), {"moved": shift}
 
@@ -69,41 +77,45 @@ import hamljax
 from hamljax.haml import Agent
 
 
-@hamljax.register_neighbourhood("nudge", uses_optimiser=False)
-def nudge(*, radius=0.25, update_epochs{default}):
-    def solve(objective, kl, agent, batch, key):
+@hamljax.register_solver("nudge", uses_optimiser=False)
+def nudge(*, radius=0.25, update_epochs):
+    def solve(objective, divergence, limit, agent, batch, context, key):
         shift = radius * update_epochs
-        return Agent(jax.tree.map(lambda x: x + shift, agent.params), agent.opt_state), {{"moved": shift}}
+        return Agent(jax.tree.map(lambda x: x + shift, agent.params), agent.opt_state), {"moved": shift}
 
     return solve
+
+
+@hamljax.register_neighbourhood("nudge", solver="nudge")
+def near(divergence, *, max_move=1e9):
+    return divergence.largest(divergence.kl) - max_move
 """
 
 
 def moved(**overrides):
     """How far its solver moves a parameter."""
-    solve = make_learner(config(neighbourhood="nudge", **overrides)).algorithm.policies.solve
-    agent, info = solve(None, None, Agent(jnp.zeros(2), ()), None, None)
+    solve = make_learner(config(neighbourhood="mine", **overrides)).algorithm.policies.solve
+    agent, info = solve(None, None, None, Agent(jnp.zeros(2), ()), None, {"agent": 1}, None)
     return agent.params[0]
 
 
-def test_a_neighbourhoods_own_parameter_has_its_default_or_what_is_said():
-    hamljax.register_neighbourhood("nudge", uses_optimiser=False)(
-        lambda *, radius=0.25, update_epochs: nudge(lambda: radius * update_epochs)
-    )
+def test_a_solvers_own_parameter_has_its_default_or_what_is_said():
+    with_solver(lambda *, radius=0.25, update_epochs: nudge(lambda: radius * update_epochs), uses_optimiser=False)
     assert moved(update_epochs=2) == 0.5
     assert moved(update_epochs=2, neighbourhood_params={"radius": 1}) == 2.0
     assert moved(neighbourhood_params={"radius": 0.5}, update_epochs=1) == 0.5
+    assert moved(neighbourhood_params={"radius": [0.5, 3.0]}, update_epochs=1) == 3.0  # of the second agent
 
 
 def test_its_values_may_be_traced_so_that_runs_are_vmapped_over_them():
-    hamljax.register_neighbourhood("nudge", uses_optimiser=False)(lambda radius: nudge(lambda: radius))
+    with_solver(lambda radius: nudge(lambda: radius), uses_optimiser=False)
     out = jax.vmap(lambda radius: moved(neighbourhood_params={"radius": radius}))(jnp.array([1, 3]))
     np.testing.assert_array_equal(out, [1.0, 3.0])
 
 
 def test_a_neighbourhoods_parameter_on_the_command_line_lives_with_the_run(tmp_path, capsys):
     plugin, run = tmp_path / "nudge.py", tmp_path / "run"
-    plugin.write_text(NUDGE.format(default=""))
+    plugin.write_text(NUDGE)
     words = [f"plugin={plugin}", "algo.neighbourhood=nudge", f"run_dir={run}"]
     assert main(["train", *TINY, *words, "+algo.neighbourhood_params.radius=0.5"]) == 0
     columns = pd.read_parquet(run / "metrics.parquet")
@@ -121,7 +133,7 @@ def test_a_neighbourhoods_parameter_on_the_command_line_lives_with_the_run(tmp_p
 def test_what_is_wrong_with_a_parameter_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plugin = tmp_path / "nudge.py"
-    plugin.write_text(NUDGE.format(default="") + "\n@hamljax.register_drift('square')\n"
+    plugin.write_text(NUDGE + "\n@hamljax.register_drift('square')\n"
         "def square(ratio, m_advantage, *, weight, power=2.0):\n    return weight * (ratio - 1) ** power\n")  # fmt: skip
     both = ["algo.drift=square", "algo.neighbourhood=nudge"]
     weight = "+algo.drift_params.weight=1"
@@ -129,19 +141,19 @@ def test_what_is_wrong_with_a_parameter_is_one_line_and_exit_code_2(tmp_path, ca
         (["+algo.neighbourhood_params.radus=0.5", weight], "'nudge' has no parameter 'radus'; did you mean 'radius'?"),
         (
             ["+algo.neighbourhood_params.radius=wide", weight],
-            "neighbourhood_params.radius must be a number, not 'wide'",
+            "neighbourhood_params.radius must be a number or a list of which each is a number, not 'wide'",
         ),
         (
-            ["+algo.neighbourhood_params.radius=[1,2]", weight],
-            "neighbourhood_params.radius must be a number, not '[1, 2]'",
+            ["+algo.neighbourhood_params.radius=[1,2,3]", weight],
+            "algo.neighbourhood_params.radius has 3 numbers, and the team has 2 agents",
         ),
         (
             ["+algo.neighbourhood_params.radius=true", weight],
-            "neighbourhood_params.radius must be a number, not 'True'",
+            "neighbourhood_params.radius must be a number or a list of which each is a number, not 'True'",
         ),
         (["+algo.neighbourhood_params.a.b=1", weight], "has no parameter 'a.b'"),
         (["+algo.neighbourhod_params.radius=1", weight], "did you mean 'algo.neighbourhood_params'?"),
-        (["algo.neighbourhood_params={radius:a}", weight], "neighbourhood_params.radius must be a number"),
+        (["algo.neighbourhood_params={radius:a}", weight], "neighbourhood_params.radius must be a number or a list"),
         ([], "drift 'square' needs 'weight'; add +algo.drift_params.weight=VALUE"),
         (["+algo.drift_params.weigth=1"], "drift 'square' has no parameter 'weigth'; did you mean 'weight'?"),
         (["algo=hasac", "+algo.neighbourhood_params.radius=1"], "unknown setting 'algo.neighbourhood_params'"),
@@ -173,12 +185,12 @@ def test_a_default_beside_a_setting_of_its_name_is_not_ignored_in_silence():
 
 
 def test_shipped_names_are_taken():
-    with pytest.raises(ValueError, match="'kl_ball' is a neighbourhood that hamljax ships"):
+    with pytest.raises(ValueError, match="'kl_ball' is among the neighbourhoods that hamljax ships"):
         hamljax.register_neighbourhood("kl_ball")(lambda: None)
-    with pytest.raises(ValueError, match="'clip' is a drift that hamljax ships"):
+    with pytest.raises(ValueError, match="'clip' is among the drifts that hamljax ships"):
         hamljax.register_drift("clip")(lambda ratio, m_advantage: ratio)
     with pytest.raises(ValueError, match="'happo' is an algorithm that hamljax ships"):
-        hamljax.register_algorithm("happo", hamljax.Algorithm("shared", "none", "everywhere"))
+        hamljax.register_algorithm("happo", hamljax.Algorithm("sequential", "none", "everywhere"))
 
 
 def test_a_decorator_without_its_name_is_not_taken_for_one():
@@ -188,7 +200,7 @@ def test_a_decorator_without_its_name_is_not_taken_for_one():
                 register(name)
     for name in ("", None, "my/row"):
         with pytest.raises(ConfigError, match="is registered with a name"):
-            hamljax.register_algorithm(name, hamljax.Algorithm("shared", "none", "everywhere"))
+            hamljax.register_algorithm(name, hamljax.Algorithm("sequential", "none", "everywhere"))
 
 
 def test_a_setting_said_again_among_the_parameters_has_its_range_and_is_no_count():
@@ -201,12 +213,12 @@ def test_a_setting_said_again_among_the_parameters_has_its_range_and_is_no_count
 
 
 def returns(value):
-    return lambda: lambda objective, kl, agent, batch, key: value(agent)
+    return lambda: lambda objective, divergence, limit, agent, batch, context, key: value(agent)
 
 
 SOLVERS = {
     "no solver": (lambda: None, "failed: TypeError: 'NoneType' object is not callable"),
-    "four arguments": (lambda: lambda objective, kl, agent, batch: (agent, {}), "takes 4 positional arguments but 5"),
+    "four arguments": (lambda: lambda objective, kl, agent, batch: (agent, {}), "takes 4 positional arguments but 7"),
     "only the agent": (returns(lambda agent: agent._replace(opt_state=())), "must return (agent, info)"),
     "info of another kind": (returns(lambda agent: (agent, 0.0)), "info a dictionary of numbers"),
     "info in rooms": (returns(lambda agent: (agent, {"a": {"b": 0.0}})), "info a dictionary of numbers"),
@@ -230,15 +242,13 @@ SOLVERS = {
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_solver_returns_the_agent_as_it_was_or_is_named(name):
     make, complaint = SOLVERS[name]
-    hamljax.register_neighbourhood("mine")(make)
+    with_solver(make)
     said = refusal(neighbourhood="mine")
-    assert said.startswith("neighbourhood 'mine'") and complaint in said
+    assert said.startswith("solver 'mine'") and complaint in said
 
 
 def test_what_a_solver_without_an_optimiser_has_of_one_stays_as_it_was():
-    hamljax.register_neighbourhood("mine", uses_optimiser=False)(
-        returns(lambda agent: (agent._replace(opt_state=None), {}))
-    )
+    with_solver(returns(lambda agent: (agent._replace(opt_state=None), {})), uses_optimiser=False)
     assert "an empty part of it has become another" in refusal(neighbourhood="mine")
 
 
@@ -246,26 +256,60 @@ def test_a_solver_may_use_all_that_it_is_promised():
     """The batch by its fields, in minibatches, an optimiser and a key: what is tried on shapes is what comes."""
 
     def make(optimiser, num_minibatches):
-        everywhere = haml.everywhere(optimiser, 1, num_minibatches)
+        ascent = haml.ascent(optimiser, 1, num_minibatches)
 
-        def solve(objective, kl, agent, batch, key):
-            agent, info = everywhere(objective, kl, agent, batch, key)
+        def solve(objective, divergence, limit, agent, batch, context, key):
+            agent, info = ascent(objective, divergence, limit, agent, batch, context, key)
             alive = jnp.mean(jnp.where(batch.alive, jnp.exp(batch.log_prob), 0.0))
-            return agent, info | {"alive": alive + 0 * kl(agent.params, batch)}
+            moved = limit(divergence(agent.params, batch)) + context["progress"] + context["log_m"].sum()
+            return agent, info | {"alive": alive + 0 * (moved + context["agent"])}
 
         return solve
 
-    hamljax.register_neighbourhood("mine")(make)
+    with_solver(make)
     for network, start in (("mlp", 1), ("gru", 4)):
         learner = make_learner(base(network=network).replace(neighbourhood="mine", num_minibatches=4 // start))
         assert "train/alive" in jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0)))[1]
 
 
-def test_a_factory_takes_its_parameters_by_name():
-    with pytest.raises(ValueError, match="neighbourhood 'mine': it must take 'radius' by name"):
-        hamljax.register_neighbourhood("mine")(lambda radius, /: None)
-    with pytest.raises(ValueError, match="neighbourhood 'mine': it must be a function"):
-        hamljax.register_neighbourhood("mine")(3)
+def test_functions_take_what_they_are_given():
+    with pytest.raises(ValueError, match="solver 'mine': it must take 'radius' by name"):
+        hamljax.register_solver("mine")(lambda radius, /: None)
+    for register in (hamljax.register_solver, hamljax.register_neighbourhood):
+        with pytest.raises(ValueError, match="'mine': it must be a function"):
+            register("mine")(3)
+    with pytest.raises(ValueError, match="neighbourhood 'mine': it must be a function of .divergence"):
+        hamljax.register_neighbourhood("mine")(lambda: 0.0)
+
+
+LIMITS = {
+    "one number a sample": (lambda divergence: divergence.kl - 1, "must return one number, not float32[5, 1]"),
+    "nothing": (lambda divergence: None, "must return one number, not a NoneType"),
+    "a truth": (lambda divergence: divergence.mean(divergence.kl) < 1, "must return one number, not bool[]"),
+    "a fault": (lambda divergence: divergence.kl_of_old, "failed in line"),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_one_number_or_is_named(name):
+    limit, complaint = LIMITS[name]
+    hamljax.register_neighbourhood("mine")(limit)
+    said = refusal(neighbourhood="mine")
+    assert said.startswith("neighbourhood 'mine'") and complaint in said
+
+
+def test_a_solver_that_is_not_there_is_named():
+    hamljax.register_neighbourhood("mine", solver="asent")(lambda divergence: divergence.mean(divergence.kl))
+    assert refusal(neighbourhood="mine") == "unknown solver 'asent'; did you mean 'ascent'?"
+
+
+def test_a_limit_may_ask_for_the_predecessors_and_for_the_time():
+    def joint(divergence, *, log_m, progress, agent, radius=1.0):
+        return divergence.mean(jnp.abs(log_m + divergence.log_ratio)) - radius * (1 - progress) + 0 * agent
+
+    hamljax.register_neighbourhood("mine")(joint)
+    learner = make_learner(config(neighbourhood="mine"))
+    assert "train/inside" in jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0)))[1]
 
 
 # DRIFTS
@@ -314,8 +358,8 @@ def test_the_line_of_a_fault_is_the_users(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("value", [[0.1, 0.3], (0.1, 0.3), "wide", None, True, {"a": 1}])
-def test_a_hyper_parameter_is_one_number(value):
+@pytest.mark.parametrize("value", ["wide", None, True, {"a": 1}, [[0.1], 0.3], ["wide", 0.3]])
+def test_a_hyper_parameter_is_a_number_or_one_for_each_agent(value):
     for overrides in ({"clip_eps": value}, {"drift_params": {"clip_eps": value}}, {"max_kl": value}):
         with pytest.raises(ConfigError, match="must be a"):
             config(**overrides)
@@ -332,6 +376,97 @@ def test_an_array_of_hyper_parameters_is_refused_and_not_broadcast(value):
         assert refusal(**overrides).startswith(f"{name} must be one number, not an array of shape")
     with pytest.raises(ConfigError, match="algo.clip_eps must be one number"):
         hamljax.config("happo", "game/climbing", clip_eps=value)
+
+
+def test_numbers_of_agents_are_one_for_each_in_their_range_and_of_policies_that_are_their_own():
+    assert config(clip_eps=[0.1, 0.3]).algo.clip_eps == (0.1, 0.3)
+    assert "algo.clip_eps has 3 numbers, and the team has 2 agents" in refusal(clip_eps=[0.1, 0.2, 0.3])
+    assert "algo.drift_params.clip_eps has 1 numbers" in refusal(drift_params={"clip_eps": [0.1]})
+    assert refusal(clip_eps=[0.1, -0.3]) == "algo.clip_eps[1] must be in (0, inf), not -0.3"
+    make_learner(config(sharing="all", clip_eps=[0.1, 0.3]))
+    said = refusal(sharing="all", neighbourhood="kl_stop", max_kl=[0.1, 0.3])
+    assert "algo.max_kl: agents that share a policy have one neighbourhood" in said
+
+
+@pytest.mark.parametrize("neighbourhood, name", [("everywhere", "clip_eps"), *long(("kl_ball", "max_kl"))])
+def test_every_agent_has_its_own_number(neighbourhood, name):
+    """Simultaneously: agent i moves as it does in a run in which all have its number."""
+
+    def swept(values):
+        loop = make_learner(
+            config(coordination="simultaneous", neighbourhood=neighbourhood, **{name: values})
+        ).algorithm
+        state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+        advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
+        return jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(2)))[
+            0
+        ].params
+
+    values = (0.001, 0.3)
+    each = swept(values)
+    for i, value in enumerate(values):
+        jax.tree.map(lambda x, y, i=i: np.testing.assert_allclose(x[i], y[i], atol=1e-6), each, swept(value))
+    assert any((jnp.abs(x[0] - x[1]) > 1e-4).any() for x in jax.tree.leaves(swept(0.3)))
+
+
+@pytest.mark.parametrize("network, sharing", [("mlp", "own"), ("gru", "all")])
+def test_a_drift_is_given_what_it_asks_for_by_name(network, sharing):
+    """Against the rollout itself, agent by agent: own policies and a shared one, feed-forward and in sequences."""
+    hamljax.register_drift("mine")(
+        lambda r, a, *, kl, reverse_kl, old_prob, advantage, obs, world_state, agent, progress: 0 * r
+    )
+    loop = make_learner(base(network=network).replace(drift="mine", sharing=sharing)).algorithm
+    state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+    steps, policies, length = traj.transitions, loop.policies, loop.config.chunk_length
+    advantage = jax.random.normal(jax.random.key(1), steps.log_prob.shape)
+    batches = policies.batches(traj, advantage)
+    given = policies.given(jax.vmap(policies.evaluate_actions)(state.agents.params, batches), batches, 0.25)
+    envs, agents = steps.log_prob.shape[1:]
+
+    def of(env, agent, x):
+        """An agent's samples in one environment, as its policy has them: (chunks, L, ...)."""
+        policy, place = (agent, env) if sharing == "own" else (0, env * agents + agent)
+        return x[policy].reshape(-1, policies.layout.batch_size, length, *x.shape[3:])[:, place]
+
+    for env in range(envs):
+        for agent in range(agents):
+            for name, x in (
+                ("old_prob", jnp.exp(steps.log_prob[:, env, agent])),
+                ("advantage", advantage[:, env, agent]),
+                ("agent", jnp.full(len(advantage), agent)),
+                ("world_state", steps.observation.world_state[:, env]),
+            ):
+                mine = of(env, agent, given[name])
+                np.testing.assert_allclose(mine, x.reshape(mine.shape), rtol=1e-6, err_msg=name)
+    assert given["progress"] == 0.25 and given["obs"].shape[:-1] == given["kl"].shape
+    np.testing.assert_allclose(given["kl"], 0, atol=1e-6)
+    np.testing.assert_allclose(given["reverse_kl"], 0, atol=1e-6)
+
+
+def test_m_and_the_agent_in_a_drift_are_those_of_the_sweep():
+    """In a fixed order: the first is shown M = 1, the second the first one's ratio after all of its epochs."""
+    seen = []
+    hamljax.register_drift("mine")(lambda r, a, *, m, agent, progress: _recorded(seen, r, m, agent, progress))
+    loop = make_learner(config(drift="mine", order="fixed", actor_lr=0.05)).algorithm
+    state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+    advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
+    agents, _ = jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(2)), 0.5)
+    jax.block_until_ready(agents)
+    batches = loop.policies.batches(traj, advantage)
+    new = jax.vmap(loop.policies.evaluate_actions)(agents.params, batches)
+    ratio = jnp.exp(new.log_prob - batches.log_prob)[0]
+    assert {float(p) for *_, p in seen} == {0.5} and {int(i) for _, agent, _ in seen for i in np.unique(agent)} == {
+        0,
+        1,
+    }
+    for m, agent, _ in seen:
+        np.testing.assert_allclose(m, np.where(agent == 0, 1.0, ratio), rtol=1e-5)
+    assert np.abs(ratio - 1).max() > 0.01
+
+
+def _recorded(seen, ratio, *given):
+    jax.debug.callback(lambda *x: seen.append(x), *given)
+    return jnp.zeros_like(ratio)
 
 
 SIGNATURES = {
@@ -440,7 +575,7 @@ def test_every_float_of_a_configuration_takes_a_whole_number():
 @pytest.mark.parametrize(
     "name, values",
     [
-        ("clip_eps", [True, np.bool_(True), "wide", None, [0.1], 1j, object()]),
+        ("clip_eps", [True, np.bool_(True), "wide", None, ["wide"], 1j, object()]),
         ("num_envs", [True, "4.5", 4.5, None, [4], float("nan"), float("inf"), 1j, object()]),
         ("anneal_lr", ["maybe", None, 0.5]),
         ("hidden_sizes", ["64", 64, [6.5], [True], [[8]], None]),

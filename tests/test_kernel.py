@@ -1,5 +1,7 @@
 """The paper's kernel: coordination, drifts, neighbourhoods, on hand-computed numbers."""
 
+import functools
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,29 @@ import numpy as np
 import optax
 import pytest
 
-from hamljax.haml import DRIFTS, bind_drift, compound, everywhere, kl_ball, mirror_objective, sequential, simultaneous
-from hamljax.haml.neighbourhoods import Agent, conjugate_gradient
-from hamljax.haml.objective import masked_mean
+from hamljax.haml import (
+    DRIFTS,
+    NEIGHBOURHOODS,
+    ORDERS,
+    Agent,
+    Divergence,
+    ascent,
+    bind_drift,
+    bind_limit,
+    bind_order,
+    compound,
+    mirror_objective,
+    natural_gradient,
+    sequential,
+    simultaneous,
+    weighted_mean,
+)
+from hamljax.haml.solvers import conjugate_gradient
 
 PARAMETERS = {"clip_eps": 0.2, "kl_coef": 1.0, "dpo_alpha": 2.0, "dpo_beta": 0.6}
+
+
+RUN = {"progress": 0.25, "num_updates": 8, "num_agents": 4}
 
 
 def add_context(agent, context, i):
@@ -19,23 +39,41 @@ def add_context(agent, context, i):
     return agent + context, context + 10**i, {"seen": context}
 
 
+def in_order(*order):
+    return lambda visited, agents, context: jnp.array(order)[visited.sum()]
+
+
 def test_sequential_visits_in_order_and_reports_by_agent():
-    agents, info = sequential(add_context, jnp.zeros(3, int), jnp.int32(0), jnp.array([2, 0, 1]))
+    agents, info = sequential(add_context, jnp.zeros(3, int), jnp.int32(0), in_order(2, 0, 1))
     np.testing.assert_array_equal(agents, [100, 101, 0])
     np.testing.assert_array_equal(info["seen"], [100, 101, 0])
 
 
 def test_simultaneous_agents_see_the_first_context_only():
-    agents, info = simultaneous(add_context, jnp.arange(3), jnp.int32(5), jnp.array([2, 0, 1]))
+    agents, info = simultaneous(add_context, jnp.arange(3), jnp.int32(5), None)
     np.testing.assert_array_equal(agents, [5, 6, 7])
     np.testing.assert_array_equal(info["seen"], [5, 5, 5])
 
 
 def test_compound_is_an_unclipped_product_that_dead_agents_leave_alone():
-    log_m = compound(
-        jnp.log(jnp.array([2.0, 2.0])), jnp.log(jnp.array([5.0, 5.0])), jnp.zeros(2), jnp.array([True, False])
-    )
-    np.testing.assert_allclose(jnp.exp(log_m), [10.0, 2.0], rtol=1e-6)
+    ratios, alive = jnp.array([[5.0, 3.0], [5.0, 7.0]]), jnp.array([[True, True], [False, True]])
+    log_m = compound(jnp.log(jnp.array([2.0, 2.0])), jnp.log(ratios), jnp.zeros((2, 2)), alive)
+    np.testing.assert_allclose(jnp.exp(log_m), [30.0, 14.0], rtol=1e-6)
+
+
+def test_weights_are_shares_of_the_mean_and_their_scale_has_no_effect():
+    x, weight = jnp.array([1.0, 4.0, jnp.nan]), jnp.array([3.0, 1.0, 0.0])
+    value, gradient = jax.value_and_grad(weighted_mean)(x, weight)
+    assert value == (3 * 1 + 4) / 4
+    np.testing.assert_array_equal(gradient, [0.75, 0.25, 0.0])
+    drift = bind_drift(DRIFTS["clip"], PARAMETERS)
+    arguments = jnp.log(jnp.array([0.6, 0.2, 1.0])), jnp.log(jnp.array([0.5, 0.4, 1.0])), x
+
+    def objective(weight):
+        return jax.value_and_grad(mirror_objective)(*arguments, weight, drift)
+
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), objective(weight), objective(8 * weight))
+    np.testing.assert_allclose(objective(weight)[0], (3 * 1.2 + 0.5 * 4 - 0.3 * 0) / 4, rtol=1e-6)
 
 
 def test_clip_drift_is_the_ppo_min_form_in_value_and_gradient():
@@ -60,8 +98,8 @@ def test_drift_is_never_negative_and_flat_at_the_old_policy(name):
     action = jnp.linspace(-3, 3, 13)
 
     def cost(mean, gain):
-        divergences = {"kl": mean**2 / 2 + 0 * action, "reverse_kl": mean**2 / 2 + 0 * action}
-        return drift(jnp.exp(mean * action - mean**2 / 2), gain + 0 * action, divergences)
+        given = {"kl": mean**2 / 2 + 0 * action, "reverse_kl": mean**2 / 2 + 0 * action}
+        return drift(jnp.exp(mean * action - mean**2 / 2), gain + 0 * action, given | RUN)
 
     for gain in (-2.0, -0.1, 0.0, 0.1, 2.0):
         for mean in (-1.0, -0.01, 0.0, 0.3, 2.0):
@@ -73,15 +111,34 @@ def test_drift_is_never_negative_and_flat_at_the_old_policy(name):
 def test_drifts_by_hand():
     def cost(name, ratio, gain, divergences=None):
         drift = bind_drift(DRIFTS[name], PARAMETERS | {"kl_coef": 0.5})
-        return drift(jnp.float32(ratio), jnp.float32(gain), divergences)
+        return drift(jnp.float32(ratio), jnp.float32(gain), (divergences or {}) | RUN)
 
     divergences = {"kl": 3.0, "reverse_kl": 7.0}
+    np.testing.assert_allclose(cost("clip_n", 1.1, 2.0), (1.1 - 1.05) * 2, rtol=1e-4)
+    np.testing.assert_allclose(cost("rollback", 1.5, 2.0), 1.3 * 0.3 * 2, rtol=1e-5)
+    np.testing.assert_allclose(cost("mirror_descent", 1.0, 1.0, divergences), 3.5 / (1 - 1 / 8), rtol=1e-5)
     np.testing.assert_allclose(cost("spo", 1.5, -2.0), 2 * 0.25 / 0.4, rtol=1e-6)
     np.testing.assert_allclose(cost("kl", 1.0, 1.0, divergences), 1.5, rtol=1e-6)
     np.testing.assert_allclose(cost("reverse_kl", 1.0, 1.0, divergences), 3.5, rtol=1e-6)
     np.testing.assert_allclose(cost("dpo", 3.0, 1.5), 3 - 2 * np.tanh(1.5), rtol=1e-5)
     x = np.log(0.2) * -1.5
     np.testing.assert_allclose(cost("dpo", 0.2, -1.5), x - 0.6 * np.tanh(x / 0.6), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name, share", [("mirror_descent", 0.8808), ("reverse_kl", 0.8808), ("kl", 0.8090)])
+def test_which_way_a_divergence_points_shows_where_its_steps_end(name, share):
+    """One state, two actions, old policy 1/2, advantages +-1: a soft-max step or pi_old / (mu - A). In HAMDPO t = 1 at k = 1."""
+    old, gain = jnp.log(jnp.full(2, 0.5)), jnp.array([1.0, -1.0])
+    drift = bind_drift(DRIFTS[name], PARAMETERS)
+
+    def objective(logits):
+        new = jax.nn.log_softmax(logits)
+        divergences = {"kl": jnp.sum(0.5 * (old - new)), "reverse_kl": jnp.sum(jnp.exp(new) * (new - old))}
+        given = {key: jnp.full(2, x) for key, x in divergences.items()} | {"progress": 1 / 8, "num_updates": 8}
+        return mirror_objective(new, old, gain, jnp.ones(2), drift, given)
+
+    climb = jax.jit(lambda logits: jax.lax.fori_loop(0, 500, lambda _, x: x + 0.3 * jax.grad(objective)(x), logits))
+    np.testing.assert_allclose(jax.nn.softmax(climb(jnp.zeros(2)))[0], share, atol=2e-4)
 
 
 def test_mirror_objective_by_hand_and_safe_for_dead_agents():
@@ -106,9 +163,9 @@ def test_what_a_mask_excludes_has_no_number(name, rubbish):
     }  # fmt: skip
 
     def objective(columns, parameters, mask):
-        divergences = {"kl": columns["kl"], "reverse_kl": columns["reverse_kl"]}
+        given = {"kl": columns["kl"], "reverse_kl": columns["reverse_kl"]} | RUN
         drift = bind_drift(DRIFTS[name], parameters)
-        return mirror_objective(columns["log_prob"], columns["old"], columns["gain"], mask, drift, divergences)
+        return mirror_objective(columns["log_prob"], columns["old"], columns["gain"], mask, drift, given)
 
     def results(fill):
         filled = {key: jnp.where(alive, jnp.array(x), fill) for key, x in columns.items()}
@@ -121,13 +178,13 @@ def test_what_a_mask_excludes_has_no_number(name, rubbish):
 
 
 @pytest.mark.parametrize("rubbish", [np.nan, np.inf, -np.inf])
-def test_a_masked_mean_and_the_compound_factor_are_of_the_living(rubbish):
+def test_a_weighted_mean_and_the_compound_factor_are_of_the_living(rubbish):
     alive, x = jnp.array([True, False, True]), jnp.array([1.0, rubbish, 4.0])
-    value, gradient = jax.value_and_grad(masked_mean)(x, alive)
+    value, gradient = jax.value_and_grad(weighted_mean)(x, alive)
     assert value == 2.5
     np.testing.assert_array_equal(gradient, [0.5, 0.0, 0.5])
-    assert masked_mean(jnp.full(3, rubbish), jnp.zeros(3, bool)) == 0
-    log_m, slope = jax.value_and_grad(lambda x: compound(jnp.zeros(3), x, x[::-1] / 2, alive).sum())(x)
+    assert weighted_mean(jnp.full(3, rubbish), jnp.zeros(3, bool)) == 0
+    log_m, slope = jax.value_and_grad(lambda x: compound(jnp.float32(0), x, x[::-1] / 2, alive))(x)
     assert log_m == (1 - 2) + (4 - 0.5)
     np.testing.assert_array_equal(slope, [0.5, 0.0, 0.5])
 
@@ -149,13 +206,25 @@ def objective(params, batch):
     return jnp.sum(jax.nn.softmax(OLD) * ratio * batch[0])
 
 
-def kl(params, batch):
-    return distrax.Categorical(OLD).kl_divergence(distrax.Categorical(params))
+def kl(params, old=OLD):
+    return distrax.Categorical(old).kl_divergence(distrax.Categorical(params))
+
+
+def step_in_a_ball(objective, kl, params, batch, *numbers):
+    """A natural-gradient step; of a divergence the limit and the solver look at the mean KL alone."""
+
+    def divergence(params, batch):
+        return Divergence(jnp.zeros(1), kl(params)[None], jnp.zeros(1), jnp.ones(1, bool))
+
+    def limit(divergence):
+        return bind_limit(NEIGHBOURHOODS["kl_ball"], {"max_kl": numbers[0]})(divergence, {})
+
+    return natural_gradient(*numbers)(objective, divergence, limit, Agent(params, ()), batch, {}, None)
 
 
 def test_kl_ball_improves_inside_the_ball_and_uses_most_of_it():
-    agent, info = kl_ball(0.01, 10, 0.1, 10, 0.8, 0.5)(objective, kl, Agent(OLD, ()), ADVANTAGE[None], None)
-    distance = kl(agent.params, None)
+    agent, info = step_in_a_ball(objective, kl, OLD, ADVANTAGE[None], 0.01, 10, 0.1, 10, 0.8, 0.5)
+    distance = kl(agent.params)
     assert 0.003 < distance <= 0.01
     np.testing.assert_allclose(info["step_kl"], distance, rtol=1e-4)
     assert objective(agent.params, ADVANTAGE[None]) > objective(OLD, ADVANTAGE[None])
@@ -171,11 +240,9 @@ def test_kl_ball_shortens_a_step_that_would_leave_it():
         def value(params, batch, gain=gain):
             return jnp.sum(jax.nn.softmax(params) * gain)
 
-        def distance(params, batch, old=old):
-            return distrax.Categorical(old).kl_divergence(distrax.Categorical(params))
-
-        agent, info = kl_ball(0.3, 10, 1e-3, 10, 0.8, 0.0)(value, distance, Agent(old, ()), gain[None], None)
-        assert distance(agent.params, None) <= 0.3
+        distance = functools.partial(kl, old=old)
+        agent, info = step_in_a_ball(value, distance, old, gain[None], 0.3, 10, 1e-3, 10, 0.8, 0.0)
+        assert distance(agent.params) <= 0.3
         fractions.append(float(info["step_fraction"]))
     assert min(f for f in fractions if f > 0) < 1
 
@@ -186,11 +253,11 @@ def test_kl_ball_takes_the_first_step_that_keeps_half_of_the_promise():
     def value(params, batch):
         return jnp.sum(params) - 4 * jnp.sum(params**2)
 
-    def distance(params, batch):
+    def distance(params):
         return jnp.sum(params**2) / 2
 
-    start = Agent(jnp.zeros(1), ())
-    agent, _ = kl_ball(0.5 * 0.2**2, 5, 0.0, 10, 0.8, 0.5)(value, distance, start, jnp.zeros((1, 1)), None)
+    numbers = (0.5 * 0.2**2, 5, 0.0, 10, 0.8, 0.5)
+    agent, _ = step_in_a_ball(value, distance, jnp.zeros(1), jnp.zeros((1, 1)), *numbers)
     np.testing.assert_allclose(agent.params, 0.2 * 0.8**3, rtol=1e-4)
 
 
@@ -202,19 +269,21 @@ def test_kl_ball_keeps_the_old_parameters_when_no_step_helps():
         return -jnp.sum((params - OLD) ** 2)
 
     lying.defjvp(lambda primals, tangents: (lying(primals[0]), jnp.sum(tangents[0])))
-    agent, info = kl_ball(0.01, 10, 0.1, 10, 0.8, 0.5)(lambda p, b: lying(p), kl, Agent(OLD, ()), ADVANTAGE[None], None)
+    agent, info = step_in_a_ball(lambda p, b: lying(p), kl, OLD, ADVANTAGE[None], 0.01, 10, 0.1, 10, 0.8, 0.5)
     np.testing.assert_array_equal(agent.params, OLD)
     assert info["step_fraction"] == 0
 
 
-def test_everywhere_takes_epochs_times_minibatches_steps_over_every_sample():
-    solve = everywhere(optax.sgd(1.0), 3, 4)
+def test_ascent_takes_epochs_times_minibatches_steps_over_every_sample():
+    solve = ascent(optax.sgd(1.0), 3, 4)
     batch = jnp.arange(8.0)
     agent, _ = solve(
         lambda p, b: p * jnp.mean(b),
         None,
+        None,
         Agent(jnp.float32(0), optax.sgd(1.0).init(jnp.float32(0))),
         batch,
+        {},
         jax.random.key(0),
     )
     np.testing.assert_allclose(agent.params, 3 * 4 * batch.mean(), rtol=1e-6)
@@ -235,23 +304,23 @@ def test_proposition_1_shared_parameters_reach_a_fraction_of_the_optimum(num_age
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits)[None], joint[..., None], -1)[..., 0]
         return jnp.sum(jnp.exp(chosen.sum(1)) * payoff)
 
-    solve = everywhere(optax.adam(0.1), update_epochs=5, num_minibatches=1)
+    solve = ascent(optax.adam(0.1), update_epochs=5, num_minibatches=1)
     optimiser = optax.adam(0.1)
     batch, key = jnp.zeros(1), jax.random.key(0)
 
     def own(agents, sweep):
         def update(agent, logits, i):
-            agent, info = solve(lambda own, _: value(logits.at[i].set(own)), None, agent, batch, key)
+            agent, info = solve(lambda own, _: value(logits.at[i].set(own)), None, None, agent, batch, {}, key)
             return agent, logits.at[i].set(agent.params), info
 
-        order = jax.random.permutation(jax.random.key(sweep), num_agents)
-        return sequential(update, agents, agents.params, order)[0]
+        choose = bind_order(ORDERS["uniform"], jax.random.key(sweep), num_agents, None)
+        return sequential(update, agents, agents.params, choose)[0]
 
     def shared(agent):
         def team_value(logits, _):
             return value(jnp.broadcast_to(logits, (num_agents, 2)))
 
-        return solve(team_value, None, agent, batch, key)[0]
+        return solve(team_value, None, None, agent, batch, {}, key)[0]
 
     start = jax.random.normal(jax.random.key(1), (num_agents, 2))
     agents, agent = Agent(start, jax.vmap(optimiser.init)(start)), Agent(start[0], optimiser.init(start[0]))

@@ -216,9 +216,10 @@ ONE_OF_EACH = [
 
 
 # How the joints are shared out does not touch the physics.
+@pytest.mark.long
 @pytest.mark.parametrize(
     "env",
-    [configure("mamujoco/hopper_3x1", backend="spring"), *long(*(f"mamujoco/{task}" for task in ONE_OF_EACH))],
+    [configure("mamujoco/hopper_3x1", backend="spring"), *(f"mamujoco/{task}" for task in ONE_OF_EACH)],
     ids=str,
 )
 def test_a_thousand_steps_are_finite_or_counted(env):
@@ -358,7 +359,8 @@ def test_two_cheetahs_share_the_mass_of_one():
     np.testing.assert_array_equal(model.actuator_gear[:, 0], 2 * [120, 90, 60, 120, 60, 30])
 
 
-@pytest.mark.parametrize("robot", [Swimmer, *long(CoupledCheetahs)])
+@pytest.mark.long
+@pytest.mark.parametrize("robot", [Swimmer, CoupledCheetahs])
 def test_our_own_robots_move_as_mujoco_moves_them(robot):
     ours = robot()
     model = mujoco.MjModel.from_xml_string(swimmer.model(2) if robot is Swimmer else cheetahs.model())

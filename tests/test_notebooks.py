@@ -9,11 +9,13 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
-# A battle takes long to compile; games of like shapes, and what they have to report, stand in for it. One epoch is enough.
+# A battle takes long to compile; games of like shapes, and what they have to report, stand in for it, or what there is already.
+# One epoch is enough.
 CHEAP = {
     "config('happo', env,": "config('happo', env, update_epochs=1, critic_epochs=1, hidden_sizes=(8,),",
     "'experiment=smax',": "'experiment=smax', 'algo.update_epochs=1', 'algo.critic_epochs=1', 'network.hidden_sizes=[8]',",
-    "smax/2m_vs_1z": "game/prop2",
+    "final('smax/2m_vs_1z', 'eval/return', DRIFTS[:2], 2, 60_000, total_timesteps=60_000, num_envs=32, num_steps=32, "
+    "num_eval_episodes=16)": "penalty",
     "smax/3m": "game/climbing",
     "smax/3s_vs_3z": "game/penalty",
     "['won']": "['return']",

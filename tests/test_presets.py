@@ -115,10 +115,10 @@ def test_the_command_line_and_python_have_one_configuration(name):
     ("happo", ("mappo_ns", "mappo_s")), ("haa2c", ("maa2c_ns", "maa2c_s")), ("hatrpo", ("matrpo_ns", "matrpo_s")),
     ("haddpg", ("maddpg", "maddpg_s")), ("hatd3", ("matd3", "matd3_s")), ("hasac", ("masac", "masac_s")),
 ])  # fmt: skip
-def test_twins_are_equal_but_for_coordination(first, twins):
-    for twin, coordination in zip(twins, ("simultaneous", "shared"), strict=True):
+def test_twins_are_equal_but_for_coordination_and_sharing(first, twins):
+    for twin, sharing in zip(twins, ("own", "all"), strict=True):
         one, other = (job(f"algo={name}", "env=game/climbing").config for name in (first, twin))
         assert other.replace(algo=other.algo.replace(name=first)) == one
-        row = dataclasses.replace(resolve(other.algo), coordination="sequential", summary="")
+        row = dataclasses.replace(resolve(other.algo), coordination="sequential", sharing="own", summary="")
         assert row == dataclasses.replace(resolve(one.algo), summary="")
-        assert resolve(other.algo).coordination == coordination
+        assert (resolve(other.algo).coordination, resolve(other.algo).sharing) == ("simultaneous", sharing)

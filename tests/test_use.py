@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from sizes import long
 
 import hamljax
 from hamljax.envs import ENVIRONMENTS, make
@@ -65,7 +66,7 @@ def by_hand(env, step, policy, number: int, episodes: int, number_of_round: int)
     return total, length
 
 
-@pytest.mark.parametrize("run", ["tracking", "climbing"])
+@pytest.mark.parametrize("run", [*long("tracking"), "climbing"])
 def test_an_evaluation_is_an_exact_number_of_episodes_as_policy_act_plays_them(run, request):
     team = hamljax.load(request.getfixturevalue(run))
     found = play_episodes(team, team.env, 7)
@@ -188,8 +189,8 @@ class PlainPolicy:
             if "observation/mean" in self.arrays:
                 mean, variance = (self.arrays[f"observation/{n}"][number] for n in ("mean", "variance"))
                 x = np.clip((x - mean) / np.sqrt(np.maximum(variance, 1e-4)), -10, 10)
-            if self.about["shared_policy"]:
-                ids = np.eye(len(self.about["agents"]))[number]
+            if (size := self.about["group_size"]) > 1:
+                ids = np.eye(size)[agent["member"]]
                 x, real = np.append(x, ids), np.append(real, ids == ids)
             body = f"{place}/Body_0"
             if network["input_norm"]:

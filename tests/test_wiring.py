@@ -190,7 +190,7 @@ def test_a_dead_agents_data_change_no_update(algo):
 
 def test_the_ball_is_measured_from_the_old_policy_to_the_new():
     """A big step, where KL(old || new) and KL(new || old) differ by more than a tenth."""
-    loop = algorithm("hatrpo", max_kl=0.5, accept_ratio=0.0, fixed_order=True)
+    loop = algorithm("hatrpo", max_kl=0.5, accept_ratio=0.0, order="fixed")
     state, traj = collected(loop)
     advantage = jnp.where(traj.transitions.action == 0, 1.0, -1.0)
     agents, info = jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(0)))

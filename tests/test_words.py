@@ -26,7 +26,7 @@ NAME = "été [/x] $\\frac$ :smile: (a=b)"  # of a folder: letters, markup, math
 CLIMB = "env=game/climbing"
 
 MISTAKES = {  # words of train, joined by |: what the one line says
-    "-m|algo=glob(ha*)": "such as algo=haa2c,haddpg,happo,hasac,hatd3,hatrpo",
+    "-m|algo=glob(ha*)": "such as algo=haa2c,haddpg,hamdpo,happo,hasac,hatd3,hatrpo",
     "-m|env=glob(*)": "glob() is not known here",
     "-m|algo.clip_eps=interval(0.1,0.3)": "such as algo.clip_eps=0.1,0.3",
     "-m|seed=range(0,3,0)": "a step that is not 0",
@@ -297,7 +297,8 @@ def test_a_terminal_shows_names_letter_by_letter(monkeypatch):
 # FROM PYTHON
 
 WRONG = {
-    "clip_eps": ["abc", None, True, [0.1]],
+    "clip_eps": ["abc", None, True, ["abc"]],
+    "huber_delta": ["abc", None, True, [0.1]],
     "num_envs": ["many", 2.5, None, True, "1.5"],
     "hidden_sizes": [64, "64", [64, "a"], [[64]], [2.5]],
     "drift_params": [[1], {"weight": "x"}],

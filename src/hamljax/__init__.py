@@ -12,6 +12,8 @@ _PUBLIC = {
     "register_algorithm": "algorithms",
     "register_drift": "haml",
     "register_neighbourhood": "haml",
+    "register_order": "haml",
+    "register_solver": "haml",
     "register_environment": "envs",
     "Environment": "envs",
     "Observation": "envs",

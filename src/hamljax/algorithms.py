@@ -1,14 +1,20 @@
 """The table: an algorithm is a row. On-policy: coordination x drift x neighbourhood; off-policy: coordination x actor x critics.
 
+Who shares parameters is a column of both: ``own``, ``all``, or what ``algo.sharing`` says else.
+
 A baseline differs from its heterogeneous-agent twin by one word, and that word is the paper.
 """
 
 import dataclasses
+import typing
 
 import jax.numpy as jnp
 
-from .errors import ConfigError, lookup, nearest
-from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, Parameters
+from .errors import ConfigError, lookup, nearest, one_of
+from .haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, ORDERS, SOLVERS, Parameters
+
+Sharing = str | tuple[tuple[int, ...], ...]  # of parameters: one of SHARING, or the groups of agents that share
+SHARING = ("own", "kinds", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +25,7 @@ class Algorithm:
     drift: str
     neighbourhood: str
     summary: str = ""
+    sharing: Sharing = "own"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +43,7 @@ class OffPolicyAlgorithm:
     target_noise: float
     policy_delay: int
     summary: str = ""
+    sharing: Sharing = "own"
 
 
 ALGORITHMS: dict[str, Algorithm | OffPolicyAlgorithm] = {
@@ -43,12 +51,15 @@ ALGORITHMS: dict[str, Algorithm | OffPolicyAlgorithm] = {
     "happo": Algorithm("sequential", "clip", "everywhere", "Heterogeneous-Agent PPO"),
     "haa2c": Algorithm("sequential", "none", "everywhere", "Heterogeneous-Agent A2C"),
     "hatrpo": Algorithm("sequential", "none", "kl_ball", "Heterogeneous-Agent TRPO"),
+    "hamdpo": Algorithm(
+        "sequential", "mirror_descent", "everywhere", "Heterogeneous-Agent Mirror Descent Policy Optimisation"
+    ),
     "mappo_ns": Algorithm("simultaneous", "clip", "everywhere", "Multi-Agent PPO, own parameters"),
     "maa2c_ns": Algorithm("simultaneous", "none", "everywhere", "Multi-Agent A2C, own parameters"),
     "matrpo_ns": Algorithm("simultaneous", "none", "kl_ball", "Multi-Agent TRPO, own parameters"),
-    "mappo_s": Algorithm("shared", "clip", "everywhere", "Multi-Agent PPO, shared parameters"),
-    "maa2c_s": Algorithm("shared", "none", "everywhere", "Multi-Agent A2C, shared parameters"),
-    "matrpo_s": Algorithm("shared", "none", "kl_ball", "Multi-Agent TRPO, shared parameters"),
+    "mappo_s": Algorithm("simultaneous", "clip", "everywhere", "Multi-Agent PPO, shared parameters", "all"),
+    "maa2c_s": Algorithm("simultaneous", "none", "everywhere", "Multi-Agent A2C, shared parameters", "all"),
+    "matrpo_s": Algorithm("simultaneous", "none", "kl_ball", "Multi-Agent TRPO, shared parameters", "all"),
     # off-policy                   coordination    actor      critics, target noise, policy delay
     "haddpg": OffPolicyAlgorithm("sequential", "deterministic", 1, 0.0, 1, "Heterogeneous-Agent DDPG"),
     "hatd3": OffPolicyAlgorithm("sequential", "deterministic", 2, 0.2, 2, "Heterogeneous-Agent TD3"),
@@ -56,9 +67,13 @@ ALGORITHMS: dict[str, Algorithm | OffPolicyAlgorithm] = {
     "maddpg": OffPolicyAlgorithm("simultaneous", "deterministic", 1, 0.0, 1, "Multi-Agent DDPG, own parameters"),
     "matd3": OffPolicyAlgorithm("simultaneous", "deterministic", 2, 0.2, 2, "Multi-Agent TD3, own parameters"),
     "masac": OffPolicyAlgorithm("simultaneous", "stochastic", 2, 0.0, 1, "Multi-Agent SAC, own parameters"),
-    "maddpg_s": OffPolicyAlgorithm("shared", "deterministic", 1, 0.0, 1, "Multi-Agent DDPG, shared parameters"),
-    "matd3_s": OffPolicyAlgorithm("shared", "deterministic", 2, 0.2, 2, "Multi-Agent TD3, shared parameters"),
-    "masac_s": OffPolicyAlgorithm("shared", "stochastic", 2, 0.0, 1, "Multi-Agent SAC, shared parameters"),
+    "maddpg_s": OffPolicyAlgorithm(
+        "simultaneous", "deterministic", 1, 0.0, 1, "Multi-Agent DDPG, shared parameters", "all"
+    ),
+    "matd3_s": OffPolicyAlgorithm(
+        "simultaneous", "deterministic", 2, 0.2, 2, "Multi-Agent TD3, shared parameters", "all"
+    ),
+    "masac_s": OffPolicyAlgorithm("simultaneous", "stochastic", 2, 0.0, 1, "Multi-Agent SAC, shared parameters", "all"),
 }
 ACTORS = ("deterministic", "stochastic")
 SHIPPED = frozenset(ALGORITHMS)
@@ -80,9 +95,11 @@ def register_algorithm(name: str, row: Algorithm | OffPolicyAlgorithm) -> None:
         )
     for f in dataclasses.fields(row):
         value, least = getattr(row, f.name), LEAST.get(f.name)
-        kinds = (int, float) if f.type is float else f.type
+        kinds = {float: (int, float), Sharing: (str, tuple)}.get(f.type, f.type)
         if not isinstance(value, kinds) or (least is not None and value < least):
-            wanted = f"{f.type.__name__}" + ("" if least is None else f" of at least {least}")
+            wanted = getattr(f.type, "__name__", "str or a tuple of groups") + (
+                "" if least is None else f" of at least {least}"
+            )
             raise ConfigError(f"algorithm '{name}': {f.name} must be a {wanted}, not {value!r}")
     ALGORITHMS[name] = row
 
@@ -100,6 +117,9 @@ def resolve(algo) -> Algorithm | OffPolicyAlgorithm:
         row, **{f.name: _either(f.type, getattr(algo, f.name), getattr(row, f.name)) for f in fields}
     )
     lookup("coordination", row.coordination, COORDINATIONS)
+    lookup("order", algo.order, ORDERS)
+    if isinstance(row.sharing, str):
+        one_of("algo.sharing", row.sharing, SHARING)
     if isinstance(row, OffPolicyAlgorithm):
         lookup("actor", row.actor, dict.fromkeys(ACTORS))
     else:
@@ -119,8 +139,10 @@ def _either(kind: type, said, of_row):
 def _check_kernel(algo, row: Algorithm) -> None:
     drift = lookup("drift", row.drift, DRIFTS)
     neighbourhood = lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
+    solver = lookup("solver", neighbourhood.solver, SOLVERS)
     _check_parameters(f"drift '{row.drift}'", drift.parameters, algo, "drift_params")
-    _check_parameters(f"neighbourhood '{row.neighbourhood}'", neighbourhood.parameters, algo, "neighbourhood_params")
+    own = neighbourhood.parameters | solver.parameters
+    _check_parameters(f"neighbourhood '{row.neighbourhood}'", own, algo, "neighbourhood_params")
 
 
 def _check_parameters(what: str, parameters: Parameters, algo, own: str) -> None:
@@ -151,4 +173,4 @@ def hyper_parameters(algo, own: str) -> dict:
 
 
 def _numbers(algo) -> list[dataclasses.Field]:
-    return [f for f in dataclasses.fields(algo) if f.type in (int, float)]
+    return [f for f in dataclasses.fields(algo) if f.type is int or float in (f.type, *typing.get_args(f.type))]

@@ -33,8 +33,14 @@ def in_line(error: Exception, file: str) -> str:
     return f"{where}: {type(error).__name__}: {said}"
 
 
+# Settings and values of earlier versions, and what says the same now.
+RENAMED = {"fixed_order": "algo.order=fixed", "shared": "algo.coordination=simultaneous algo.sharing=all"}
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'happo'?``, or the list of choices when nothing is near."""
+    if (now := RENAMED.get(str(name).split(".")[-1])) is not None:
+        return f"; it is {now} now"
     choices = sorted(choices)
     close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     if close:

@@ -33,6 +33,8 @@ class Team:
     action_low, action_high: bounds of continuous actions, which policies' actions in [-1, 1] are scaled to. A number, or an
     entry per agent: a number, or one per dimension. A dimension without bounds (-inf, inf) takes actions as they are. Raises
     ConfigError for other bounds.
+    kinds: what each agent is (a unit type, a limb), where more than its spaces says who is alike; None where that changes from
+    episode to episode, or is not known.
     """
 
     obs_sizes: tuple[int, ...]
@@ -41,9 +43,10 @@ class Team:
     discrete: bool = True
     action_low: Bounds = -1.0
     action_high: Bounds = 1.0
+    kinds: tuple[str, ...] | None = ()
 
     def __post_init__(self):
-        for name in ("obs_sizes", "action_sizes", "action_low", "action_high"):
+        for name in ("obs_sizes", "action_sizes", "action_low", "action_high", "kinds"):
             object.__setattr__(self, name, _hashable(getattr(self, name)))
         if self.discrete or not all(
             isinstance(size, Integral) for size in self.action_sizes
@@ -82,6 +85,23 @@ class Team:
     def action_mask(self) -> np.ndarray:
         """(N, A) bool: which actions, or action dimensions, exist."""
         return np.arange(self.action_size) < np.array(self.action_sizes)[:, None]
+
+    def alike(self) -> tuple[int, ...]:
+        """(N,): a number for each agent, the same for those of one kind that have equal spaces; the first is 0.
+
+        Raises ConfigError where kinds change from episode to episode, or are not known.
+        """
+        if self.kinds is None:
+            raise ConfigError(
+                "algo.sharing=kinds: who is of which kind changes from episode to episode here, or is not known; the groups can "
+                "be named: algo.sharing=[[0,1],[2]]"
+            )
+        kinds, bounds = self.kinds or ("",) * self.num_agents, [()] * self.num_agents
+        if not self.discrete:
+            bounds = list(zip(self._bounds("action_low"), self._bounds("action_high"), strict=True))
+        who = list(zip(kinds, self.obs_sizes, self.action_sizes, bounds, strict=True))
+        numbers = {one: number for number, one in enumerate(dict.fromkeys(who))}
+        return tuple(numbers[one] for one in who)
 
     def _bounds(self, name: str) -> list[tuple[float, ...]]:
         """``action_low`` or ``action_high``, spelt out: the numbers of each agent's dimensions."""
@@ -143,7 +163,7 @@ class Team:
 
 
 def _hashable(numbers: Any) -> Any:
-    """Lists and arrays of numbers as tuples of them."""
+    """Lists and arrays as tuples."""
     if isinstance(numbers, np.generic | np.ndarray | jax.Array):
         numbers = np.asarray(numbers).tolist()
     return tuple(map(_hashable, numbers)) if isinstance(numbers, list | tuple) else numbers

@@ -44,6 +44,13 @@ def _scenario(map_name: str):
     return smax_env.Scenario(units, len(allies), len(enemies), False, False)
 
 
+def _kinds(scenario, allies: int) -> tuple[str, ...] | None:
+    """The allies' unit types; None where they are drawn anew for every battle."""
+    if scenario.smacv2_unit_type_generation:
+        return None
+    return tuple(UNIT_TYPES[int(unit)] for unit in scenario.unit_types[:allies])
+
+
 class Smax(Environment):
     """A battle: allies learn, enemies follow a script. Return <= 2: enemy health removed, + 1 for a win.
 
@@ -76,6 +83,7 @@ class Smax(Environment):
             obs_sizes=(self.smax.obs_size,) * allies,
             action_sizes=(self.smax.num_ally_actions,) * allies,
             world_state_size=UNIT_FEATURES * (allies + enemies),
+            kinds=_kinds(_scenario(map_name), allies),
         )
         self.max_episode_length = max_steps + 1  # the simulator reads its clock before it moves on
 

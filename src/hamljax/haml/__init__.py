@@ -1,36 +1,42 @@
-"""Heterogeneous-Agent Mirror Learning, free of environments and networks: coordination, drifts, objective, neighbourhoods."""
+"""Heterogeneous-Agent Mirror Learning, free of environments and networks.
 
-from .coordination import COORDINATIONS, Coordination, sequential, simultaneous
+Coordination and orders, drifts, the objective, neighbourhoods and the solvers that keep to them.
+"""
+
+from .coordination import COORDINATIONS, sequential, simultaneous
 from .drifts import DRIFTS, Drift, bind_drift, register_drift
-from .neighbourhoods import (
-    NEIGHBOURHOODS,
-    Agent,
-    Neighbourhood,
-    bind_neighbourhood,
-    everywhere,
-    kl_ball,
-    register_neighbourhood,
-)
-from .objective import compound, mirror_objective
+from .neighbourhoods import NEIGHBOURHOODS, Divergence, Neighbourhood, bind_limit, register_neighbourhood
+from .objective import compound, mirror_objective, weighted_mean
+from .orders import ORDERS, Order, bind_order, register_order
 from .parameters import Parameters
+from .solvers import SOLVERS, Agent, Solver, ascent, bind_solver, natural_gradient, register_solver
 
 __all__ = [
     "COORDINATIONS",
     "DRIFTS",
     "NEIGHBOURHOODS",
+    "ORDERS",
+    "SOLVERS",
     "Agent",
-    "Coordination",
+    "Divergence",
     "Drift",
     "Neighbourhood",
+    "Order",
     "Parameters",
+    "Solver",
+    "ascent",
     "bind_drift",
-    "bind_neighbourhood",
+    "bind_limit",
+    "bind_order",
+    "bind_solver",
     "compound",
-    "everywhere",
-    "kl_ball",
     "mirror_objective",
+    "natural_gradient",
     "register_drift",
     "register_neighbourhood",
+    "register_order",
+    "register_solver",
     "sequential",
     "simultaneous",
+    "weighted_mean",
 ]

@@ -4,44 +4,36 @@
 agent axis of length n; ``context`` is all that an agent learns of those updated before it (on-policy: ``log M``).
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
 
-def sequential(update, agents, context, order):
-    """Visit the agents in ``order`` (n,), each with the context that its predecessors left (Algorithm Template 1).
+def sequential(update, agents, context, choose):
+    """Visit the agents one after another, each with the context that its predecessors left (Algorithm Template 1).
 
-    Returns the agents and the infos, both on the agent axis (not in visiting order).
+    ``choose(visited, agents, context) -> i`` says who is next; visited (n,) bool. Returns the agents and the infos, both on
+    the agent axis (not in visiting order).
     """
+    count = jax.tree.leaves(agents)[0].shape[0]
 
-    def visit(carry, i):
-        agents, context = carry
+    def visit(carry, _):
+        visited, agents, context = carry
+        i = choose(visited, agents, context)
         agent, context, info = update(jax.tree.map(lambda x: x[i], agents), context, i)
         agents = jax.tree.map(lambda xs, x: xs.at[i].set(x), agents, agent)
-        return (agents, context), info
+        return (visited.at[i].set(True), agents, context), (i, info)
 
-    (agents, _), infos = jax.lax.scan(visit, (agents, context), order)
+    start = (jnp.zeros(count, bool), agents, context)
+    (_, agents, _), (order, infos) = jax.lax.scan(visit, start, None, length=count)
     return agents, jax.tree.map(lambda x: jnp.zeros_like(x).at[order].set(x), infos)
 
 
-def simultaneous(update, agents, context, order):
+def simultaneous(update, agents, context, choose):
     """Update every agent against the same, initial context: each ignores that the others move too."""
-    agents, _, infos = jax.vmap(update, in_axes=(0, None, 0))(agents, context, jnp.arange(len(order)))
+    del choose
+    count = jax.tree.leaves(agents)[0].shape[0]
+    agents, _, infos = jax.vmap(update, in_axes=(0, None, 0))(agents, context, jnp.arange(count))
     return agents, infos
 
 
-class Coordination(NamedTuple):
-    """A sweep over the agents, and whether they are one shared policy (a team of one, agents folded into the batch)."""
-
-    sweep: Callable
-    one_policy: bool = False
-
-
-COORDINATIONS = {
-    "sequential": Coordination(sequential),
-    "simultaneous": Coordination(simultaneous),
-    "shared": Coordination(simultaneous, one_policy=True),
-}
+COORDINATIONS = {"sequential": sequential, "simultaneous": simultaneous}

@@ -1,9 +1,8 @@
 """Drift functionals (HADF, Definition 1): what a policy pays for moving away from its old self.
 
-A drift is written per sample, ``drift(ratio, m_advantage, *, ...) -> cost >= 0`` (arrays of one shape), with value and
+A drift is written per sample, ``drift(ratio, m_advantage, *, ...) -> cost`` (arrays of one shape), with value and
 gradient zero at ``ratio == 1``. ``ratio`` is the joint probability ratio of one agent's action and ``m_advantage`` is
-M * A. Keyword arguments are bound by name: hyper-parameters (``clip_eps``, ...), or the exact divergences of the two
-distributions, ``kl`` = KL(old || new) and ``reverse_kl`` = KL(new || old), one number per sample.
+M * A. Its keywords are bound by name: what is OFFERED, and hyper-parameters (``clip_eps``, ...).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,17 +11,30 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .parameters import Parameters, check_name, parameters, parameters_of, summary
+from .parameters import Parameters, check_name, of_agent, parameters, parameters_of, summary
 
-DIVERGENCES = ("kl", "reverse_kl")
+# What a drift may ask for by a keyword of that name: one number a sample, where no other shape is said.
+OFFERED = {
+    "kl": "KL(old || new) of the two distributions, exactly",
+    "reverse_kl": "KL(new || old), exactly",
+    "old_prob": "probability (density) of the action under the old policy",
+    "m": "M, the joint ratio of the agents that have moved already",
+    "advantage": "A",
+    "obs": "(..., O) what the agent sees, as its network does",
+    "world_state": "(..., S) the state, as the networks see it",
+    "agent": "whose policy it is, from 0 on",
+    "progress": "() the share of the run that is over: k / K in update k = 0, ..., K - 1",
+    "num_updates": "() K",
+    "num_agents": "() N",
+}
 
 
 class Drift(NamedTuple):
-    """A registered drift: its hyper-parameters, and the divergences that it asks for."""
+    """A registered drift: its hyper-parameters, and what of OFFERED it asks for."""
 
     function: Callable
     parameters: Parameters
-    divergences: tuple[str, ...]
+    asks: tuple[str, ...]
     summary: str
 
 
@@ -30,12 +42,12 @@ DRIFTS: dict[str, Drift] = {}
 SHIPPED: set[str] = set()  # filled once this module is complete
 
 
-def register_drift(name: str):
+def register_drift(name: str) -> Callable:
     """Decorator: make a drift function known as ``algo.drift=name``.
 
-    A keyword called like a number of ``algo`` (``clip_eps``, ...) is that number; any other is set by
-    ``+algo.drift_params.KEYWORD=VALUE``, or has its default. Raises ValueError for the name of a shipped drift, and for a
-    function that does not take (ratio, m_advantage).
+    A keyword called like what is OFFERED (``kl``, ``old_prob``, ``agent``, ...) is that; one called like a number of
+    ``algo`` (``clip_eps``, ...) is that number; any other is set by ``+algo.drift_params.KEYWORD=VALUE``, or has its
+    default. Raises ValueError for the name of a shipped drift, and for a function that does not take (ratio, m_advantage).
     """
 
     check_name("drift", name, SHIPPED)
@@ -45,22 +57,31 @@ def register_drift(name: str):
             named = parameters_of(function, ("ratio", "m_advantage"))
         except ValueError as error:
             raise ValueError(f"drift '{name}': {error}") from None
-        divergences = tuple(divergence for divergence in DIVERGENCES if divergence in named)
-        DRIFTS[name] = Drift(function, parameters(named, DIVERGENCES), divergences, summary(function))
+        asks = tuple(offer for offer in OFFERED if offer in named)
+        DRIFTS[name] = Drift(function, parameters(named, tuple(OFFERED)), asks, summary(function))
         return function
 
     return register
 
 
-def bind_drift(drift: Drift, values: Mapping[str, Any]) -> Callable:
-    """``(ratio, m_advantage, divergences) -> cost`` with the hyper-parameters that the drift names filled in."""
+class BoundDrift(NamedTuple):
+    """``(ratio, m_advantage, given) -> cost`` with its hyper-parameters filled in; ``given`` has all that it ``asks`` for."""
+
+    drift: Drift
+    values: Mapping[str, Any]
+    asks: tuple[str, ...]
+
+    def __call__(self, ratio, m_advantage, given=None):
+        given = given or {}
+        own = {name: of_agent(value, given) for name, value in self.values.items()}
+        return self.drift.function(ratio, m_advantage, **own, **{name: given[name] for name in self.drift.asks})
+
+
+def bind_drift(drift: Drift, values: Mapping[str, Any]) -> BoundDrift:
+    """``drift`` with those hyper-parameters out of ``values`` that it names; one may be a tuple of a number per agent."""
     chosen = drift.parameters.chosen(values)
-
-    def bound(ratio, m_advantage, divergences):
-        asked = {name: divergences[name] for name in drift.divergences}
-        return drift.function(ratio, m_advantage, **chosen, **asked)
-
-    return bound
+    several = any(isinstance(value, tuple) for value in chosen.values())
+    return BoundDrift(drift, chosen, tuple(dict.fromkeys(drift.asks + ("agent",) * several)))
 
 
 @register_drift("none")
@@ -75,6 +96,18 @@ def clip(ratio, m_advantage, *, clip_eps):
     return jax.nn.relu((ratio - jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)) * m_advantage)
 
 
+@register_drift("clip_n")
+def clip_n(ratio, m_advantage, *, clip_eps, num_agents):
+    """PPO's clipping with clip_eps / N, so that the joint ratio stays below exp(clip_eps) however many agents there are."""
+    return clip(ratio, m_advantage, clip_eps=clip_eps / num_agents)
+
+
+@register_drift("rollback")
+def rollback(ratio, m_advantage, *, clip_eps, rollback_coef=0.3):
+    """PPO's clipping with a slope of -rollback_coef outside, which leads back (Truly PPO, arXiv 1903.07940); 0 is ``clip``."""
+    return (1 + rollback_coef) * clip(ratio, m_advantage, clip_eps=clip_eps)
+
+
 @register_drift("kl")
 def kl(ratio, m_advantage, *, kl, kl_coef):
     """KL penalty: kl_coef * KL(old || new)."""
@@ -85,6 +118,12 @@ def kl(ratio, m_advantage, *, kl, kl_coef):
 def reverse_kl(ratio, m_advantage, *, reverse_kl, kl_coef):
     """Reverse KL penalty: kl_coef * KL(new || old)."""
     return kl_coef * reverse_kl
+
+
+@register_drift("mirror_descent")
+def mirror_descent(ratio, m_advantage, *, reverse_kl, kl_coef, progress, num_updates):
+    """kl_coef / t_k KL(new || old) with t_k = 1 - (k - 1) / K, so that steps get smaller (HAMDPO, arXiv 2308.06741)."""
+    return kl_coef * reverse_kl / (1 - progress + 1 / num_updates)
 
 
 @register_drift("spo")

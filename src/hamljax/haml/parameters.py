@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 
 class Parameters(NamedTuple):
     """``names`` in the order of the signature; ``defaults`` of those that have one."""
@@ -14,6 +16,10 @@ class Parameters(NamedTuple):
     @property
     def required(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if name not in self.defaults)
+
+    def __or__(self, other: "Parameters") -> "Parameters":
+        """What two functions ask for together."""
+        return Parameters(tuple(dict.fromkeys(self.names + other.names)), {**other.defaults, **self.defaults})
 
     def chosen(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Those of ``values`` that are asked for; what is missing keeps its default."""
@@ -43,12 +49,17 @@ def parameters(named: Mapping[str, inspect.Parameter], without: tuple[str, ...])
     return Parameters(tuple(own), {name: p.default for name, p in own.items() if p.default is not p.empty})
 
 
+def of_agent(value, given: Mapping[str, Any]):
+    """A hyper-parameter; where it is a tuple of one number per agent, that of ``given["agent"]`` (an index, or several)."""
+    return jnp.asarray(value, jnp.float32)[given["agent"]] if isinstance(value, tuple) else value
+
+
 def check_name(kind: str, name, shipped: Collection[str]) -> None:
     """Raise ValueError for what no function can be registered as."""
     if not (isinstance(name, str) and name):  # such as the function itself, decorated without a name
-        raise ValueError(f"a {kind} is registered with a name: @hamljax.register_{kind}('mine')")
+        raise ValueError(f"each {kind} is registered with a name: @hamljax.register_{kind}('mine')")
     if name in shipped:
-        raise ValueError(f"'{name}' is a {kind} that hamljax ships; choose another name")
+        raise ValueError(f"'{name}' is among the {kind}s that hamljax ships; choose another name")
 
 
 def summary(function: Callable) -> str:

@@ -29,7 +29,7 @@ from .overrides import LARGEST_SWEEP, quote, values_of
 from .rundir import path_of
 
 # Parameters of a user's own functions, whose names nobody can know beforehand: ``algo.drift_params.weight``.
-OWN = tuple(f"algo.{f.name}" for f in dataclasses.fields(Algo) if f.type == dict[str, float])
+OWN = tuple(f"algo.{f.name}" for f in dataclasses.fields(Algo) if f.name.endswith("_params"))
 GROUPS = ("algo", "network", "env", "logger", "experiment")
 
 
@@ -319,7 +319,7 @@ def job_of(values: dict) -> Job:
     _validate_logger(logger)
     row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
     resolved = {
-        "algo": dataclasses.asdict(algo) | row,
+        "algo": _plain(dataclasses.asdict(algo) | row),
         "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
         "env": _plain(dataclasses.asdict(env)),
         "logger": _plain(dataclasses.asdict(logger)),

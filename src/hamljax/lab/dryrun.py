@@ -4,6 +4,7 @@ import jax
 
 from ..learning.train import make_learner
 from .configuration import Job, whole_rollouts
+from .info import who_shares
 from .programs import apart, make_programs, size_of
 from .run import steps_per_update
 
@@ -31,6 +32,7 @@ def rows(job: Job) -> list[tuple[str, str]]:
             "agents",
             f"{team.num_agents}, each seeing {_sizes(team.obs_sizes)} numbers, {kind}: {_sizes(team.action_sizes)}",
         ),
+        ("policies", who_shares(learner.algorithm.policies.layout.groups)),
         ("world state", f"{team.world_state_size} numbers"),
         ("training", f"{config.num_updates} updates of {steps_per_update(job):,} steps, per seed"),
         *([("steps", rounded)] if (rounded := whole_rollouts(config)) else []),

@@ -58,11 +58,11 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
     """All that somebody needs to run the arrays without this library."""
     resolved, players = team.job.resolved, team.env.team
     network = resolved["network"]
-    shared = team.learner.algorithm.policies.layout.one_policy
+    layout = team.learner.algorithm.policies.layout
     forward = [
         "x = the agent's observation, padded with zeros to obs_size; all zeros where the agent is not alive",
         "if there is observation/mean: x = clip((x - mean) / sqrt(max(variance, 1e-4)), -10, 10)",
-        "if the policy is shared: x = x followed by the one-hot number of the agent",
+        'if group_size > 1: x = x followed by group_size numbers: 1 at the agent\'s "member", 0 elsewhere',
         "if input_norm: x = layer norm of x over its real entries (input_norm/scale, bias; epsilon 1e-6)",
         "for every Dense_i: x = activation(x @ kernel + bias); if layer_norm: x = layer norm of x (LayerNorm_i)",
         "if gru_size: (a, b, c) = x @ input/kernel + input/bias, (d, e, f) = h @ kernel, split in three; r = sigmoid(a + d), "
@@ -79,13 +79,19 @@ def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict
         "updates": np.asarray(team.players.num_updates).tolist(),
         "seeds": list(team.seeds),
         "agents": [
-            {"policy": 0 if shared else i, "obs_size": o, "action_size": a, **_bounds(players, i)}
+            {
+                "policy": layout.policy_of[i],
+                "member": layout.groups[layout.policy_of[i]].index(i),
+                "obs_size": o,
+                "action_size": a,
+                **_bounds(players, i),
+            }
             for i, (o, a) in enumerate(zip(players.obs_sizes, players.action_sizes, strict=True))
         ],
         "obs_size": players.obs_size,
         "action_size": players.action_size,
         "discrete": players.discrete,
-        "shared_policy": shared,
+        "group_size": layout.group_size,
         "network": network,
         "forward": forward,
         "arrays": {

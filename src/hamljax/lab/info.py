@@ -26,6 +26,7 @@ def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
     found = [
         ("run", str(run)),
         ("what", f"{config['algo']['name']} on {config['env']['name']}, {config['network']['name']}, {seeds}"),
+        *_policies(run),
         (
             "how far",
             f"{done * per_update:,} of {total * per_update:,} steps ({done} of {total} updates), {state}",
@@ -39,6 +40,18 @@ def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
         ("files", ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))),
     ]
     return found
+
+
+def who_shares(groups: list[list[int]]) -> str:
+    """Which agents have one policy: ``2: agents 0 1 2 share one, agents 3 4 share one``."""
+    shared = [f"agents {' '.join(map(str, group))} share one" for group in groups if len(group) > 1]
+    alone = sum(len(group) == 1 for group in groups)
+    return f"{len(groups)}: " + ", ".join([*shared, *([f"{alone} agent(s) with one of their own"] if alone else [])])
+
+
+def _policies(run: Path) -> list[tuple[str, str]]:
+    groups = _json(run / "versions.json").get("policies")
+    return [("policies", who_shares(groups))] if isinstance(groups, list) else []
 
 
 def _record(run: Path) -> tuple[dict[str, list], str]:

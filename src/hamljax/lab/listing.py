@@ -28,17 +28,23 @@ def print_everything() -> None:
     """Algorithms, drifts, neighbourhoods, environments, networks and presets."""
     from ..algorithms import ALGORITHMS, Algorithm, OffPolicyAlgorithm
     from ..envs import ENVIRONMENTS, make
-    from ..haml import DRIFTS, NEIGHBOURHOODS
+    from ..haml import DRIFTS, NEIGHBOURHOODS, ORDERS, SOLVERS
     from .configuration import choices
 
     for kind, title in ((Algorithm, "On-policy algorithms"), (OffPolicyAlgorithm, "Off-policy algorithms")):
-        columns = [f.name for f in dataclasses.fields(kind)]
-        rows = [(n, *(str(getattr(r, c)) for c in columns)) for n, r in ALGORITHMS.items() if isinstance(r, kind)]
-        print_table(("algo", *(c.replace("_", " ") for c in columns[:-1]), ""), rows, title)
+        columns = [f.name for f in dataclasses.fields(kind) if f.name != "summary"]
+        rows = [
+            (n, *(str(getattr(r, c)) for c in columns), r.summary) for n, r in ALGORITHMS.items() if isinstance(r, kind)
+        ]
+        print_table(("algo", *(c.replace("_", " ") for c in columns), ""), rows, title)
     rows = [(n, ", ".join(d.parameters.names), d.summary) for n, d in DRIFTS.items()]
     print_table(("algo.drift", "parameters", ""), rows, "Drifts")
-    rows = [(name, ", ".join(n.parameters.names), n.summary) for name, n in NEIGHBOURHOODS.items()]
-    print_table(("algo.neighbourhood", "parameters", ""), rows, "Neighbourhoods")
+    rows = [
+        (name, n.solver, ", ".join((n.parameters | SOLVERS[n.solver].parameters).names), n.summary)
+        for name, n in NEIGHBOURHOODS.items()
+    ]
+    print_table(("algo.neighbourhood", "solver", "parameters", ""), rows, "Neighbourhoods")
+    print_table(("algo.order", ""), [(name, o.summary) for name, o in ORDERS.items()], "Orders")
     rows = []
     elsewhere = {}  # environments in host processes: what they are made by, and their names
     for name, entry in ENVIRONMENTS.items():

@@ -18,6 +18,7 @@ from .checkpoints import Checkpoint
 from .configuration import Job, whole_rollouts
 from .evidence import not_finite
 from .files import forget_unfinished, replaced
+from .info import who_shares
 from .loggers import Nowhere, exit_code, make_logger
 from .machine import device_errors
 from .pace import Pace, Signals, Streak, listening
@@ -137,7 +138,9 @@ class Training:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
         if rounded := whole_rollouts(config):
             say(f"note: {rounded}")
-        say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s)")
+        layout = self.learner.algorithm.policies.layout
+        sharing = f", policies {who_shares(layout.groups)}" if 1 < layout.num_policies < len(layout.policy_of) else ""
+        say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s){sharing}")
         found = self._restore() if self.run.begun else None
         step = found.update * self.per_update if found else -1
         self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
@@ -166,6 +169,7 @@ class Training:
         self.reporter.started(self.done * self.per_update)
 
     def _sign(self) -> None:
+        self.run.versions["policies"] = self.learner.algorithm.policies.layout.groups
         self.run.sign()
         with writing(self.run.path):
             inputs.keep(self.run.path, files_of(self.job))

@@ -269,9 +269,18 @@ def read_config(path: Path) -> dict:
         whole = {name: typed(name, values[name], int) for name in WHOLE}
         if min(x for name, x in whole.items() if name != "seed") < 1:
             raise ConfigError("a size is below 1")
-        return values | whole
+        return values | whole | {"algo": _as_today(values["algo"])}
     except Exception as error:  # a damaged file can break its reader in any way
         raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
+
+
+def _as_today(algo: dict) -> dict:
+    """The settings of a row as an earlier version wrote them, in the words of this one."""
+    order = "fixed" if typed("algo.fixed_order", algo.get("fixed_order", False), bool) else "uniform"
+    said = {name: value for name, value in algo.items() if name != "fixed_order"}
+    if said.get("coordination") == "shared":
+        said |= {"coordination": "simultaneous", "sharing": "all"}
+    return {"order": order, "sharing": "own", "update_epochs": 1} | said
 
 
 def is_foreign(path: Path) -> bool:

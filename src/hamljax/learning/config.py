@@ -11,16 +11,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..algorithms import is_off_policy
+from ..algorithms import Sharing, is_off_policy
 from ..errors import ConfigError, nearest
 from ..kinds import typed
+
+PerAgent = float | tuple[float, ...]  # one number for all agents, or one for each
+LEAVES = (float, PerAgent, dict[str, PerAgent])
 
 
 def config_dataclass(cls):
     """A frozen dataclass registered as a pytree whose leaves are its floats (and those of nested configurations)."""
     cls = dataclasses.dataclass(frozen=True)(cls)
     fields = dataclasses.fields(cls)
-    data = [f.name for f in fields if f.type in (float, dict[str, float]) or hasattr(f.type, "replace_flat")]
+    data = [f.name for f in fields if f.type in LEAVES or hasattr(f.type, "replace_flat")]
     meta = [f.name for f in fields if f.name not in data]
 
     def unflatten(static, leaves):
@@ -73,12 +76,13 @@ class _Replaceable:
 class AnyAlgo(_Replaceable):
     """What every row of the table (``hamljax.algorithms``) can be told.
 
-    ``coordination`` is empty unless it overrides the row that ``name`` picks.
+    ``coordination`` and ``sharing`` are empty unless they override the row that ``name`` picks.
     """
 
     name: str = "happo"
     coordination: str = ""
-    fixed_order: bool = False
+    order: str = "uniform"
+    sharing: Sharing = ""
     actor_lr: float = 5e-4
     critic_lr: float = 5e-4
     anneal_lr: bool = False
@@ -98,15 +102,15 @@ class Algo(AnyAlgo):
     num_minibatches: int = 1
     ent_coef: float = 0.01
     # Drifts: a keyword of the drift function is one of drift_params, or else the number of its name here.
-    clip_eps: float = 0.2
-    kl_coef: float = 1.0
-    dpo_alpha: float = 2.0
-    dpo_beta: float = 0.6
-    drift_params: dict[str, float] = dataclasses.field(default_factory=dict)
+    clip_eps: PerAgent = 0.2
+    kl_coef: PerAgent = 1.0
+    dpo_alpha: PerAgent = 2.0
+    dpo_beta: PerAgent = 0.6
+    drift_params: dict[str, PerAgent] = dataclasses.field(default_factory=dict)
     # Likewise what a neighbourhood of a user's own asks for.
-    neighbourhood_params: dict[str, float] = dataclasses.field(default_factory=dict)
+    neighbourhood_params: dict[str, PerAgent] = dataclasses.field(default_factory=dict)
     # Natural gradient in a mean-KL ball (neighbourhood "kl_ball").
-    max_kl: float = 0.01
+    max_kl: PerAgent = 0.01
     cg_iters: int = 10
     cg_damping: float = 0.1
     backtrack_iters: int = 10
@@ -140,6 +144,7 @@ class OffPolicyAlgo(AnyAlgo):
     batch_size: int = 256
     learning_starts: int = 5_000  # steps; until then actions are uniformly random and nothing is learnt
     gradient_steps: int = 16  # in one update, after num_steps of every environment
+    update_epochs: int = 1  # of every policy, on the sample of one gradient step (Algorithm 3's mini-epochs)
     n_step: int = (
         5  # stochastic policies' entropies count in all of its states, so that alpha means the same for every n
     )
@@ -230,7 +235,7 @@ POSITIVE_INTEGERS = {
     Config: "num_envs num_steps total_timesteps num_eval_episodes",
     Algo: "algo.update_epochs algo.num_minibatches algo.critic_epochs algo.critic_minibatches algo.cg_iters "
     "algo.backtrack_iters",
-    OffPolicyAlgo: "algo.buffer_size algo.batch_size algo.gradient_steps algo.n_step",
+    OffPolicyAlgo: "algo.buffer_size algo.batch_size algo.gradient_steps algo.update_epochs algo.n_step",
 }
 NON_NEGATIVE_INTEGERS = {
     Config: "num_evals network.gru_size network.data_chunk_length",
@@ -297,7 +302,7 @@ def _counted(config: Config) -> int:
     """By how much the fastest counter of a run goes on in an update: updates, steps of an environment, gradient steps."""
     algo = config.algo
     if isinstance(algo, OffPolicyAlgo):
-        return max(config.num_steps, algo.gradient_steps)
+        return max(config.num_steps, algo.gradient_steps * algo.update_epochs)
     return max(algo.update_epochs * algo.num_minibatches, algo.critic_epochs * algo.critic_minibatches)
 
 
@@ -320,6 +325,9 @@ def _validate_values(config: Config, part: type) -> None:
 
 
 def _check_range(name: str, value, low, high, low_in: bool, high_in: bool) -> None:
+    if isinstance(value, tuple):
+        for i, each in enumerate(value):
+            _check_range(f"{name}[{i}]", each, low, high, low_in, high_in)
     if not isinstance(value, int | float):
         return
     inside = (value >= low if low_in else value > low) and (value <= high if high_in else value < high)

@@ -1,5 +1,6 @@
 """The optimiser of actors and critics."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -14,3 +15,8 @@ def adam(config: Config, learning_rate, steps_per_update: float) -> optax.Gradie
 
     rate = annealed if config.algo.anneal_lr else learning_rate
     return optax.chain(optax.clip_by_global_norm(config.algo.max_grad_norm), optax.adam(rate, eps=config.algo.adam_eps))
+
+
+def squared_norms(gradients) -> jax.Array:
+    """(P,): the squared norms of gradients whose leaves are stacked on a leading axis (P, ...)."""
+    return sum(jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(gradients))

@@ -11,7 +11,7 @@ from ..algorithms import resolve
 from ..envs.protocol import Observation, Team
 from .config import Config
 from .distributions import distribution
-from .layout import Layout
+from .layout import Layout, policy_of
 from .networks import Actor, initial_carry
 
 
@@ -21,7 +21,7 @@ class Policies:
     def __init__(self, config: Config, team: Team):
         self.config, self.row = config, resolve(config.algo)
         self.coordination = haml.COORDINATIONS[self.row.coordination]
-        self.layout = Layout(team, config.num_envs, self.coordination.one_policy)
+        self.layout = Layout(team, config.num_envs, policy_of(self.row.sharing, team))
         self.distribution = distribution(config.algo, self.row, team.discrete)
         self.actor = Actor(config.network, team.action_size, self.distribution.head)
 

@@ -15,7 +15,7 @@ from .evaluate import make_evaluate, means
 from .host import HostLoop
 from .off_policy.loop import OffPolicy
 from .on_policy.loop import OnPolicy
-from .on_policy.probe import check_kernel
+from .on_policy.probe import check_kernel, check_numbers_of_agents
 from .state import Players
 
 
@@ -27,6 +27,7 @@ class Learner:
         check_kernel(config.algo)
         self.config = config
         self.env = make(config.env) if env is None else checked(env)
+        check_numbers_of_agents(config, self.env.team)
         self.algorithm = (OffPolicy if isinstance(config.algo, OffPolicyAlgo) else OnPolicy)(config, self.env)
         self.init = self.algorithm.init
         self.host = HostLoop(self.algorithm) if self.env.on_host else None

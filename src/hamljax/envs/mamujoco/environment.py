@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ConfigError, one_of
 from ..protocol import Environment, Observation, Step, Team
 from ..silence import import_mujoco, silence
-from .partitions import SKELETONS, Partition, Skeleton, check_partition, hops, swimmer_skeleton
+from .partitions import SKELETONS, Partition, Skeleton, check_partition, hops, limb, swimmer_skeleton
 
 BACKENDS = ("generalized", "spring", "positional", "mjx")
 EPISODE_LENGTH = {"reacher": 50}  # 1000 for the others
@@ -173,6 +173,7 @@ class MultiAgentMujoco(Environment):
             action_sizes=tuple(map(len, self.partition)),
             world_state_size=len(self._state_map),
             discrete=False,
+            kinds=tuple("+".join(map(limb, own)) for own in self.partition),
         )
         self._gather = np.array([np.pad(seen, (0, self.team.obs_size - len(seen))) for seen in self.maps])
         owner = {joint: (i, j) for i, own in enumerate(self.partition) for j, joint in enumerate(own)}

@@ -5,6 +5,7 @@ one are adjacent. An agent sees its own joints, and those within k hops of any o
 """
 
 import dataclasses
+import re
 
 from ...errors import ConfigError, nearest
 
@@ -112,6 +113,12 @@ SKELETONS = {
         hidden_q=(0, 1),
     ),
 }  # fmt: skip
+
+
+def limb(joint: str) -> str:
+    """What a joint's name says without side, end and number: ``hip_3`` is a hip, ``bthigh`` and ``thigh_left_joint`` thighs."""
+    name = re.sub(r"^(right|left)_|_left(?=_)|_joint$|_?\d+$", "", joint)
+    return re.sub(r"^[bf](?=thigh|shin|foot)", "", name)
 
 
 def swimmer_skeleton(num_joints: int, agents: int) -> Skeleton:

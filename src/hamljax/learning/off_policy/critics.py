@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...haml.neighbourhoods import Agent
-from ...haml.objective import masked_mean
+from ...haml.objective import weighted_mean
+from ...haml.solvers import Agent
 from ..config import Config
 from ..layout import Layout
 from ..networks import Critic, initial_carry
@@ -60,7 +60,7 @@ class Critics:
         def loss(params):
             errors = (self.all_values(params, world_state, joint) - target) ** 2
             return jnp.sum(
-                jnp.mean(errors, axis=-1) if weight is None else jax.vmap(masked_mean, (0, None))(errors, weight)
+                jnp.mean(errors, axis=-1) if weight is None else jax.vmap(weighted_mean, (0, None))(errors, weight)
             )
 
         value, gradient = jax.value_and_grad(loss)(critic.params)

@@ -12,8 +12,8 @@ import optax
 
 from ...envs.autoreset import vectorise
 from ...envs.protocol import Environment, Observation
-from ...haml.neighbourhoods import Agent
-from ...haml.objective import masked_mean
+from ...haml.objective import weighted_mean
+from ...haml.solvers import Agent
 from ..batching import one_at_a_time_on_cpu, same_for_all
 from ..config import Config
 from ..distributions import perturb
@@ -259,7 +259,7 @@ class OffPolicy:
         fresh = Targets(None if self.policies.stochastic else agents.params, critic.params)
         tau, period = self.config.algo.tau, self.config.algo.target_every or delay
         moved = optax.incremental_update(fresh, targets, jnp.where(count % period == 0, tau, 0.0))
-        info["value_target"] = jnp.mean(target) if sample.weight is None else masked_mean(target, sample.weight)
+        info["value_target"] = jnp.mean(target) if sample.weight is None else weighted_mean(target, sample.weight)
         return dict(zip(LEARNT, (agents, critic, moved, count), strict=True)), (info, more)
 
     def _target(self, agents: Learner, targets: Targets, sample: Sample, key):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from ...envs.protocol import Observation
-from ...haml.neighbourhoods import Agent, minibatches
-from ...haml.objective import masked_mean
+from ...haml.objective import weighted_mean
+from ...haml.solvers import Agent, minibatches
 from ..config import Config
 from ..layout import Layout
 from ..networks import Critic, initial_carry
@@ -120,7 +120,7 @@ class Critics:
                 algo.value_clip,
                 algo.clip_value,
             )
-            return masked_mean(errors, minibatch.weight)
+            return weighted_mean(errors, minibatch.weight)
 
         def step(carry, minibatch):
             critic, value_norm = carry

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from ...envs.autoreset import vectorise
 from ...envs.protocol import Environment, Observation
-from ...haml.neighbourhoods import Agent
-from ...haml.objective import masked_mean
+from ...haml.objective import weighted_mean
+from ...haml.solvers import Agent
 from ..batching import one_at_a_time_on_cpu
 from ..config import Config
 from ..normalisation import ObsNorm, ValueNorm, normalise_advantages, normalises
@@ -148,7 +148,8 @@ class OnPolicy:
         advantage, target = self._advantages(state.value_norm, traj, values, teaches)
 
         # POLICIES
-        agents, actor_info = self.policies.sweep(state.agents, traj, advantage, order_key, actor_key)
+        progress = state.num_updates / self.config.num_updates
+        agents, actor_info = self.policies.sweep(state.agents, traj, advantage, order_key, actor_key, progress)
 
         # CRITIC
         batch = batch._replace(target=to_chunks(target.reshape(target.shape[0], -1), self.config.chunk_length))
@@ -164,7 +165,7 @@ class OnPolicy:
             key=key,
             num_updates=state.num_updates + 1,
         )
-        aim = masked_mean(jnp.mean(target, axis=-1), teaches)
+        aim = weighted_mean(jnp.mean(target, axis=-1), teaches)
         return state, {**actor_info, **critic_info, "value_target": aim}
 
     def update(self, state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:

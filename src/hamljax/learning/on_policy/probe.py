@@ -1,4 +1,4 @@
-"""That a drift or a neighbourhood of a user's own fits the loop: tried on shapes alone, before anything is trained."""
+"""That a drift, a limit or a solver of a user's own fits the loop: tried on shapes alone, before anything is trained."""
 
 from collections.abc import Callable
 
@@ -6,66 +6,122 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ... import haml
 from ...algorithms import Algorithm, hyper_parameters, resolve
+from ...envs.protocol import Team
 from ...errors import ConfigError, in_line
-from ...haml import DRIFTS, NEIGHBOURHOODS, bind_drift, bind_neighbourhood, drifts, neighbourhoods
-from ...haml.neighbourhoods import Agent
-from ..config import Algo, AnyAlgo
+from ...haml import drifts, neighbourhoods, solvers
+from ..config import Algo, AnyAlgo, Config
 from .sweep import PolicyBatch
 
 PROBES = (5, 1), (7, 3)  # samples of L steps; two shapes, because an array in a drift may go with one by chance
+NUMBER = jax.ShapeDtypeStruct((), jnp.float32)
 
 
 def check_kernel(algo: AnyAlgo) -> None:
-    """Raise ConfigError where the drift or the neighbourhood of a row is a user's own and cannot be trained with."""
+    """Raise ConfigError where a drift, limit or solver of a row is a user's own and cannot be trained with."""
     row = resolve(algo)
     if not isinstance(row, Algorithm):
         return
+    neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
     if row.drift not in drifts.SHIPPED:
         _check_drift(algo, row.drift)
     if row.neighbourhood not in neighbourhoods.SHIPPED:
-        _check_neighbourhood(algo, row.neighbourhood)
+        _check_limit(algo, row.neighbourhood)
+    if neighbourhood.solver not in solvers.SHIPPED:
+        _check_solver(algo, neighbourhood)
+
+
+def check_numbers_of_agents(config: Config, team: Team) -> None:
+    """Raise ConfigError where a hyper-parameter is one number per agent, and the numbers are not one per agent."""
+    row = resolve(config.algo)
+    if not isinstance(row, Algorithm):
+        return
+    for path, value in jax.tree.leaves_with_path(config.algo, is_leaf=lambda x: isinstance(x, tuple)):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if not isinstance(value, tuple):
+            continue
+        if len(value) != team.num_agents:
+            raise ConfigError(
+                f"algo.{name} has {len(value)} numbers, and the team has {team.num_agents} agents: one, or one for each"
+            )
+        neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
+        names = (neighbourhood.parameters | haml.SOLVERS[neighbourhood.solver].parameters).names
+        if row.sharing != "own" and name.split(".")[-1] in names:
+            raise ConfigError(
+                f"algo.{name}: agents that share a policy have one neighbourhood, so that this is one number"
+            )
+
+
+def _context(shape) -> dict:
+    """The shapes of all that a drift or a limit may ask for beside its first arguments, for samples of ``shape``."""
+    each, wide = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((*shape, 4), jnp.float32)
+    named = dict.fromkeys([*drifts.OFFERED, *neighbourhoods.OFFERED], each)
+    numbers = dict.fromkeys(["progress", "num_updates", "num_agents"], NUMBER)
+    return named | numbers | {"obs": wide, "world_state": wide}
 
 
 def _check_drift(algo: Algo, name: str) -> None:
-    drift = DRIFTS[name]
+    drift = haml.DRIFTS[name]
 
-    def costs(values, ratio):
-        return bind_drift(drift, values)(ratio, ratio, dict.fromkeys(drifts.DIVERGENCES, ratio))
+    def costs(values, ratio, given):
+        return haml.bind_drift(drift, values)(ratio, ratio, given)
 
     for shape in PROBES:
         ratio = jax.ShapeDtypeStruct(shape, jnp.float32)
-        cost = _traced(f"drift '{name}'", drift.function, costs, hyper_parameters(algo, "drift_params"), ratio)
+        given = _context(shape) | {"agent": jax.ShapeDtypeStruct(shape, jnp.int32)}
+        cost = _traced(f"drift '{name}'", drift.function, costs, hyper_parameters(algo, "drift_params"), ratio, given)
         if not _is_float(cost) or cost.shape != shape:
             raise ConfigError(
                 f"drift '{name}' costs {_said(cost)} where the ratio is {_said(ratio)}: a cost has the ratio's shape"
             )
 
 
-def _check_neighbourhood(algo: Algo, name: str) -> None:
-    neighbourhood = NEIGHBOURHOODS[name]
-    optimiser = optax.adam(1e-3) if neighbourhood.uses_optimiser else optax.identity()
+def _check_limit(algo: Algo, name: str) -> None:
+    neighbourhood = haml.NEIGHBOURHOODS[name]
+
+    def excess(values, divergence, given):
+        return haml.bind_limit(neighbourhood, values)(divergence, given)
+
+    for shape in PROBES:
+        number, alive = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape, jnp.bool_)
+        given = _context(shape) | {"agent": jax.ShapeDtypeStruct((), jnp.int32)}
+        divergence, values = (
+            haml.Divergence(number, number, number, alive),
+            hyper_parameters(algo, "neighbourhood_params"),
+        )
+        found = _traced(f"neighbourhood '{name}'", neighbourhood.limit, excess, values, divergence, given)
+        if not _is_float(found) or found.shape:
+            raise ConfigError(f"neighbourhood '{name}': its limit must return one number, not {_said(found)}")
+
+
+def _check_solver(algo: Algo, neighbourhood: haml.Neighbourhood) -> None:
+    solver = haml.SOLVERS[neighbourhood.solver]
+    optimiser = optax.adam(1e-3) if solver.uses_optimiser else optax.identity()
 
     def objective(params, batch):
         return jnp.mean(batch.m_advantage * params["bias"]) + jnp.mean(batch.obs @ params["kernel"])
 
-    def kl(params, batch):
-        return objective(params, batch) ** 2
+    def divergence(params, batch):
+        moved = batch.obs @ params["kernel"]
+        return haml.Divergence(moved, moved**2, moved**2, batch.alive)
 
-    def improve(values, params, batch, key):
-        agent = Agent(params, optimiser.init(params))
-        return agent, bind_neighbourhood(neighbourhood, values, optimiser)(objective, kl, agent, batch, key)
+    def improve(values, params, batch, context, key):
+        agent = haml.Agent(params, optimiser.init(params))
+        limit = haml.bind_limit(neighbourhood, values)
+        limit = limit and (lambda divergence: haml.bind_limit(neighbourhood, values)(divergence, context))
+        solve = haml.bind_solver(solver, values, optimiser)
+        return agent, solve(objective, divergence, limit, agent, batch, context, key)
 
-    params = {"kernel": jax.ShapeDtypeStruct((4,), jnp.float32), "bias": jax.ShapeDtypeStruct((), jnp.float32)}
+    params = {"kernel": jax.ShapeDtypeStruct((4,), jnp.float32), "bias": NUMBER}
     batch, key = _batch(6 * algo.num_minibatches, 2), jax.eval_shape(jax.random.key, 0)
-    values, what = hyper_parameters(algo, "neighbourhood_params"), f"neighbourhood '{name}'"
-    before, found = _traced(what, neighbourhood.make, improve, values, params, batch, key)
+    context = {"agent": jax.ShapeDtypeStruct((), jnp.int32), "log_m": batch.log_prob, "progress": NUMBER}
+    values, what = hyper_parameters(algo, "neighbourhood_params"), f"solver '{neighbourhood.solver}'"
+    before, found = _traced(what, solver.make, improve, values, params, batch, context, key)
     if not (isinstance(found, tuple) and len(found) == 2 and _are_numbers(found[1])):
-        raise ConfigError(
-            f"{what}: its solver must return (agent, info), info a dictionary of numbers, not {_said(found)}"
-        )
+        raise ConfigError(f"{what} must return (agent, info), info a dictionary of numbers, not {_said(found)}")
     if wrong := _difference(before, found[0]):
-        raise ConfigError(f"{what}: its solver must return the agent as it is given, with other numbers; {wrong}")
+        raise ConfigError(f"{what} must return the agent as it is given, with other numbers; {wrong}")
 
 
 def _difference(before, after) -> str:
@@ -92,6 +148,7 @@ def _batch(samples: int, length: int) -> PolicyBatch:
         logits=wide,
         m_advantage=number,
         carry=jax.ShapeDtypeStruct((samples, 0), jnp.float32),
+        asked={},
     )
 
 

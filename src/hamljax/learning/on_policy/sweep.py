@@ -4,6 +4,7 @@ Nothing here asks for an algorithm's name: the row of the table has become a swe
 Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``layout``).
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +14,10 @@ import optax
 from ... import haml
 from ...algorithms import hyper_parameters
 from ...envs.protocol import Observation, Team
-from ...haml.neighbourhoods import Agent
-from ...haml.objective import masked_mean
+from ...haml import Agent, Divergence, weighted_mean
 from ..config import Config
 from ..distributions import Evaluation
-from ..optimiser import adam
+from ..optimiser import adam, squared_norms
 from ..policies import Policies
 from .trajectory import Trajectory, time_major, to_chunks
 
@@ -35,6 +35,7 @@ class PolicyBatch(NamedTuple):
     logits: jax.Array
     m_advantage: jax.Array
     carry: jax.Array  # (samples, H)
+    asked: dict[str, jax.Array]  # what the drift asks for beside these, by name
 
 
 class MirrorSweep(Policies):
@@ -43,14 +44,14 @@ class MirrorSweep(Policies):
     def __init__(self, config: Config, team: Team):
         super().__init__(config, team)
         algo, row = config.algo, self.row
-        self.drift = haml.bind_drift(haml.DRIFTS[row.drift], hyper_parameters(algo, "drift_params"))
-        self.drift_needs_old = bool(haml.DRIFTS[row.drift].divergences)
-        neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
+        drift, neighbourhood = haml.DRIFTS[row.drift], haml.NEIGHBOURHOODS[row.neighbourhood]
+        solver, own = haml.SOLVERS[neighbourhood.solver], hyper_parameters(algo, "neighbourhood_params")
+        self.drift = haml.bind_drift(drift, hyper_parameters(algo, "drift_params"))
+        self.limit = haml.bind_limit(neighbourhood, own)
         steps = algo.update_epochs * algo.num_minibatches
-        self.optimiser = adam(config, algo.actor_lr, steps) if neighbourhood.uses_optimiser else optax.identity()
-        parameters = hyper_parameters(algo, "neighbourhood_params")
-        self.solve = haml.bind_neighbourhood(neighbourhood, parameters, self.optimiser)
-        self.ent_coef = algo.ent_coef if neighbourhood.uses_optimiser else 0.0
+        self.optimiser = adam(config, algo.actor_lr, steps) if solver.uses_optimiser else optax.identity()
+        self.solve = haml.bind_solver(solver, own, self.optimiser)
+        self.ent_coef = algo.ent_coef if solver.uses_optimiser else 0.0
 
     def init(self, key, observation: Observation) -> Agent:
         """Fresh agents, stacked on the policy axis."""
@@ -80,19 +81,28 @@ class MirrorSweep(Policies):
         def split(x):
             return prepare(self.layout.split(x, 2))
 
+        teams = observation.alive.shape  # (T, E, N)
+        asked = {
+            "advantage": lambda: advantage,
+            "agent": lambda: jnp.broadcast_to(jnp.arange(teams[-1]), teams),
+            "world_state": lambda: jnp.broadcast_to(
+                observation.world_state[..., None, :], (*teams, observation.world_state.shape[-1])
+            ),
+        }
         obs, mask = self.inputs(observation.obs, 2)
         memory = jnp.moveaxis(traj.carry, 1, 0)
         return PolicyBatch(
             obs=prepare(obs),
             mask=None if mask is None else prepare(mask),
-            start=split(jnp.broadcast_to(steps.start[..., None], observation.alive.shape)),
+            start=split(jnp.broadcast_to(steps.start[..., None], teams)),
             avail=split(observation.avail_actions),
-            alive=split(observation.alive),
+            alive=prepare(self.layout.split_alive(observation.alive, 2)),
             action=split(steps.action),
             log_prob=split(steps.log_prob),
             logits=split(steps.logits),
             m_advantage=split(advantage),
             carry=self._sample_carry(memory),
+            asked={name: split(x()) for name, x in asked.items() if name in self.drift.asks},
         )
 
     def _sample_carry(self, memory):
@@ -102,37 +112,78 @@ class MirrorSweep(Policies):
             return jnp.zeros((memory.shape[0], samples, 0), memory.dtype)
         return memory.reshape(memory.shape[0], samples, memory.shape[-1])
 
-    def sweep(self, agents: Agent, traj: Trajectory, advantage, order_key, key):
-        """Visit the policies in a random order; each sees M A, with M the joint ratio of those before it."""
+    def _by_team(self, x):
+        """One policy's samples (samples, L) -> (teams, L, M): those of a team at one time beside each other."""
+        return jnp.moveaxis(x.reshape(-1, self.layout.group_size, x.shape[-1]), 1, -1)
+
+    def _of_members(self, x):
+        """What is one number for a team, (teams, L), for each of a policy's samples: (samples, L)."""
+        return jnp.repeat(x, self.layout.group_size, axis=0)
+
+    def divergence(self, params, batch: PolicyBatch) -> Divergence:
+        """How far one policy has moved from the one that acted, sample by sample: leaves (samples, L)."""
+        return self._divergence(self.evaluate_actions(params, batch), batch)
+
+    def _divergence(self, new: Evaluation, batch: PolicyBatch) -> Divergence:
+        return Divergence(
+            new.log_prob - batch.log_prob,
+            self.distribution.kl(batch.logits, new.logits, batch.avail),
+            self.distribution.kl(new.logits, batch.logits, batch.avail),
+            batch.alive,
+        )
+
+    def given(self, new: Evaluation, batch: PolicyBatch, progress) -> dict[str, jax.Array]:
+        """What the drift asks for by name (``haml.drifts.OFFERED``)."""
+        config, team = self.config, self.layout.team
+        offers = batch.asked | {"obs": batch.obs, "progress": progress}
+        offers |= {"num_updates": config.num_updates, "num_agents": team.num_agents}
+        asks = [name for name in self.drift.asks if name not in offers]
+        if "old_prob" in asks:
+            offers["old_prob"] = jnp.exp(batch.log_prob)
+        if "kl" in asks or "reverse_kl" in asks:
+            offers |= self._divergence(new, batch)._asdict()
+        return {name: offers[name] for name in self.drift.asks}
+
+    def sweep(self, agents: Agent, traj: Trajectory, advantage, order_key, key, progress=0.0):
+        """Visit the policies one after another; each sees M A, with M the joint ratio of all agents before it.
+
+        ``progress`` (): the share of the run that is over.
+        """
         batches = self.batches(traj, advantage)
         count = self.layout.num_policies
         keys = jax.random.split(key, count)
 
-        def divergences(new_logits, batch):
-            return {
-                "kl": self.distribution.kl(batch.logits, new_logits, batch.avail),
-                "reverse_kl": self.distribution.kl(new_logits, batch.logits, batch.avail),
-            }
-
         def objective(params, batch):
             new = self.evaluate_actions(params, batch)
-            old = divergences(new.logits, batch) if self.drift_needs_old else None
-            gain = haml.mirror_objective(new.log_prob, batch.log_prob, batch.m_advantage, batch.alive, self.drift, old)
-            return gain + self.ent_coef * masked_mean(new.entropy, batch.alive)
+            given = self.given(new, batch, progress)
+            gain = haml.mirror_objective(
+                new.log_prob, batch.log_prob, batch.m_advantage, batch.alive, self.drift, given
+            )
+            return gain + self.ent_coef * weighted_mean(new.entropy, batch.alive)
 
-        def kl(params, batch):
-            new = self.evaluate_actions(params, batch)
-            return masked_mean(divergences(new.logits, batch)["kl"], batch.alive)
+        def batch_of(log_m, i):
+            batch = jax.tree.map(lambda x: x[i], batches)
+            m = jnp.exp(self._of_members(log_m))
+            asked = batch.asked | ({"m": m} if "m" in self.drift.asks else {})
+            return batch._replace(m_advantage=m * batch.m_advantage, asked=asked)
 
         def improve(agent, log_m, i):
-            batch = jax.tree.map(lambda x: x[i], batches)
-            batch = batch._replace(m_advantage=jnp.exp(log_m) * batch.m_advantage)
-            agent, info = self.solve(objective, kl, agent, batch, keys[i])
+            batch = batch_of(log_m, i)
+            context = {"agent": i, "log_m": self._of_members(log_m), "progress": progress}
+            limit = self.limit and partial(self.limit, given=context)
+            agent, info = self.solve(objective, self.divergence, limit, agent, batch, context, keys[i])
             new = self.evaluate_actions(agent.params, batch)
-            info["entropy"] = masked_mean(new.entropy, batch.alive)
-            info["kl"] = masked_mean(divergences(new.logits, batch)["kl"], batch.alive)
-            return agent, haml.compound(log_m, new.log_prob, batch.log_prob, batch.alive), info
+            info["entropy"] = weighted_mean(new.entropy, batch.alive)
+            info["kl"] = weighted_mean(self._divergence(new, batch).kl, batch.alive)
+            return agent, haml.compound(log_m, *map(self._by_team, (new.log_prob, batch.log_prob, batch.alive))), info
 
-        order = jnp.arange(count) if self.config.algo.fixed_order else jax.random.permutation(order_key, count)
-        agents, info = self.coordination.sweep(improve, agents, jnp.zeros_like(batches.log_prob[0]), order)
+        def slope(agent, log_m, i):
+            return jax.grad(objective)(agent.params, batch_of(log_m, i))
+
+        def score(agents, log_m):
+            return squared_norms(jax.vmap(slope, (0, None, 0))(agents, log_m, jnp.arange(count)))
+
+        choose = haml.bind_order(haml.ORDERS[self.config.algo.order], order_key, count, score)
+        nobody_moved = jnp.zeros_like(self._by_team(batches.log_prob[0])[..., 0])
+        agents, info = self.coordination(improve, agents, nobody_moved, choose)
         return agents, jax.tree.map(jnp.mean, info)

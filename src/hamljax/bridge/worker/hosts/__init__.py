@@ -4,7 +4,8 @@ A host is a class whose keyword arguments are its settings. It has
 
 * ``spec``: a dict with obs_sizes, action_sizes (N numbers each), world_state_size, discrete, max_episode_length, metrics
   (names) and needs_obs_norm; and, if they are others, obs_dtype and world_state_dtype ("uint8" where all are bytes, else
-  "float32"), action_low and action_high (N lists of an agent's bounds, infinite on both sides for none). Continuous
+  "float32"), action_low and action_high (N lists of an agent's bounds, infinite on both sides for none), kinds (N names,
+  of those who are alike where their spaces are; None: unknown, or other ones in every episode). Continuous
   actions come within these bounds, which are -1 and 1 where a host does not say.
 * ``reset(key) -> Seen``, ``step(key, action) -> Seen, reward, terminated, truncated, metrics``, ``close()``. ``key``: two
   uint32 that all randomness may come from.

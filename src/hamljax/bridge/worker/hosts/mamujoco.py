@@ -72,6 +72,7 @@ class GymnasiumRobotics:
             "max_episode_length": self.limit,
             "metrics": [],
             "needs_obs_norm": True,
+            "kinds": None,
         }
 
     def reset(self, key):

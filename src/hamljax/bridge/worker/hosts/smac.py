@@ -29,6 +29,7 @@ class BehindSmac:
             "max_episode_length": info["episode_limit"],
             "metrics": list(self.METRICS),
             "needs_obs_norm": False,
+            "kinds": info.get("kinds"),
         }
 
     def reset(self, key):

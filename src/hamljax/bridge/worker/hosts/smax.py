@@ -35,6 +35,7 @@ class SmaxEnv:
             "n_actions": team.action_size + (self.layout == "smac"),
             "state_shape": team.world_state_size,
             "episode_limit": self.smax.max_episode_length,
+            "kinds": team.kinds and list(team.kinds),
         }
 
     def use_key(self, key):
