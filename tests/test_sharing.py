@@ -148,7 +148,7 @@ def test_a_host_says_who_is_of_which_kind_or_that_it_does_not_know(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # as the host does for its own process when it is imported
     from hamljax.bridge.worker.hosts.smax import SmaxEnv
 
-    assert SmaxEnv(map_name="3s5z").get_env_info()["kinds"] == ["s"] * 3 + ["z"] * 5
+    assert SmaxEnv(map_name="3s5z").get_env_info()["kinds"] == ["s"] * 3 + ["Z"] * 5
     assert SmaxEnv(map_name="smacv2_5_units").get_env_info()["kinds"] is None
     spec = {"obs_sizes": [2, 2], "action_sizes": [2, 2], "world_state_size": 2, "discrete": True}
     spec |= {"max_episode_length": 5, "metrics": [], "needs_obs_norm": False}
