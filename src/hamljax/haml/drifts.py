@@ -104,7 +104,7 @@ def clip_n(ratio, m_advantage, *, clip_eps, num_agents):
 
 @register_drift("rollback")
 def rollback(ratio, m_advantage, *, clip_eps, rollback_coef=0.3):
-    """PPO's clipping with a slope of -rollback_coef outside, which leads back (Truly PPO, arXiv 1903.07940); with 0 it is clip."""
+    """PPO's clipping with a slope of -rollback_coef outside, which leads back (Truly PPO, arXiv 1903.07940); 0 is clip."""
     return (1 + rollback_coef) * clip(ratio, m_advantage, clip_eps=clip_eps)
 
 
