@@ -95,7 +95,7 @@ def test_after_a_group_m_is_the_product_of_its_living_members_ratios():
 
     batches = loop.policies.batches(traj, advantage)
     new = jax.vmap(loop.policies.evaluate_actions)(agents.params, batches)
-    ratio = loop.policies.layout.merge(jnp.moveaxis((new.log_prob - batches.log_prob).reshape(2, 6, 6), 1, 1), 2)
+    ratio = loop.policies.layout.merge((new.log_prob - batches.log_prob).reshape(2, 6, 6), 2)
     alive = traj.transitions.observation.alive
     m = jnp.exp(jnp.where(alive, ratio, 0.0)[..., [0, 3]].sum(-1))
     assert jnp.abs(m - 1).max() > 0.05 and (~alive).any()

@@ -70,8 +70,9 @@ class Smax(Environment):
         one_of("attack_mode", attack_mode, ATTACK_MODES)
         if max_steps < 1:
             raise ConfigError(f"max_steps must be at least 1, not {max_steps}")
+        scenario = _scenario(map_name)
         self.smax = _jaxmarl()[0].HeuristicEnemySMAX(
-            scenario=_scenario(map_name),
+            scenario=scenario,
             attack_mode=attack_mode,
             enemy_shoots=enemy_shoots,
             see_enemy_actions=see_enemy_actions,
@@ -83,7 +84,7 @@ class Smax(Environment):
             obs_sizes=(self.smax.obs_size,) * allies,
             action_sizes=(self.smax.num_ally_actions,) * allies,
             world_state_size=UNIT_FEATURES * (allies + enemies),
-            kinds=_kinds(_scenario(map_name), allies),
+            kinds=_kinds(scenario, allies),
         )
         self.max_episode_length = max_steps + 1  # the simulator reads its clock before it moves on
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .parameters import Parameters, check_name, of_agent, parameters, parameters_of, summary
+from .parameters import Parameters, asked_by, check_name, of_agent, summary
 
 # What a drift may ask for by a keyword of that name: one number a sample, where no other shape is said.
 OFFERED = {
@@ -53,12 +53,8 @@ def register_drift(name: str) -> Callable:
     check_name("drift", name, SHIPPED)
 
     def register(function):
-        try:
-            named = parameters_of(function, ("ratio", "m_advantage"))
-        except ValueError as error:
-            raise ValueError(f"drift '{name}': {error}") from None
-        asks = tuple(offer for offer in OFFERED if offer in named)
-        DRIFTS[name] = Drift(function, parameters(named, tuple(OFFERED)), asks, summary(function))
+        own, asks = asked_by("drift", name, function, ("ratio", "m_advantage"), OFFERED)
+        DRIFTS[name] = Drift(function, own, asks, summary(function))
         return function
 
     return register

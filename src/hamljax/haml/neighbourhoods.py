@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .objective import weighted_mean
-from .parameters import Parameters, check_name, of_agent, parameters, parameters_of, summary
+from .parameters import Parameters, asked_by, check_name, of_agent, summary
 
 # What a limit may ask for by a keyword of that name, and over which samples.
 OFFERED = {
@@ -67,12 +67,7 @@ def register_neighbourhood(name: str, solver: str = "ascent") -> Callable:
     check_name("neighbourhood", name, SHIPPED)
 
     def register(limit):
-        try:
-            named = parameters_of(limit, ("divergence",))
-        except ValueError as error:
-            raise ValueError(f"neighbourhood '{name}': {error}") from None
-        asks = tuple(offer for offer in OFFERED if offer in named)
-        own = parameters(named, tuple(OFFERED))
+        own, asks = asked_by("neighbourhood", name, limit, ("divergence",), OFFERED)
         NEIGHBOURHOODS[name] = Neighbourhood(limit, solver, own, asks, summary(limit))
         return limit
 

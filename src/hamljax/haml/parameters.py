@@ -49,6 +49,17 @@ def parameters(named: Mapping[str, inspect.Parameter], without: tuple[str, ...])
     return Parameters(tuple(own), {name: p.default for name, p in own.items() if p.default is not p.empty})
 
 
+def asked_by(
+    kind: str, name: str, function: Callable, positional: tuple[str, ...], offered: Collection[str]
+) -> tuple[Parameters, tuple[str, ...]]:
+    """The hyper-parameters of a function that is registered as ``name``, and what of ``offered`` it asks for by name."""
+    try:
+        named = parameters_of(function, positional)
+    except ValueError as error:
+        raise ValueError(f"{kind} '{name}': {error}") from None
+    return parameters(named, tuple(offered)), tuple(offer for offer in offered if offer in named)
+
+
 def of_agent(value, given: Mapping[str, Any]):
     """A hyper-parameter; where it is a tuple of one number per agent, that of ``given["agent"]`` (an index, or several)."""
     return jnp.asarray(value, jnp.float32)[given["agent"]] if isinstance(value, tuple) else value

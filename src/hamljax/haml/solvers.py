@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from .parameters import Parameters, check_name, of_agent, parameters, parameters_of, summary
+from .parameters import Parameters, asked_by, check_name, of_agent, summary
 
 GIVEN = ("optimiser",)
 
@@ -49,12 +49,8 @@ def register_solver(name: str, uses_optimiser: bool = True) -> Callable:
     check_name("solver", name, SHIPPED)
 
     def register(make):
-        try:
-            named = parameters_of(make, ())
-        except ValueError as error:
-            raise ValueError(f"solver '{name}': {error}") from None
-        given = tuple(thing for thing in GIVEN if thing in named)
-        SOLVERS[name] = Solver(make, uses_optimiser, parameters(named, GIVEN), given, summary(make))
+        own, given = asked_by("solver", name, make, (), GIVEN)
+        SOLVERS[name] = Solver(make, uses_optimiser, own, given, summary(make))
         return make
 
     return register

@@ -1,6 +1,7 @@
 """That a drift, a limit or a solver of a user's own fits the loop: tried on shapes alone, before anything is trained."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +110,7 @@ def _check_solver(algo: Algo, neighbourhood: haml.Neighbourhood) -> None:
     def improve(values, params, batch, context, key):
         agent = haml.Agent(params, optimiser.init(params))
         limit = haml.bind_limit(neighbourhood, values)
-        limit = limit and (lambda divergence: haml.bind_limit(neighbourhood, values)(divergence, context))
+        limit = limit and partial(limit, given=context)
         solve = haml.bind_solver(solver, values, optimiser)
         return agent, solve(objective, divergence, limit, agent, batch, context, key)
 
