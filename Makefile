@@ -12,7 +12,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 help:
 	@echo "make demo    train HAPPO and MAPPO-S on a small battle, print a table, draw a picture"
 	@echo "make test    run the tests"
-	@echo "make test-long  run the large ones: a hundred kills, resuming, command lines by the thousand, robots and battles"
+	@echo "make test-long  run the large ones: forty kills, resuming, command lines by the thousand, robots and battles"
 	@echo "make bench   measure the speed (hamljax bench)"
 	@echo "make lint    check the style"
 	@echo "make setup   only make $(VENV)"

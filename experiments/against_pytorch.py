@@ -11,12 +11,12 @@ import os
 import sys
 import time
 
-from hamljax.lab import machine
+from hamljax.lab.configuration import machine
 
 machine.prepare()
 
 from hamljax.envs import make  # noqa: E402
-from hamljax.lab.bench_off_policy import step_speed  # noqa: E402
+from hamljax.lab.benchmarks.off_policy import step_speed  # noqa: E402
 
 try:
     import torch

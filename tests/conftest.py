@@ -22,7 +22,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-from hamljax.lab.machine import xla_flags  # noqa: E402  it imports JAX, which reads the lines above then
+from hamljax.lab.configuration.machine import xla_flags  # noqa: E402  it imports JAX, which reads the lines above then
 
 # Level 0 would be a little quicker, but with the generator of code that lab.machine chooses it is wrong: a gradient whose
 # value is finite became NaN. The newer generator is right at level 0, and slower for robots than is won elsewhere.

@@ -16,10 +16,12 @@ from sizes import long
 
 from hamljax.envs import ENVIRONMENTS
 from hamljax.errors import ConfigError, Stopped
-from hamljax.lab import bench, bench_off_policy, machine
+from hamljax.lab.benchmarks import off_policy as bench_off_policy
+from hamljax.lab.benchmarks import training as bench
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import config
-from hamljax.lab.trained import load
+from hamljax.lab.configuration import machine
+from hamljax.lab.configuration.jobs import config
+from hamljax.lab.runs.trained import load
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]
 TINY += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
@@ -118,7 +120,7 @@ def test_a_run_is_brought_back_as_it_ended(trained):
     team = load(run)
     assert team.update == 3 and team.config.env.name == "game/climbing"
     last = pd.read_parquet(run / "metrics.parquet").groupby("seed")["eval/return"].last()
-    evaluate = jax.jit(team.learner.evaluate)
+    evaluate = jax.jit(team.trainer.evaluate)
     for seed in (3, 4):  # the final evaluation, made again from what was saved
         assert evaluate(team.of_seed(seed))["eval/return"] == last[seed]
     with pytest.raises(ConfigError, match="no seed 5 here: happo on game/climbing, seeds 3 to 4,"):
@@ -226,7 +228,7 @@ def test_a_robots_joints_are_shared_out_from_the_command_line(large, tmp_path, m
         raise Stopped(f"actions: {learner.env.team.action_sizes}", 0)
 
     if not large:  # a robot takes long
-        monkeypatch.setattr("hamljax.lab.run.make_programs", do_not_compile)
+        monkeypatch.setattr("hamljax.lab.runs.run.make_programs", do_not_compile)
     words = ["env=mamujoco/hopper_3x1", "env.backend=spring", "env.agent_obsk=all", f"run_dir={tmp_path / 'run'}"]
     parts = "env.partition=[[thigh_joint,foot_joint],[leg_joint]]"
     small = ["num_envs=2", "num_steps=4", "total_timesteps=8", "num_evals=0"]

@@ -8,7 +8,7 @@ import pytest
 
 from hamljax.envs import ENVIRONMENTS, configure, make
 from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
-from hamljax.lab.configuration import expand, make_job
+from hamljax.lab.configuration.jobs import expand, make_job
 
 PAGES = {name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge")}
 PAGE = PAGES["mamujoco"]

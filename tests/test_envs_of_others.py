@@ -16,14 +16,15 @@ import pytest
 from pettingzoo.test import parallel_api_test
 
 import hamljax
-from hamljax.bridge.pool import Launch, Pool
+from hamljax.bridge.pool import Pool
+from hamljax.bridge.process import Launch
 from hamljax.bridge.spec import team_of
 from hamljax.bridge.worker import wire
 from hamljax.envs import ENVIRONMENTS, VecEnv, check_environment, register_environment
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import make_job
-from hamljax.learning.train import make_learner
+from hamljax.lab.configuration.jobs import make_job
+from hamljax.training.train import make_learner
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(Path(importlib.import_module("hamljax.bridge.worker").__file__).parent))
@@ -92,8 +93,8 @@ def traced(env, algo="happo", **overrides):
     """The learner of a program that has been made as far as it takes to find a loop that cannot be."""
     learner = make_learner(config(algo, **overrides), env)
     state = jax.eval_shape(learner.init, jax.random.key(0))
-    jax.eval_shape(learner.algorithm.update, state)
-    jax.eval_shape(learner.evaluate, state.players)
+    jax.eval_shape(learner.learner.update, state)
+    jax.eval_shape(learner.evaluate, learner.actor_state(state))
     return learner
 
 
@@ -135,8 +136,8 @@ def test_off_policy_loops_too():
 
 def test_metrics_of_any_dtype_are_reported():
     learner = traced(Meet(metrics=lambda same, over: {"won": over, "count": same + 1, "half": 0.5, "whole": 3}))
-    players = jax.jit(learner.init)(jax.random.key(0)).players
-    episodes = jax.jit(learner.evaluate_episodes)(players)
+    actors = learner.actor_state(jax.jit(learner.init)(jax.random.key(0)))
+    episodes = jax.jit(learner.evaluate_episodes)(actors)
     assert (episodes["won"] == 1).all() and (episodes["half"] == 0.5).all() and (episodes["whole"] == 3).all()
 
 

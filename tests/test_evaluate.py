@@ -9,10 +9,10 @@ import pytest
 
 import hamljax
 from hamljax.bridge.environment import HostEnvironment
-from hamljax.bridge.pool import Launch
-from hamljax.learning.episode import make_record
-from hamljax.learning.evaluate import keys_of
-from hamljax.learning.train import make_learner
+from hamljax.bridge.process import Launch
+from hamljax.training.episode import make_record
+from hamljax.training.evaluate import keys_of
+from hamljax.training.train import make_learner
 
 LIMIT = 100_000
 TESTS = Path(__file__).parent
@@ -67,16 +67,16 @@ def learner_of(env, episodes: int, name="game/climbing"):
     return make_learner(hamljax.config("happo", name, **sizes), env)
 
 
-def players_of(learner, *keys):
+def actors_of(learner, *keys):
     """Untrained teams of ``keys``, stacked; of the key 0 alone, unstacked."""
-    init = lambda key: learner.init(key).players  # noqa: E731
+    init = lambda key: learner.actor_state(learner.init(key))  # noqa: E731
     return jax.vmap(init)(jnp.stack(keys)) if keys else init(jax.random.key(0))
 
 
 def sampled(env, episodes: int):
     learner = learner_of(env, episodes, "game/tracking")
-    evaluate = jax.jit(lambda players: learner.evaluate_episodes(players, greedy=False))
-    return np.asarray(evaluate(players_of(learner))["return"])
+    evaluate = jax.jit(lambda actors: learner.evaluate_episodes(actors, greedy=False))
+    return np.asarray(evaluate(actors_of(learner))["return"])
 
 
 def test_keys_are_the_rows_of_a_split():
@@ -102,21 +102,21 @@ def test_actions_are_independent_of_the_environments_randomness():
 def test_an_evaluation_ends_with_its_last_episode(greedy):
     env = Short()
     learner = learner_of(env, 8)
-    players = players_of(learner, *jax.random.split(jax.random.key(5), 3))
-    together = jax.jit(jax.vmap(lambda players: learner.evaluate_episodes(players, 0, greedy)))(players)
+    actors = actors_of(learner, *jax.random.split(jax.random.key(5), 3))
+    together = jax.jit(jax.vmap(lambda actors: learner.evaluate_episodes(actors, 0, greedy)))(actors)
     jax.effects_barrier()
     lengths = np.asarray(together["length"])
     assert env.steps == lengths.max() and lengths.min() == 1 and lengths.max() == 5
     np.testing.assert_array_equal(together["return"], lengths)
-    alone = jax.jit(lambda players: learner.evaluate_episodes(players, 0, greedy))
+    alone = jax.jit(lambda actors: learner.evaluate_episodes(actors, 0, greedy))
     for i in range(3):
-        np.testing.assert_array_equal(alone(jax.tree.map(lambda x, i=i: x[i], players))["length"], lengths[i])
+        np.testing.assert_array_equal(alone(jax.tree.map(lambda x, i=i: x[i], actors))["length"], lengths[i])
 
 
 def test_a_recording_ends_with_its_episode():
     env = Short()
     learner = learner_of(env, 1)
-    episode = jax.jit(make_record(learner.config, env))(players_of(learner), 0).cut()
+    episode = jax.jit(make_record(learner.learner.policy, env))(actors_of(learner), 0).cut()
     jax.effects_barrier()
     length = int(episode.kept[0][0])
     assert len(episode.reward) == len(episode.keys) == env.steps == length and len(episode.kept[1]) == length + 1
@@ -130,7 +130,7 @@ def test_an_evaluation_in_host_processes_ends_with_its_last_episode(monkeypatch)
     learner = learner_of(env, 6)
     asked, step_many = [], type(env.pool(4, "evaluation")).step
     monkeypatch.setattr("hamljax.bridge.pool.Pool.step", lambda self, *a: asked.append(1) or step_many(self, *a))
-    found = jax.jit(learner.evaluate_episodes)(players_of(learner))
+    found = jax.jit(learner.evaluate_episodes)(actors_of(learner))
     lengths = np.asarray(found["length"])
     np.testing.assert_array_equal(found["doubled"], 2 * lengths)
     assert set(lengths) <= {1, 2, 3} and len(asked) == lengths[:4].max() + np.append(lengths[4:], lengths[:2]).max()

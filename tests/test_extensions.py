@@ -11,14 +11,14 @@ import yaml
 from sizes import long
 
 import hamljax
-from hamljax import algorithms, haml
+from hamljax import haml
+from hamljax.algorithms import table as algorithms
 from hamljax.errors import ConfigError
 from hamljax.haml import Agent
-from hamljax.lab import configuration
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import make_job
-from hamljax.lab.resume import read
-from hamljax.learning.train import make_learner
+from hamljax.lab.commands.resume import read
+from hamljax.lab.configuration.jobs import make_job
+from hamljax.training.train import make_learner
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=32", "num_evals=0"]
 SIZES = {"num_envs": 4, "num_steps": 4, "total_timesteps": 32, "num_evals": 0}
@@ -94,7 +94,7 @@ def near(divergence, *, max_move=1e9):
 
 def moved(**overrides):
     """How far its solver moves a parameter."""
-    solve = make_learner(config(neighbourhood="mine", **overrides)).algorithm.policies.solve
+    solve = make_learner(config(neighbourhood="mine", **overrides)).learner.sweep.solve
     agent, info = solve(None, None, None, Agent(jnp.zeros(2), ()), None, {"agent": 1}, None)
     return agent.params[0]
 
@@ -174,7 +174,6 @@ def test_a_parameter_may_be_said_with_or_without_a_plus():
     assert make_job([*TINY, "algo.drift=square", "algo.drift_params={weight:3}"]).config.algo.drift_params == {
         "weight": 3
     }
-    assert configuration.OWN == ("algo.drift_params", "algo.neighbourhood_params")
 
 
 def test_a_default_beside_a_setting_of_its_name_is_not_ignored_in_silence():
@@ -393,12 +392,10 @@ def test_every_agent_has_its_own_number(neighbourhood, name):
     """Simultaneously: agent i moves as it does in a run in which all have its number."""
 
     def swept(values):
-        loop = make_learner(
-            config(coordination="simultaneous", neighbourhood=neighbourhood, **{name: values})
-        ).algorithm
+        loop = make_learner(config(coordination="simultaneous", neighbourhood=neighbourhood, **{name: values})).learner
         state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
         advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
-        return jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(2)))[
+        return jax.jit(loop.sweep.improve)(state.learnt.agents, traj, advantage, *jax.random.split(jax.random.key(2)))[
             0
         ].params
 
@@ -415,18 +412,18 @@ def test_a_drift_is_given_what_it_asks_for_by_name(network, sharing):
     hamljax.register_drift("mine")(
         lambda r, a, *, kl, reverse_kl, old_prob, advantage, obs, world_state, agent, progress: 0 * r
     )
-    loop = make_learner(base(network=network).replace(drift="mine", sharing=sharing)).algorithm
+    loop = make_learner(base(network=network).replace(drift="mine", sharing=sharing)).learner
     state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
-    steps, policies, length = traj.transitions, loop.policies, loop.config.chunk_length
+    steps, sweep, length = traj.transitions, loop.sweep, loop.config.chunk_length
     advantage = jax.random.normal(jax.random.key(1), steps.log_prob.shape)
-    batches = policies.batches(traj, advantage)
-    given = policies.given(jax.vmap(policies.evaluate_actions)(state.agents.params, batches), batches, 0.25)
+    batches = sweep.batches(traj, advantage)
+    given = sweep.given(jax.vmap(loop.policy.evaluate_actions)(state.learnt.agents.params, batches), batches, 0.25)
     envs, agents = steps.log_prob.shape[1:]
 
     def of(env, agent, x):
         """An agent's samples in one environment, as its policy has them: (chunks, L, ...)."""
         policy, place = (agent, env) if sharing == "own" else (0, env * agents + agent)
-        return x[policy].reshape(-1, policies.layout.batch_size, length, *x.shape[3:])[:, place]
+        return x[policy].reshape(-1, envs * loop.policy.layout.group_size, length, *x.shape[3:])[:, place]
 
     for env in range(envs):
         for agent in range(agents):
@@ -447,13 +444,15 @@ def test_m_and_the_agent_in_a_drift_are_those_of_the_sweep():
     """In a fixed order: the first is shown M = 1, the second the first one's ratio after all of its epochs."""
     seen = []
     hamljax.register_drift("mine")(lambda r, a, *, m, agent, progress: _recorded(seen, r, m, agent, progress))
-    loop = make_learner(config(drift="mine", order="fixed", actor_lr=0.05)).algorithm
+    loop = make_learner(config(drift="mine", order="fixed", actor_lr=0.05)).learner
     state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
-    agents, _ = jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(2)), 0.5)
+    agents, _ = jax.jit(loop.sweep.improve)(
+        state.learnt.agents, traj, advantage, *jax.random.split(jax.random.key(2)), 0.5
+    )
     jax.block_until_ready(agents)
-    batches = loop.policies.batches(traj, advantage)
-    new = jax.vmap(loop.policies.evaluate_actions)(agents.params, batches)
+    batches = loop.sweep.batches(traj, advantage)
+    new = jax.vmap(loop.policy.evaluate_actions)(agents.params, batches)
     ratio = jnp.exp(new.log_prob - batches.log_prob)[0]
     assert {float(p) for *_, p in seen} == {0.5} and {int(i) for _, agent, _ in seen for i in np.unique(agent)} == {
         0,
@@ -561,7 +560,7 @@ def test_a_whole_number_stands_for_a_float_whoever_says_it():
         for x in (made.network.std_x_coef, made.gamma, again.algo.kl_coef, again.network.std_x_coef):
             assert jnp.issubdtype(jnp.result_type(x), jnp.floating) and x == 1
     learner = make_learner(base("game/tracking").replace(std_x_coef=1))
-    params = jax.eval_shape(learner.init, jax.random.key(0)).agents.params
+    params = jax.eval_shape(learner.init, jax.random.key(0)).learnt.agents.params
     assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 

@@ -10,10 +10,10 @@ import pytest
 from sizes import long
 
 import hamljax
+from hamljax.algorithms.state import see
 from hamljax.envs import make
 from hamljax.envs.protocol import Team
-from hamljax.learning.state import see
-from hamljax.learning.train import make_learner
+from hamljax.training.train import make_learner
 
 EXTRA = 3
 
@@ -105,19 +105,21 @@ def test_widening_the_padding_changes_no_update(algo, critic, env):
     Four conjugate-gradient iterations: each one multiplies rounding errors by up to a hundred (measured in float64).
     """
     made = config(algo, env, critic=critic, cg_iters=4)
-    narrow = make_learner(made).algorithm
+    narrow = make_learner(made).learner
     state = jax.jit(narrow.init)(jax.random.key(0))
     state, traj = jax.jit(narrow.collect)(state)
-    wide = make_learner(made, widened(make(made.env))).algorithm
+    wide = make_learner(made, widened(make(made.env))).learner
     wide_state = jax.jit(wide.init)(jax.random.key(1))
     num_agents = narrow.env.team.num_agents
-    actor, actor_places = embed(state.agents.params, wide_state.agents.params, num_agents if algo == "mappo_s" else 0)
-    fitted, critic_places = embed(state.critic.params, wide_state.critic.params, num_agents)
-    wide_state = state._replace(
-        agents=wide_state.agents._replace(params=actor),
-        critic=wide_state.critic._replace(params=fitted),
-        obs_norm=wide_state.obs_norm,
+    actor, actor_places = embed(
+        state.learnt.agents.params, wide_state.learnt.agents.params, num_agents if algo == "mappo_s" else 0
     )
+    fitted, critic_places = embed(state.learnt.critic.agent.params, wide_state.learnt.critic.agent.params, num_agents)
+    agents, judge = wide_state.learnt.agents, wide_state.learnt.critic
+    learnt = wide_state.learnt._replace(
+        agents=agents._replace(params=actor), critic=judge._replace(agent=judge.agent._replace(params=fitted))
+    )
+    wide_state = state._replace(learnt=learnt)
 
     steps = traj.transitions
     observation = steps.observation._replace(
@@ -139,12 +141,12 @@ def test_widening_the_padding_changes_no_update(algo, critic, env):
         np.testing.assert_array_equal(jnp.where(padding, y - before, 0), 0)
 
     for now, then, before, places in (
-        (after.agents, wide_after.agents, actor, actor_places),
-        (after.critic, wide_after.critic, fitted, critic_places),
+        (after.learnt.agents, wide_after.learnt.agents, actor, actor_places),
+        (after.learnt.critic.agent, wide_after.learnt.critic.agent, fitted, critic_places),
     ):
         jax.tree.map(check, now.params, then.params, before, places)
-    if after.obs_norm is not None:
-        now, then = after.obs_norm.obs, wide_after.obs_norm.obs
+    if after.learnt.obs_norm is not None:
+        now, then = after.learnt.obs_norm.obs, wide_after.learnt.obs_norm.obs
         np.testing.assert_allclose(now.mean, then.mean[:, :-EXTRA], atol=1e-5)
         np.testing.assert_allclose(now.variance, then.variance[:, :-EXTRA], rtol=1e-4)
 
@@ -162,23 +164,25 @@ def test_the_learner_sees_what_the_actors_saw(algo, env):
     a rollout are not used to learn from it.
     """
     sizes = {"gru_size": 8, "data_chunk_length": 4, "obs_norm": "always"}
-    learner = make_learner(config(algo, env, "gru", **sizes)).algorithm
+    learner = make_learner(config(algo, env, "gru", **sizes)).learner
     collect, learn = jax.jit(learner.collect), jax.jit(learner.learn)
     state, _ = learn(*collect(jax.jit(learner.init)(jax.random.key(0))))
-    assert not np.allclose(state.obs_norm.obs.mean, 0) and not np.allclose(state.actor_carry, 0)
+    assert not np.allclose(state.learnt.obs_norm.obs.mean, 0) and not np.allclose(state.rollout.memory, 0)
     after, traj = collect(state)
     steps = traj.transitions
     done = steps.terminated | steps.truncated
     np.testing.assert_array_equal(steps.start[1:], done[:-1])
-    np.testing.assert_array_equal(after.start, done[-1])
+    np.testing.assert_array_equal(after.rollout.start, done[-1])
     assert 0 < done.sum() < done.size
-    seen = traj._replace(transitions=steps._replace(observation=see(state, learner.env.team, steps.observation)))
-    batches = learner.policies.batches(seen, jnp.zeros(steps.observation.alive.shape))
-    again = jax.jit(jax.vmap(learner.policies.evaluate_actions))(state.agents.params, batches)
+    seen = traj._replace(
+        transitions=steps._replace(observation=see(state.learnt.obs_norm, learner.env.team, steps.observation))
+    )
+    batches = learner.sweep.batches(seen, jnp.zeros(steps.observation.alive.shape))
+    again = jax.jit(jax.vmap(learner.policy.evaluate_actions))(state.learnt.agents.params, batches)
     np.testing.assert_allclose(again.log_prob, batches.log_prob, atol=1e-4)
     np.testing.assert_allclose(again.logits, batches.logits, atol=1e-4)
-    learnt, _ = learn(after, traj)
-    assert not np.allclose(learnt.obs_norm.obs.mean, state.obs_norm.obs.mean)
+    last, _ = learn(after, traj)
+    assert not np.allclose(last.learnt.obs_norm.obs.mean, state.learnt.obs_norm.obs.mean)
 
 
 class Whims(type(make("game/random"))):
@@ -194,7 +198,7 @@ class Whims(type(make("game/random"))):
 @pytest.mark.parametrize("env", [Whims(), *long("smax/3m")], ids=["whims", "smax"])
 def test_unavailable_actions_are_never_taken(env):
     made = config("happo", "game/random", num_envs=16, num_steps=48, total_timesteps=768)
-    learner = make_learner(made, make(env) if isinstance(env, str) else env).algorithm
+    learner = make_learner(made, make(env) if isinstance(env, str) else env).learner
     _, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
     steps = traj.transitions
     assert jnp.take_along_axis(steps.observation.avail_actions, steps.action[..., None], -1).all()
@@ -204,19 +208,19 @@ def test_unavailable_actions_are_never_taken(env):
 def test_the_second_agent_learns_from_m_times_the_advantage():
     """With a fixed order, agent 1's update equals a lone update on the advantage times agent 0's final joint ratio."""
     made = config("happo", "game/tracking", order="fixed", critic="ep")
-    learner = make_learner(made).algorithm
+    learner = make_learner(made).learner
     state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.observation.alive.shape)
     keys = jax.random.split(jax.random.key(2))
-    swept, _ = jax.jit(learner.policies.sweep)(state.agents, traj, advantage, *keys)
+    swept, _ = jax.jit(learner.sweep.improve)(state.learnt.agents, traj, advantage, *keys)
 
-    batch = jax.tree.map(lambda x: x[0], learner.policies.batches(traj, advantage))
-    new = learner.policies.evaluate_actions(jax.tree.map(lambda x: x[0], swept.params), batch)
+    batch = jax.tree.map(lambda x: x[0], learner.sweep.batches(traj, advantage))
+    new = learner.policy.evaluate_actions(jax.tree.map(lambda x: x[0], swept.params), batch)
     m = jnp.exp(new.log_prob - batch.log_prob).reshape(advantage.shape[:2])
     assert jnp.abs(m - 1).max() > 0.05
-    alone = jax.jit(make_learner(made.replace(coordination="simultaneous")).algorithm.policies.sweep)
-    by_hand, _ = alone(state.agents, traj, advantage * m[..., None], *keys)
-    first, _ = alone(state.agents, traj, advantage, *keys)
+    alone = jax.jit(make_learner(made.replace(coordination="simultaneous")).learner.sweep.improve)
+    by_hand, _ = alone(state.learnt.agents, traj, advantage * m[..., None], *keys)
+    first, _ = alone(state.learnt.agents, traj, advantage, *keys)
 
     def agent(tree, i):
         return jax.tree.leaves(jax.tree.map(lambda x: x[i], tree.params))
@@ -232,17 +236,19 @@ def test_the_second_agent_learns_from_m_times_the_advantage():
 def test_one_agent_learns_as_plain_ppo_and_a2c_do(algo):
     """Against the textbook update, written without the library: min-form surrogate (or ratio A), entropy, clip, Adam."""
     made = config(algo, hamljax.configure("game/random", num_agents=1), critic="ep", update_epochs=3, ent_coef=0.05)
-    learner = make_learner(made).algorithm
+    learner = make_learner(made).learner
     state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
     steps = traj.transitions
     advantage = jax.random.normal(jax.random.key(1), steps.observation.alive.shape)
-    swept, _ = jax.jit(learner.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(2)))
+    swept, _ = jax.jit(learner.sweep.improve)(
+        state.learnt.agents, traj, advantage, *jax.random.split(jax.random.key(2))
+    )
 
     inputs = steps.observation.obs.reshape(1, advantage.size, -1)
     action, old, a = steps.action.reshape(-1), steps.log_prob.reshape(-1), advantage.reshape(-1)
 
     def loss(params):
-        _, _, logits = learner.policies.actor.apply(
+        _, _, logits = learner.policy.actor.apply(
             params, jnp.zeros((a.size, 0)), inputs, jnp.zeros((1, a.size), bool), None
         )
         log_probs = jax.nn.log_softmax(logits[0])
@@ -251,7 +257,7 @@ def test_one_agent_learns_as_plain_ppo_and_a2c_do(algo):
         surrogate = ratio * a if "a2c" in algo else jnp.minimum(ratio * a, jnp.clip(ratio, 0.8, 1.2) * a)
         return -surrogate.mean() - 0.05 * entropy
 
-    params = jax.tree.map(lambda x: x[0], state.agents.params)
+    params = jax.tree.map(lambda x: x[0], state.learnt.agents.params)
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(1e-2, eps=1e-5))
     opt_state = optimiser.init(params)
     gradient = jax.jit(jax.grad(loss))

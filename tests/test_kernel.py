@@ -26,7 +26,7 @@ from hamljax.haml import (
     simultaneous,
     weighted_mean,
 )
-from hamljax.haml.solvers import conjugate_gradient
+from hamljax.haml.natural_gradient import conjugate_gradient
 
 PARAMETERS = {"clip_eps": 0.2, "kl_coef": 1.0, "dpo_alpha": 2.0, "dpo_beta": 0.6}
 

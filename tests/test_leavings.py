@@ -24,15 +24,17 @@ import pytest
 import hamljax
 from hamljax.envs import ENVIRONMENTS
 from hamljax.errors import ConfigError, Stopped
-from hamljax.lab import files, inputs, plots, record, rundir
-from hamljax.lab.checkpoints import kept
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import make_job
-from hamljax.lab.info import lines
-from hamljax.lab.loggers import make_logger
-from hamljax.lab.pace import listening
-from hamljax.lab.resume import read as read_resume
-from hamljax.lab.run import Training, files_of, train
+from hamljax.lab.commands.info import lines
+from hamljax.lab.commands.resume import read as read_resume
+from hamljax.lab.configuration.jobs import make_job
+from hamljax.lab.drawing import plots
+from hamljax.lab.runs import record
+from hamljax.lab.runs.loggers import make_logger
+from hamljax.lab.runs.pace import listening
+from hamljax.lab.runs.run import Training, files_of, train
+from hamljax.lab.storage import files, inputs, rundir
+from hamljax.lab.storage.checkpoints import kept
 
 SOURCE = Path(hamljax.__file__).parent
 ENDLESS = """
@@ -292,7 +294,7 @@ def test_a_logger_hears_how_the_run_ended(error, code, wandb, tmp_path, monkeypa
         if error:
             raise error
 
-    monkeypatch.setattr("hamljax.lab.run.make_programs", lambda *_: (_ for _ in ()).throw(error or Stopped("", 0)))
+    monkeypatch.setattr("hamljax.lab.runs.run.make_programs", lambda *_: (_ for _ in ()).throw(error or Stopped("", 0)))
     if error is None:
         monkeypatch.setattr(
             Training, "begin", lambda self: setattr(self, "logger", make_logger(self.job.logger, tmp_path, {}))
@@ -313,7 +315,7 @@ def test_a_run_that_cannot_be_leaves_its_directory_to_another(wandb, tmp_path, m
     def refuse(*_):
         raise ConfigError("this does not fit")
 
-    monkeypatch.setattr("hamljax.lab.run.make_programs", refuse)
+    monkeypatch.setattr("hamljax.lab.runs.run.make_programs", refuse)
     words = ["train", "env=game/climbing", "logger=wandb", *SMALL, f"run_dir={tmp_path / 'run'}"]
     assert main(words) == 2 and wandb.codes == [2]
     assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]
@@ -431,7 +433,7 @@ def test_teams_that_are_loaded_again_and_again_leave_nothing_behind(endless):
         policy = team.policy()
         policy.act(np.ones((2, 1), np.float32))
         policy.act(np.ones((2, 1), np.float32), key=jax.random.key(0))
-        return [weakref.ref(x) for x in (policy, team.learner, team.env)]
+        return [weakref.ref(x) for x in (policy, team.trainer, team.env)]
 
     act(), act()
     compiled.clear()
@@ -444,7 +446,7 @@ def test_teams_that_are_loaded_again_and_again_leave_nothing_behind(endless):
 
 BUSY = """
 import hashlib, sys
-from hamljax.lab.pace import listening
+from hamljax.lab.runs.pace import listening
 
 with listening(print) as signals:
     signals.how_long = lambda: " (evaluating, which took 3.0 s last time)"
@@ -511,7 +513,7 @@ def test_a_terminal_that_is_gone_is_a_signal_too_unless_it_is_to_be_ignored():
 def test_training_goes_on_where_nobody_reads(tmp_path):
     """Whoever read the first lines has seen enough, and the disk of a log may be full; the run does not end of it."""
     code = (
-        "from hamljax.lab.progress import Reporter; import pathlib, sys\n"
+        "from hamljax.lab.runs.reporter import Reporter; import pathlib, sys\n"
         "reporter = Reporter(10**6, 1)\n"
         "for step in range(3000): reporter.update(step, {'return': 1.0}, 5.0)\n"
         "reporter.say('done'); reporter.close(); pathlib.Path(sys.argv[1]).write_text('went on')\n"

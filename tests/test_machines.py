@@ -14,10 +14,12 @@ import jax
 import pytest
 
 from hamljax.errors import ConfigError
-from hamljax.lab import checkpoints, info, machine, rundir
-from hamljax.lab import run as host_loop
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import make_job
+from hamljax.lab.commands import info
+from hamljax.lab.configuration import machine
+from hamljax.lab.configuration.jobs import make_job
+from hamljax.lab.runs import run as host_loop
+from hamljax.lab.storage import checkpoints, rundir
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=2", "num_evals=2", "total_timesteps=32"]
 
@@ -206,7 +208,7 @@ def test_a_cache_that_was_used_lately_stays(tmp_path):
 
 
 def test_the_doctor_says_where_programs_are(monkeypatch, tmp_path, capsys):
-    from hamljax.lab import doctor
+    from hamljax.lab.commands import doctor
 
     entries(tmp_path, 1 << 20, 1 << 19)
     cache_of(monkeypatch, JAX_COMPILATION_CACHE_DIR=str(tmp_path))

@@ -287,15 +287,15 @@ def test_one_agent_that_sees_and_drives_everything_is_a_single_agent_task():
     task = configure("mamujoco/halfcheetah_2x3", partition=(joints,), agent_obsk="all", backend="spring")
     env = without_physics(make(task), lambda state, action: state.replace(reward=action.sum()))
     small = {"num_envs": 2, "num_steps": 4, "hidden_sizes": (8,)}
-    algorithms = [hamljax.make_learner(hamljax.config(a, task, **small), env).algorithm for a in ("happo", "mappo_ns")]
+    algorithms = [hamljax.make_learner(hamljax.config(a, task, **small), env).learner for a in ("happo", "mappo_ns")]
     state, traj = jax.jit(algorithms[0].collect)(jax.jit(algorithms[0].init)(jax.random.key(0)))
     seen = traj.transitions.observation
     np.testing.assert_allclose(seen.obs[:, :, 0], seen.world_state, rtol=1e-6)
     assert seen.obs.shape[-1] == 17  # as the original's single agent
-    sweeps = [jax.jit(algorithm.policies.sweep) for algorithm in algorithms]
+    sweeps = [jax.jit(algorithm.sweep.improve) for algorithm in algorithms]
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
     keys = jax.random.split(jax.random.key(2))
-    after = [sweep(state.agents, traj, advantage, *keys)[0].params for sweep in sweeps]
+    after = [sweep(state.learnt.agents, traj, advantage, *keys)[0].params for sweep in sweeps]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *after)
 
 

@@ -8,7 +8,9 @@ import optax
 import pytest
 
 import hamljax
+from hamljax import haml
 from hamljax.haml import NEIGHBOURHOODS, ORDERS, Agent, Divergence, ascent, bind_limit, bind_order
+from hamljax.training.train import make_learner
 
 MOVED = Divergence(
     log_ratio=jnp.log(jnp.array([1.1, 0.6, 1.4, 9.0])),
@@ -18,6 +20,7 @@ MOVED = Divergence(
 )
 BY_HAND = {
     "kl_ball": ({"max_kl": 0.01}, (0.01 + 2 * 0.04 + 0.02) / 4 - 0.01),
+    "kl_budget": ({"max_kl": 0.04}, 0.0275 - 0.04 / 4),  # a quarter of it
     "kl_stop": ({"max_kl": 0.05}, 0.0275 - 0.05),
     "max_kl_over_states": ({"max_kl": 0.01}, 0.04 - 0.01),
     "tv_ball": ({"max_tv": 0.1}, (0.1 + 2 * 0.4 + 0.4) / 4 / 2 - 0.1),
@@ -26,7 +29,7 @@ BY_HAND = {
 
 
 def excess(name, divergence, **values):
-    return bind_limit(NEIGHBOURHOODS[name], values)(divergence, {"agent": 1})
+    return bind_limit(NEIGHBOURHOODS[name], values)(divergence, {"agent": 1, "share": 0.25})
 
 
 @pytest.mark.parametrize("name", sorted(set(NEIGHBOURHOODS) - {"everywhere"}))
@@ -67,7 +70,7 @@ def test_a_limit_is_held_over_the_whole_batch_whatever_the_minibatch():
     assert set(seen) == {(8,)}
 
 
-@pytest.mark.parametrize("name", sorted(set(NEIGHBOURHOODS) - {"everywhere", "kl_ball"}))
+@pytest.mark.parametrize("name", sorted(set(NEIGHBOURHOODS) - {"everywhere", "kl_ball", "kl_budget"}))
 def test_a_policy_stays_where_the_limit_lets_it(name):
     """A softmax over three actions in two states; without the limit the same steps lead outside."""
     old = jnp.array([[0.3, -0.2, 0.1], [1.0, 0.0, -1.0]])
@@ -131,3 +134,37 @@ def test_an_order_of_ones_own_and_names_that_are_taken():
         assert visits("backwards", jax.random.key(0)) == [4, 3, 2, 1, 0]
     finally:
         del ORDERS["backwards"]
+
+
+# A BUDGET FOR THE TEAM
+
+
+def linear(params, batch):
+    return params @ batch
+
+
+def quadratic(params, batch):
+    """KL = |params|^2 / 2, so that the Fisher matrix is the identity."""
+    kl = 0.5 * jnp.sum(params**2, keepdims=True)
+    return haml.Divergence(jnp.zeros(1), kl, kl, jnp.ones(1))
+
+
+@pytest.mark.parametrize(
+    "slopes, wanted", [((3.0, 1.0), (0.9, 0.1)), ((2.0, 2.0), (0.5, 0.5)), ((0.0, 0.0), (0.5, 0.5))]
+)
+def test_a_budget_is_divided_where_steps_promise_most(slopes, wanted):
+    """d_i in proportion to g_i' H_i^-1 g_i: with the identity, to the squares of the gradients' lengths."""
+    gradients = jnp.array(slopes)[:, None] * jnp.array([0.6, 0.8])
+    values = {"cg_iters": 5, "cg_damping": 0.0, "max_kl": 0.01}
+    found = haml.shares(haml.NEIGHBOURHOODS["kl_budget"], values, linear, quadratic, jnp.zeros((2, 2)), gradients)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("algo", ["hatrpo_w"])
+def test_the_measured_kls_of_a_sweep_stay_within_the_budget_of_the_team(algo):
+    sizes = {"num_envs": 16, "num_steps": 8, "total_timesteps": 512, "max_kl": 0.05, "accept_ratio": 0.0}
+    sizes |= {"backtrack_iters": 2}  # a step that is too long is not shortened until it fits
+    loop = make_learner(hamljax.config(algo, hamljax.configure("game/random", num_agents=3), **sizes)).learner
+    state = jax.jit(loop.init)(jax.random.key(0))
+    state, info = jax.jit(loop.update)(state)
+    assert 0.02 < 3 * info["train/kl"] <= 0.05

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hamljax.learning.networks import GRU, layer_norm, orthogonal
+from hamljax.nn.networks import GRU, layer_norm, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (7, 3), (3, 7), (64, 1)])

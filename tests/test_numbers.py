@@ -9,17 +9,18 @@ import pytest
 from sizes import long
 
 import hamljax
+from hamljax.algorithms.off_policy.critics import ActionValueCritics
+from hamljax.algorithms.off_policy.replay import Replay, Transition
+from hamljax.algorithms.on_policy.returns import value_loss
 from hamljax.envs import VecEnv
 from hamljax.envs.autoreset import Numbering
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
-from hamljax.lab import programs
-from hamljax.lab.run import Training
-from hamljax.learning.distributions import Categorical, Deterministic, Gaussian, SquashedGaussian
-from hamljax.learning.normalisation import Moments, ValueNorm
-from hamljax.learning.off_policy.replay import Replay, Transition
-from hamljax.learning.on_policy.returns import value_loss
-from hamljax.learning.train import make_learner, make_train
+from hamljax.lab.runs import programs
+from hamljax.lab.runs.run import Training
+from hamljax.nn.distributions import Categorical, Deterministic, Gaussian, SquashedGaussian
+from hamljax.nn.normalisation import Moments, ValueNorm
+from hamljax.training.train import make_learner, make_train
 
 ON_POLICY = [name for name, row in hamljax.ALGORITHMS.items() if isinstance(row, hamljax.Algorithm)]
 SIZES = {"num_envs": 4, "num_steps": 8, "total_timesteps": 64, "num_evals": 0, "hidden_sizes": (8,)}
@@ -67,18 +68,19 @@ OWN_AND_SHARED = ["happo", "mappo_s"]
 @pytest.mark.parametrize("algo", OWN_AND_SHARED + long(*(algo for algo in ON_POLICY if algo not in OWN_AND_SHARED)))
 def test_a_policys_unit_interval_is_the_environments(algo):
     """Of every dimension of every agent; the log-probability is that of the sample before it was scaled."""
-    policies = make_learner(config(algo), Aim()).algorithm.policies
+    policies = make_learner(config(algo), Aim()).learner.policy
     seen = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, *x.shape)), Aim()._see())
-    params = policies.init_params(jax.random.key(0), seen)
+    params = policies.init(jax.random.key(0), seen)
     act = jax.jit(policies.act)
-    _, action, log_prob, logits = act(params, policies.initial_carry(), jax.random.key(1), seen, jnp.ones(4, bool))
-    played = policies.as_played(action)
+    _, action, said = act(params, policies.initial_memory(4), jax.random.key(1), seen, jnp.ones(4, bool))
+    played = policies.to_env_action(action)
     unit = np.clip(action, -1, 1)
     np.testing.assert_allclose(played[:, 0, 0], 50 + 50 * unit[:, 0, 0], rtol=1e-5)
     np.testing.assert_allclose(played[:, 0, 1], 0.4 * unit[:, 0, 1], rtol=1e-5)
     np.testing.assert_allclose(played[:, 1, 0], unit[:, 1, 0], rtol=1e-5)
-    np.testing.assert_allclose(log_prob, Gaussian.log_prob(logits, seen.avail_actions, action), rtol=1e-5)
-    np.testing.assert_allclose(policies.as_played(jnp.full((2, 2), 3.0)), Aim().team.high, rtol=1e-6)
+    wanted = Gaussian.log_prob(said["logits"], seen.avail_actions, action)
+    np.testing.assert_allclose(said["log_prob"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(policies.to_env_action(jnp.full((2, 2), 3.0)), Aim().team.high, rtol=1e-6)
 
 
 def last_returns(algo, env, **overrides):
@@ -163,10 +165,8 @@ def same_whatever_stands_there(algo, overrides, discrete=True):
 def without_storage(out):
     """Everything but what is stored as the environment gave it."""
     state = out["runner_state"]
-    dropped = {
-        name: None for name in ("env_state", "observation", "replay", "key", "eval_key") if name in state._fields
-    }
-    return {"metrics": out["metrics"], "runner_state": state._replace(**dropped)}
+    rollout = state.rollout._replace(env_state=None, observation=None, key=None)
+    return {"metrics": out["metrics"], "runner_state": state._replace(rollout=rollout, replay=None, eval_key=None)}
 
 
 NORMS = {"obs_norm": "always", "input_norm": True}
@@ -211,9 +211,9 @@ def test_what_is_no_action_has_no_number_in_a_distribution(kind, junk):
             "entropy": lambda: kind.entropy(logits, avail),
             "kl": lambda: kind.kl(logits, 0.5 * logits, avail),
         }
-        proposed, log_prob = kind.propose(jax.random.key(1), logits, avail) if kind is not Gaussian else (0.0, 0.0)
+        sample = (0.0, 0.0) if kind is Gaussian else kind.sample_and_log_prob(jax.random.key(1), logits, avail)
         greedy = jnp.sum(kind.mode(logits, avail)).astype(jnp.float32)
-        return sum(calls[name]() for name in sorted(names)) + jnp.sum(proposed) + log_prob + greedy
+        return sum(calls[name]() for name in sorted(names)) + jnp.sum(sample[0]) + sample[1] + greedy
 
     clean, dirty = (jnp.where(avail, logits, x) for x in (0.0, junk))
     found, wanted = (jax.value_and_grad(numbers)(x) for x in (dirty, clean))
@@ -225,7 +225,7 @@ def test_what_is_no_action_has_no_number_in_a_distribution(kind, junk):
 @pytest.mark.parametrize("algo", ["happo", "hasac"])
 def test_whatever_a_lost_step_left_behind_has_no_number(algo):
     """The step's own observation, its reward, its end and, in a rollout, its likelihood: nothing that is learnt changes."""
-    loop = make_learner(config(algo, obs_norm="always"), Junk(jnp.float32(0))).algorithm
+    loop = make_learner(config(algo, obs_norm="always"), Junk(jnp.float32(0))).learner
     collect, state = jax.jit(loop.collect), jax.jit(loop.init)(jax.random.key(0))
     if algo == "hasac":  # a replay has room for what it is to hold
         kept = state.replay.steps._replace(valid=jnp.ones_like(state.replay.steps.terminated))
@@ -250,9 +250,8 @@ def test_whatever_a_lost_step_left_behind_has_no_number(algo):
         before, state = state, learn(state, rollout, lost, jnp.float32(0))
     for junk in (jnp.nan, jnp.inf):
         other = learn(before, rollout, lost, jnp.float32(junk))
-        for name in ("agents", "critic", "obs_norm"):
-            assert leaves_equal(getattr(state, name), getattr(other, name)), name
-    assert not leaves_equal(state.agents.params, before.agents.params)
+        assert leaves_equal(state.learnt, other.learnt)
+    assert not leaves_equal(state.learnt.agents.params, before.learnt.agents.params)
 
 
 class Stuck(Junk):
@@ -265,7 +264,7 @@ class Stuck(Junk):
 
 def test_how_often_an_agent_has_no_legal_action_is_counted():
     made = config("happo", num_steps=10, total_timesteps=80)
-    loop = make_learner(made, Stuck(jnp.float32(0))).algorithm
+    loop = make_learner(made, Stuck(jnp.float32(0))).learner
     state, rollout = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
     found = jax.jit(lambda *x: loop.learn(*x)[1]["train/no_legal_action"])(state, rollout)
     avail = rollout.transitions.observation.avail_actions
@@ -291,7 +290,7 @@ def test_bytes_stay_bytes_until_a_network_sees_them():
     for algo in ("happo", "hasac"):
         loop = make_learner(
             config(algo, critic="fp") if algo == "happo" else config(algo), Pixels(jnp.float32(0))
-        ).algorithm
+        ).learner
         state = jax.eval_shape(loop.init, jax.random.key(0))
         _, rollout = jax.eval_shape(loop.collect, state)
         for seen in (rollout.transitions.observation, rollout.transitions.final):
@@ -305,17 +304,18 @@ def test_bytes_stay_bytes_until_a_network_sees_them():
 def test_a_dropped_step_has_no_part_in_the_advantages_nor_in_the_policies():
     """Advantages of the others are normalised among themselves, and whatever the dropped one earned changes no policy."""
     made = config("happo", truncation="drop", gae_lambda=0.0, obs_norm="always")
-    loop = make_learner(made, Junk(jnp.float32(0))).algorithm
+    loop = make_learner(made, Junk(jnp.float32(0))).learner
     state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
     steps = traj.transitions
     assert steps.truncated.any()
-    teaches = loop._teaches(steps._replace(valid=jnp.ones_like(steps.truncated)))
+    teaches = loop.step_mask(steps._replace(valid=jnp.ones_like(steps.truncated)))
     silenced = traj._replace(transitions=steps._replace(
         observation=steps.observation._replace(alive=steps.observation.alive & teaches[..., None])))  # fmt: skip
     values = (jnp.zeros((*steps.reward.shape, 1)),) * 2
-    norm = ValueNorm.create(False)
-    advantage = loop._advantages(norm, silenced, values, teaches)[0]
-    kept = np.asarray(advantage)[np.asarray(silenced.transitions.observation.alive)]
+    alive = silenced.transitions.observation.alive
+    returns, _ = loop.critic._returns(ValueNorm.create(False), silenced, values, teaches)
+    advantage, _ = loop.agent_advantages(returns, alive)
+    kept = np.asarray(advantage)[np.asarray(alive)]
     assert abs(kept.mean()) < 1e-5 and abs(kept.std() - 1) < 1e-3
     learn = jax.jit(loop.learn)
     late = steps.truncated
@@ -325,21 +325,23 @@ def test_a_dropped_step_has_no_part_in_the_advantages_nor_in_the_policies():
     )
     odd = traj._replace(transitions=odd)
     after, same = learn(state, traj)[0], learn(state, odd)[0]
-    assert leaves_equal((after.agents, after.critic, after.value_norm), (same.agents, same.critic, same.value_norm))
-    assert not leaves_equal(after.agents, state.agents)
+    assert leaves_equal((after.learnt.agents, after.learnt.critic), (same.learnt.agents, same.learnt.critic))
+    assert not leaves_equal(after.learnt.agents, state.learnt.agents)
 
 
 @pytest.mark.parametrize("n_step", [1, 5, *long(2, 20)])
-def test_a_temperature_means_the_same_for_every_n(n_step):
+def test_a_temperature_means_the_same_for_every_n(n_step, monkeypatch):
     """Reward 0, entropies that are worth 1 in every state, gamma 0.99: the soft value is 0.99 / (1 - 0.99) = 99."""
     made = config("hasac", env="game/random", n_step=n_step, buffer_size=256, num_steps=32, total_timesteps=256)
-    loop = make_learner(made, hamljax.make_env(hamljax.configure("game/random", horizon=1000))).algorithm
+    loop = make_learner(made, hamljax.make_env(hamljax.configure("game/random", horizon=1000))).learner
     state = jax.jit(loop.init)(jax.random.key(0))
     state, rollout = jax.jit(loop.collect)(state)
     replay = state.replay.add(rollout.transitions._replace(reward=jnp.zeros_like(rollout.transitions.reward)))
-    uniform = jax.tree.map(jnp.zeros_like, state.agents.params)
-    agents = state.agents._replace(params=uniform, log_alpha=jnp.full(2, -jnp.log(2 * jnp.log(3.0))))
-    loop.critics.value = lambda params, world_state, joint: jnp.full(len(world_state), 99.0)
+    uniform = jax.tree.map(jnp.zeros_like, state.learnt.agents.params)
+    agents = state.learnt.agents._replace(params=uniform, log_alpha=jnp.full(2, -jnp.log(2 * jnp.log(3.0))))
+    monkeypatch.setattr(
+        ActionValueCritics, "value", lambda self, params, world_state, joint: jnp.full(len(world_state), 99.0)
+    )
     np.testing.assert_allclose(targets_of(loop)(state._replace(replay=replay), agents), 99.0, rtol=1e-5)
 
 
@@ -349,7 +351,7 @@ def targets_of(loop):
     @jax.jit
     def targets(state, agents):
         sample, key = loop._sample(state, jax.random.key(1))
-        return loop._target(agents, state.targets, loop._seen(state, sample), key)
+        return loop._target(agents, state.learnt.targets, loop._seen(state.learnt.obs_norm, sample), key)
 
     return targets
 
@@ -357,7 +359,7 @@ def targets_of(loop):
 @pytest.mark.parametrize("n_step", [3, *long(1)])
 def test_the_dead_have_no_entropy_in_a_target(n_step):
     """A dead agent's temperature of e^20 would be seen at once."""
-    loop = make_learner(config("masac", n_step=n_step), Junk(jnp.float32(0), discrete=False)).algorithm
+    loop = make_learner(config("masac", n_step=n_step), Junk(jnp.float32(0), discrete=False)).learner
     state, rollout = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
     steps, dead = rollout.transitions, jnp.array([True, False])
     kill = {
@@ -365,13 +367,13 @@ def test_the_dead_have_no_entropy_in_a_target(n_step):
         for name in ("observation", "final")
     }
     state, targets = state._replace(replay=state.replay.add(steps._replace(**kill))), targets_of(loop)
-    hot = state.agents._replace(log_alpha=state.agents.log_alpha.at[1].set(20.0))
-    np.testing.assert_array_equal(targets(state, state.agents), targets(state, hot))
+    hot = state.learnt.agents._replace(log_alpha=state.learnt.agents.log_alpha.at[1].set(20.0))
+    np.testing.assert_array_equal(targets(state, state.learnt.agents), targets(state, hot))
 
 
 def test_nothing_to_learn_from_moves_no_critic():
-    loop = make_learner(config("masac"), Junk(jnp.float32(0), discrete=False)).algorithm
-    critic = jax.jit(lambda key: loop.init(key).critic)(jax.random.key(0))
+    loop = make_learner(config("masac"), Junk(jnp.float32(0), discrete=False)).learner
+    critic = jax.jit(lambda key: loop.init(key).learnt.critic)(jax.random.key(0))
     seen, joint = jnp.ones((4, 2)), jnp.ones((4, 2, 3))
     fitted, _ = jax.jit(loop.critics.fit)(critic, seen, joint, jnp.ones(4), jnp.zeros(4, bool))
     assert leaves_equal(fitted.params, critic.params)
@@ -455,7 +457,8 @@ def test_rewards_of_any_scale_train_alike(algo):
     train = jax.jit(lambda scale: make_train(made, Scaled(scale, 0.0))(jax.random.key(0))["runner_state"])
     found = [train(jnp.float32(scale)) for scale in (1.0, 2.0**-20, 2.0**20)]
     for other in found[1:]:
-        assert leaves_equal(found[0].agents, other.agents) and leaves_equal(found[0].critic, other.critic)
+        assert leaves_equal(found[0].learnt.agents, other.learnt.agents)
+        assert leaves_equal(found[0].learnt.critic.agent, other.learnt.critic.agent)
 
 
 def test_rewards_with_a_large_offset_train_alike():
@@ -470,10 +473,10 @@ def test_rewards_with_a_large_offset_train_alike():
                 return after, out._replace(reward=out.reward + offset)
 
         env = Climb([[11, -30, 0], [-30, 7, 6], [0, 0, 5]])
-        return make_train(made, env)(jax.random.key(0))["runner_state"].agents.params
+        return make_train(made, env)(jax.random.key(0))["runner_state"].learnt.agents.params
 
     alike = [jax.tree.leaves(found) for found in map(train, (0.0, 1e4))]
-    start = jax.tree.leaves(jax.jit(make_learner(made).init)(jax.random.key(0)).agents.params)
+    start = jax.tree.leaves(jax.jit(make_learner(made).init)(jax.random.key(0)).learnt.agents.params)
     moved = max(float(jnp.abs(x - y).max()) for x, y in zip(alike[0], start, strict=True))
     apart = max(float(jnp.abs(x - y).max()) for x, y in zip(*alike, strict=True))
     assert apart < 0.1 * moved
@@ -556,7 +559,7 @@ def test_double_precision_is_no_obstacle(algo, network, env):
     made = config(algo, network, env=env, obs_norm="always", layer_norm=True)
     with jax.enable_x64(True):
         out = jax.eval_shape(make_train(made.replace(num_evals=2)), jax.random.key(0))
-    assert {x.dtype for x in jax.tree.leaves(out["runner_state"].agents.params)} == {jnp.dtype("float32")}
+    assert {x.dtype for x in jax.tree.leaves(out["runner_state"].learnt.agents.params)} == {jnp.dtype("float32")}
 
 
 def test_a_replay_gives_single_precision():
@@ -586,12 +589,12 @@ def test_a_state_may_hold_keys():
 def test_a_rollout_holds_a_world_state_once(env):
     """An FP critic looks at it once per agent, but 27 copies of it need not be kept."""
     made = config("happo", env=env, critic="fp")
-    loop = make_learner(made).algorithm
+    loop = make_learner(made).learner
     _, rollout = jax.eval_shape(loop.collect, jax.eval_shape(loop.init, jax.random.key(0)))
     seen, final = rollout.transitions.observation, rollout.transitions.final
     assert programs.size_of(final)[1] < programs.size_of(seen)[1]
     assert final.world_state.shape == seen.world_state.shape
-    ep = make_learner(made.replace(critic="ep")).algorithm
+    ep = make_learner(made.replace(critic="ep")).learner
     _, rollout = jax.eval_shape(ep.collect, jax.eval_shape(ep.init, jax.random.key(0)))
     assert jax.tree.leaves(rollout.transitions.final) == [rollout.transitions.final.world_state]
 

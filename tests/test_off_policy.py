@@ -12,12 +12,12 @@ from sizes import long
 
 import hamljax
 from hamljax import haml
-from hamljax.algorithms import resolve
+from hamljax.algorithms.off_policy.replay import Replay, Sample, Transition
+from hamljax.algorithms.table import resolve
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
-from hamljax.learning.distributions import Categorical, Deterministic, SquashedGaussian
-from hamljax.learning.off_policy.replay import Replay, Sample, Transition
-from hamljax.learning.train import make_learner
+from hamljax.nn.distributions import Categorical, Deterministic, SquashedGaussian
+from hamljax.training.train import make_learner
 
 OFF_POLICY = [name for name, row in hamljax.ALGORITHMS.items() if isinstance(row, hamljax.OffPolicyAlgorithm)]
 SMALL = {
@@ -33,7 +33,17 @@ SMALL = {
 
 
 def loop(algo, env="game/tracking", **overrides):
-    return make_learner(hamljax.config(algo, env, **{**SMALL, **overrides})).algorithm
+    return make_learner(hamljax.config(algo, env, **{**SMALL, **overrides})).learner
+
+
+def learnt_of(state):
+    """What gradient steps improve, and their number."""
+    return state.learnt, state.carried
+
+
+def gradient_step(algorithm):
+    """``step(learnt_of(state), sample, key)``, compiled."""
+    return jax.jit(lambda learnt, sample, key: algorithm.step(algorithm, *learnt, sample, key))
 
 
 def one(tree, i):
@@ -180,7 +190,7 @@ def test_truncation_keeps_the_final_state_in_training(three_updates):
 
 def test_squashed_log_probabilities_equal_distrax():
     logits = 0.4 * jax.random.normal(jax.random.key(0), (64, 2, 3))
-    action, log_prob = SquashedGaussian.propose(jax.random.key(1), logits, jnp.ones(3, bool))
+    action, log_prob = SquashedGaussian.sample_and_log_prob(jax.random.key(1), logits, jnp.ones(3, bool))
     reference = distrax.Transformed(distrax.Normal(logits[:, 0], jnp.exp(logits[:, 1])), distrax.Tanh())
     np.testing.assert_allclose(log_prob, reference.log_prob(action).sum(-1), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(
@@ -193,7 +203,7 @@ def test_actions_at_the_edge_have_finite_log_probabilities_and_gradients():
     assert jnp.isfinite(SquashedGaussian.log_prob(logits, everything, jnp.array([1.0, -1.0, 0.5])))
 
     def cost(logits):
-        return SquashedGaussian.propose(jax.random.key(0), logits, everything)[1]
+        return SquashedGaussian.sample_and_log_prob(jax.random.key(0), logits, everything)[1]
 
     assert jnp.isfinite(cost(logits)) and jnp.isfinite(jax.grad(cost)(logits)).all()
 
@@ -203,7 +213,7 @@ def test_what_does_not_exist_is_never_proposed(kind):
     avail = jnp.array([[True, False, True, True], [False, True, False, False]])
     shape = {"logits": (2, 4), "mean": (2, 4), "squashed": (2, 2, 4)}[kind.head]
     logits = 5 * jax.random.normal(jax.random.key(0), (1000, *shape))
-    action, log_prob = kind.propose(jax.random.key(1), logits, jnp.broadcast_to(avail, (1000, 2, 4)))
+    action, log_prob = kind.sample_and_log_prob(jax.random.key(1), logits, jnp.broadcast_to(avail, (1000, 2, 4)))
     sampled = kind.sample(jax.random.key(2), logits, avail)
     assert not action[:, ~avail].any()
     assert not kind.encode(sampled, jnp.broadcast_to(avail, (1000, 2, 4)))[:, ~avail].any()
@@ -219,7 +229,7 @@ def test_a_discrete_proposal_is_hard_forwards_and_soft_backwards():
     avail = jnp.array([True, True, True, False])
     noisy = np.asarray(logits + jax.random.gumbel(key, (4,)), np.float64)[:3]
     soft = np.exp(noisy) / np.exp(noisy).sum()
-    gain, slope = jax.value_and_grad(lambda x: worth @ Categorical.propose(key, x, avail)[0])(logits)
+    gain, slope = jax.value_and_grad(lambda x: worth @ Categorical.sample_and_log_prob(key, x, avail)[0])(logits)
     np.testing.assert_allclose(gain, worth[noisy.argmax()], rtol=1e-6)
     np.testing.assert_allclose(slope[:3], soft * (worth[:3] - soft @ worth[:3]), rtol=1e-4)
     assert slope[3] == 0
@@ -256,7 +266,7 @@ class Pair(Environment):
 
 def pair_loop(algo, agents, **overrides):
     made = hamljax.config(algo, "game/tracking", **{**SMALL, "hidden_sizes": (5,), **overrides})
-    return make_learner(made, Pair(agents)).algorithm
+    return make_learner(made, Pair(agents)).learner
 
 
 def a_sample(algorithm, gaps=False, size=16):
@@ -271,15 +281,14 @@ def a_sample(algorithm, gaps=False, size=16):
         alive = rng.random((size, n)) < (0.7 if gaps else 1)
         return Observation(numbers(size, n, 3), numbers(size, 4), jnp.ones((size, n, 2), bool), jnp.asarray(alive))
 
-    moved = jax.tree.map(lambda x: x + 0.02, (state.agents.params, state.critic.params))
-    log_alpha = jnp.log(0.1 * (2.0 + jnp.arange(len(state.agents.log_alpha))))
-    learnt = algorithm.learnt(state)
-    learnt["agents"] = state.agents._replace(params=moved[0], log_alpha=log_alpha)
-    learnt["critic"] = state.critic._replace(params=moved[1])
+    moved = jax.tree.map(lambda x: x + 0.02, (state.learnt.agents.params, state.learnt.critic.params))
+    log_alpha = jnp.log(0.1 * (2.0 + jnp.arange(len(state.learnt.agents.log_alpha))))
+    agents = state.learnt.agents._replace(params=moved[0], log_alpha=log_alpha)
+    learnt = state.learnt._replace(agents=agents, critic=state.learnt.critic._replace(params=moved[1]))
     action = jnp.asarray(rng.uniform(-1, 1, (size, n, 2)), jnp.float32)
     reward, discount = (jnp.asarray(rng.uniform(0, 1, size), jnp.float32) for _ in range(2))
     weight = jnp.asarray(rng.random(size) < 0.7) if gaps else None
-    return learnt, Sample(observation(), action, reward, discount, observation(), weight)
+    return (learnt, state.carried), Sample(observation(), action, reward, discount, observation(), weight)
 
 
 class Net:
@@ -322,9 +331,9 @@ class ByHand:
     def __init__(self, algorithm, learnt, sample, noise):
         self.row, self.algo, self.noise = algorithm.row, algorithm.config.algo, noise
         self.stochastic = self.row.actor == "stochastic"
-        agents, critic, targets = learnt["agents"], learnt["critic"], learnt["targets"]
+        agents, critic, targets, _ = learnt[0]
         self.n = algorithm.env.team.num_agents
-        self.groups = algorithm.policies.layout.groups
+        self.groups = algorithm.policy.layout.groups
 
         def nets(params, count):
             return [Net(one(params, i)) for i in range(count)]
@@ -436,7 +445,7 @@ def drawn(algorithm, sample, key):
     """The noise that one gradient step draws, as ``ByHand`` asks for it, and the order of its sweep."""
     target_key, others_key, order_key, policy_key = jax.random.split(key, 4)
     next_key, smooth_key = jax.random.split(target_key)
-    shape, groups = sample.action.shape, algorithm.policies.layout.groups
+    shape, groups = sample.action.shape, algorithm.policy.layout.groups
     policies, largest = len(groups), max(map(len, groups))
     keys = jax.random.split(policy_key, (policies, 2))
     places = {
@@ -495,15 +504,15 @@ def test_a_gradient_step_equals_plain_numpy(algo, agents, more):
     hand = ByHand(algorithm, learnt, sample, noise)
     before = [net.weights for net in hand.target_critics + hand.target_actors]
     hand.step(order)
-    after, _ = jax.jit(algorithm.step)(learnt, sample, key)
-    targets = after["targets"]
+    after, _ = gradient_step(algorithm)(learnt, sample, key)
+    targets = after[0].targets
     for i, critic in enumerate(hand.critics):
-        close(critic, one(after["critic"].params, i), f"critic {i}")
+        close(critic, one(after[0].critic.params, i), f"critic {i}")
         approaches(before[i], critic, one(targets.critic, i), f"target critic {i}")
     for i, actor in enumerate(hand.actors):
-        close(actor, one(after["agents"].params, i), f"actor {i}")
+        close(actor, one(after[0].agents.params, i), f"actor {i}")
         if hand.stochastic:
-            np.testing.assert_allclose(after["agents"].log_alpha[i], hand.log_alpha(i), atol=2e-5)
+            np.testing.assert_allclose(after[0].agents.log_alpha[i], hand.log_alpha(i), atol=2e-5)
         else:
             approaches(before[len(hand.critics) + i], actor, one(targets.actors, i), f"target actor {i}")
     assert hand.stochastic == (targets.actors is None)
@@ -512,9 +521,9 @@ def test_a_gradient_step_equals_plain_numpy(algo, agents, more):
 def test_a_temperature_of_ones_own_stays():
     algorithm = pair_loop("hasac", 2, auto_alpha=False, alpha=0.3)
     learnt, sample = a_sample(algorithm)
-    after, _ = jax.jit(algorithm.step)(learnt, sample, jax.random.key(0))
-    assert same(learnt["agents"].log_alpha, after["agents"].log_alpha)
-    assert not same(learnt["agents"].params, after["agents"].params)
+    after, _ = gradient_step(algorithm)(learnt, sample, jax.random.key(0))
+    assert same(learnt[0].agents.log_alpha, after[0].agents.log_alpha)
+    assert not same(learnt[0].agents.params, after[0].agents.params)
 
 
 def test_the_environment_gets_actions_in_its_own_bounds():
@@ -537,7 +546,7 @@ def test_an_update_learns_from_the_normalised_windows_that_evidence_shows():
     )
     rollout = rollout._replace(transitions=wide)
     after, _ = jax.jit(algorithm.learn)(state, rollout)
-    key, learn_key = jax.random.split(state.key)
+    key, learn_key = jax.random.split(state.rollout.key)
     sample_key, step_key = jax.random.split(jax.random.split(learn_key, 1)[0])
     sample = state.replay.add(rollout.transitions).sample(sample_key, 16, 3, 0.5)
     obs, world = (getattr(rollout.transitions.observation, k) for k in ("obs", "world_state"))
@@ -548,10 +557,12 @@ def test_an_update_learns_from_the_normalised_windows_that_evidence_shows():
         return seen._replace(obs=found[0], world_state=found[1])
 
     sample = sample._replace(observation=normal(sample.observation), final=normal(sample.final))
-    wanted, _ = jax.jit(algorithm.step)(algorithm.learnt(state), sample, step_key)
+    wanted, _ = gradient_step(algorithm)(learnt_of(state), sample, step_key)
     for name in ("agents", "critic"):
         jax.tree.map(
-            functools.partial(np.testing.assert_allclose, atol=1e-4), wanted[name].params, getattr(after, name).params
+            functools.partial(np.testing.assert_allclose, atol=1e-4),
+            getattr(wanted[0], name).params,
+            getattr(after.learnt, name).params,
         )
 
 
@@ -559,7 +570,7 @@ def test_an_update_learns_from_the_normalised_windows_that_evidence_shows():
 def test_evidence_has_windows_of_the_length_and_the_truncation_of_the_run(truncation, cut):
     """Episodes of ``Pair`` are cut off after 5 steps: windows of 3 that reach there are shorter, or worth nothing beyond."""
     algorithm = pair_loop("haddpg", 2, n_step=3, gamma=0.5, truncation=truncation)
-    sample = jax.jit(algorithm.evidence)(jax.jit(algorithm.init)(jax.random.key(0)))
+    sample = jax.jit(algorithm.debug_batch)(jax.jit(algorithm.init)(jax.random.key(0))).batch
     assert sample.reward.shape == (4, 16)  # gradient steps, samples
     assert set(np.unique(sample.discount).tolist()) == {0.125} | cut
 
@@ -571,7 +582,7 @@ def test_evidence_has_windows_of_the_length_and_the_truncation_of_the_run(trunca
 def test_each_agent_improves_against_exactly_the_actions_it_should(algo):
     """On Q = -(sum of all actions - 1)^2: new actions of those before it, its own, and the old ones of the rest."""
     algorithm = loop(algo, actor_lr=1e-2, order="fixed")
-    policies = algorithm.policies
+    policies = algorithm.sweep
     state, rollout = jax.jit(algorithm.collect)(jax.jit(algorithm.init)(jax.random.key(0)))
     observation = jax.tree.map(lambda x: x[0], rollout.transitions.observation)
     joint = rollout.transitions.action[0]
@@ -579,7 +590,7 @@ def test_each_agent_improves_against_exactly_the_actions_it_should(algo):
     def value(joint, times):
         return -((jnp.sum(joint, axis=(1, 2)) - 1) ** 2)
 
-    sweep = jax.jit(lambda *arguments: policies.sweep(state.agents, value, *arguments)[0])
+    sweep = jax.jit(lambda *arguments: policies.improve(state.learnt.agents, value, *arguments)[0])
     swept = sweep(observation, joint, jax.random.key(1), jax.random.key(2))
 
     @jax.jit
@@ -587,16 +598,16 @@ def test_each_agent_improves_against_exactly_the_actions_it_should(algo):
         """Parameters after a step of agent i, and the joint actions with its new one."""
 
         def gain(params):
-            return jnp.mean(value(known.at[:, i].set(policies.propose(params, view, None)[0]), 1))
+            return jnp.mean(value(known.at[:, i].set(policies.sample_and_log_prob(params, view, None)[0]), 1))
 
         gradient = jax.grad(lambda params: -gain(params))(learner.params)
         updates, _ = policies.optimiser.update(gradient, learner.opt_state, learner.params)
         wanted = optax.apply_updates(learner.params, updates)
-        return wanted, known.at[:, i].set(policies.propose(wanted, view, None)[0])
+        return wanted, known.at[:, i].set(policies.sample_and_log_prob(wanted, view, None)[0])
 
     known, views = joint, policies.views(observation)
     for i in range(3):
-        wanted, after = by_hand(one(state.agents, i), one(views, i), known, i)
+        wanted, after = by_hand(one(state.learnt.agents, i), one(views, i), known, i)
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), wanted, one(swept.params, i))
         known = after if algo == "haddpg" else known
 
@@ -647,10 +658,9 @@ def test_seeds_side_by_side_equal_single_runs_and_share_no_replay(side_by_side):
     alone, _ = jax.jit(lambda state: learner.run_updates(state, 3, 3))(one(states, 1))
     together, _ = run(jax.tree.map(jnp.copy, states))
     of_second = one(together, 1)
-    for name in ("agents", "critic", "targets", "replay", "observation"):
-        here, there = getattr(of_second, name), getattr(alone, name)
+    for here, there in zip(*((x.learnt, x.replay, x.rollout.observation) for x in (of_second, alone)), strict=True):
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4), here, there)
-    assert alone.num_gradient_steps == 8
+    assert alone.carried == 8
     rewards = together.replay.steps.reward
     assert not np.allclose(rewards[0], rewards[1])
 
@@ -672,14 +682,15 @@ def test_widening_the_padding_changes_no_gradient_step():
 
     def algorithm(env):
         settings = {**SMALL, "input_norm": True, "actor_lr": 1e-2, "critic_lr": 1e-2, "adam_eps": SMOOTH}
-        return make_learner(hamljax.config("haddpg", "game/tracking", **settings), env).algorithm
+        return make_learner(hamljax.config("haddpg", "game/tracking", **settings), env).learner
 
     env = hamljax.make_env("game/tracking")
     narrow, team = algorithm(env), env.team
     state, rollout = jax.jit(narrow.collect)(jax.jit(narrow.init)(jax.random.key(0)))
     sample = draw(state.replay.add(rollout.transitions), jax.random.key(1))
-    env.team = WideTeam(team.obs_sizes, team.action_sizes, team.world_state_size, discrete=False)
-    wide = algorithm(env)
+    wider = hamljax.make_env("game/tracking")
+    wider.team = WideTeam(team.obs_sizes, team.action_sizes, team.world_state_size, discrete=False)
+    wide = algorithm(wider)
     wide_state = jax.jit(wide.init)(jax.random.key(9))
     of_obs, of_action = (functools.partial(widened, real=size) for size in (team.obs_size, team.action_size))
 
@@ -702,43 +713,46 @@ def test_widening_the_padding_changes_no_gradient_step():
 
         return jax.tree.map_with_path(find, small, large)
 
-    actor = places("actor", state.agents.params, wide_state.agents.params)
-    critic = places("critic", state.critic.params, wide_state.critic.params)
+    actor = places("actor", state.learnt.agents.params, wide_state.learnt.agents.params)
+    critic = places("critic", state.learnt.critic.params, wide_state.learnt.critic.params)
 
     def embed(small, large, where):
         return jax.tree.map(lambda x, y, place: y.at[place].set(x), small, large, where)
 
-    actors = embed(state.agents.params, wide_state.agents.params, actor)
-    critics = embed(state.critic.params, wide_state.critic.params, critic)
+    actors = embed(state.learnt.agents.params, wide_state.learnt.agents.params, actor)
+    critics = embed(state.learnt.critic.params, wide_state.learnt.critic.params, critic)
+    learnt = wide_state.learnt
     wide_state = wide_state._replace(
-        agents=wide_state.agents._replace(params=actors),
-        critic=wide_state.critic._replace(params=critics),
-        targets=wide_state.targets._replace(actors=actors, critic=critics),
+        learnt=learnt._replace(
+            agents=learnt.agents._replace(params=actors),
+            critic=learnt.critic._replace(params=critics),
+            targets=learnt.targets._replace(actors=actors, critic=critics),
+        )
     )
-    after, _ = jax.jit(narrow.step)(narrow.learnt(state), sample, jax.random.key(2))
-    wide_after, _ = jax.jit(wide.step)(wide.learnt(wide_state), wide_sample, jax.random.key(2))
+    after, _ = gradient_step(narrow)(learnt_of(state), sample, jax.random.key(2))
+    wide_after, _ = gradient_step(wide)(learnt_of(wide_state), wide_sample, jax.random.key(2))
 
     def check(x, y, before, place):
         np.testing.assert_allclose(x, y[place], atol=1e-5)
         padding = jnp.ones(y.shape, bool).at[place].set(False)
         np.testing.assert_array_equal(jnp.where(padding, y - before, 0), 0)
 
-    jax.tree.map(check, after["agents"].params, wide_after["agents"].params, actors, actor)
-    jax.tree.map(check, after["critic"].params, wide_after["critic"].params, critics, critic)
-    assert not same(after["agents"].params, state.agents.params)
+    jax.tree.map(check, after[0].agents.params, wide_after[0].agents.params, actors, actor)
+    jax.tree.map(check, after[0].critic.params, wide_after[0].critic.params, critics, critic)
+    assert not same(after[0].agents.params, state.learnt.agents.params)
 
 
 def test_warm_up_is_random_and_learns_nothing(three_updates):
     states, metrics = three_updates
     changed, spread = [], []
     for before, state, said in zip(states, states[1:], metrics, strict=False):
-        changed.append(not same(before.agents.params, state.agents.params))
+        changed.append(not same(before.learnt.agents.params, state.learnt.agents.params))
         last = int(state.replay.added)
         spread.append(float(jnp.std(state.replay.steps.action[last - 8 : last, :, 2])))
         assert np.isnan(said["train/critic_loss"]) == (not changed[-1])
     assert changed == [False, True, True]
     assert min(spread[:2]) > 0.5 > 3 * spread[2]  # uniform: 0.58; then tanh of a small number and noise of 0.1
-    assert int(states[-1].num_gradient_steps) == 8 and int(states[0].num_gradient_steps) == 0
+    assert int(states[-1].carried) == 8 and int(states[0].carried) == 0
 
 
 @pytest.mark.parametrize(
@@ -753,7 +767,7 @@ def test_a_run_that_is_accepted_learns(settings):
     learner = make_learner(hamljax.config("haddpg", "game/tracking", **{**SMALL, "total_timesteps": 320, **settings}))
     state = jax.jit(learner.init)(jax.random.key(0))
     state, metrics = jax.jit(lambda s: learner.run_updates(s, learner.config.num_updates, 16))(state)
-    assert int(state.num_gradient_steps) > 0 and np.isfinite(metrics["train/critic_loss"]).any()
+    assert int(state.carried) > 0 and np.isfinite(metrics["train/critic_loss"]).any()
 
 
 def test_nothing_non_finite_is_learnt_from():
@@ -769,14 +783,14 @@ def test_nothing_non_finite_is_learnt_from():
     for bad in (steps._replace(observation=seen), steps._replace(reward=steps.reward * jnp.nan)):
         after, metrics = learn(collected, rollout._replace(transitions=bad))
         assert metrics["train/skipped"] == 1 and after.skipped == 1
-        assert all(same(getattr(after, name), getattr(state, name)) for name in ("obs_norm", "agents", "critic"))
+        assert same(after.learnt, state.learnt)
 
 
 def test_a_delayed_policys_rate_never_falls_below_zero():
     config = hamljax.config(
         "hatd3", "game/tracking", **SMALL | {"gradient_steps": 3, "anneal_lr": True, "total_timesteps": 640}
     )
-    sweep = make_learner(config).algorithm.policies
+    sweep = make_learner(config).learner.sweep
     per_update = config.algo.gradient_steps / sweep.row.policy_delay
     params = {"w": jnp.ones(1)}
     state, moves = sweep.optimiser.init(params), []
@@ -789,8 +803,14 @@ def test_a_delayed_policys_rate_never_falls_below_zero():
 def test_every_agent_explores_by_itself():
     algorithm = loop("haddpg", num_envs=400, num_steps=1, buffer_size=800, n_step=1)
     state = jax.jit(algorithm.init)(jax.random.key(0))
-    arguments = (state.agents.params, state.actor_carry, jax.random.key(1), state.observation, state.start)
-    sampled, greedy = (algorithm.policies.act(*arguments, greedy=greedy)[1] for greedy in (False, True))
+    arguments = (
+        state.learnt.agents.params,
+        state.rollout.memory,
+        jax.random.key(1),
+        state.rollout.observation,
+        state.rollout.start,
+    )
+    sampled, greedy = (algorithm.policy.act(*arguments, greedy=greedy)[1] for greedy in (False, True))
     noise = np.asarray(sampled - greedy)
     mask = algorithm.env.team.action_mask
     np.testing.assert_allclose(noise.std(axis=0)[mask], algorithm.config.algo.exploration_noise, rtol=0.15)
@@ -804,14 +824,14 @@ def test_targets_move_when_it_is_their_time():
     state = jax.jit(algorithm.init)(jax.random.key(0))
     state, rollout = jax.jit(algorithm.collect)(state)
     learnt, replay, step, moved = (
-        algorithm.learnt(state),
+        learnt_of(state),
         state.replay.add(rollout.transitions),
-        jax.jit(algorithm.step),
+        gradient_step(algorithm),
         [],
     )
     for n in range(6):
         after, _ = step(learnt, draw(replay, jax.random.key(n)), jax.random.key(n))
-        moved.append(not same(learnt["targets"], after["targets"]))
+        moved.append(not same(learnt[0].targets, after[0].targets))
         learnt = after
     assert moved == [False, False, True] * 2
 
@@ -820,16 +840,16 @@ def test_policies_and_targets_wait_for_the_critics():
     algorithm = loop("hatd3")
     state = jax.jit(algorithm.init)(jax.random.key(0))
     state, rollout = jax.jit(algorithm.collect)(state)
-    learnt = {name: getattr(state, name) for name in ("agents", "critic", "targets", "num_gradient_steps")}
+    learnt = learnt_of(state)
     replay = state.replay.add(rollout.transitions)
-    step, moved = jax.jit(algorithm.step), []
+    step, moved = gradient_step(algorithm), []
     for n in range(4):
         after, _ = step(learnt, draw(replay, jax.random.key(n)), jax.random.key(n))
         moved.append(
             [
-                not same(learnt["critic"].params, after["critic"].params),
-                not same(learnt["agents"].params, after["agents"].params),
-                not same(learnt["targets"], after["targets"]),
+                not same(learnt[0].critic.params, after[0].critic.params),
+                not same(learnt[0].agents.params, after[0].agents.params),
+                not same(learnt[0].targets, after[0].targets),
             ]
         )
         learnt = after

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from hamljax.lab import run as host_loop
 from hamljax.lab.cli import main
-from hamljax.learning.train import make_learner
+from hamljax.lab.runs import run as host_loop
+from hamljax.training.train import make_learner
 
 # (values that are right, values that are wrong); a setting of the wrong kind is wrong whatever its value.
 RUBBISH = [
@@ -29,6 +29,7 @@ RUBBISH = [
     "😀",
     "true,false",
 ]
+SAID = RUBBISH[2:]  # wrong also for a setting that may be left to its row
 WHOLE = (["1", "2", "4"], ["-1", "0.5", "1e30.", *RUBBISH])
 RATE = (["1e-4", "0.5", "0.001"], ["-1", "0", "inf", *RUBBISH])
 SETTINGS = {
@@ -56,10 +57,10 @@ SETTINGS = {
     "algo.update_epochs": WHOLE,
     "algo.num_minibatches": (["1", "2", "4"], ["3", "-1", "1e9", *RUBBISH]),
     "algo.critic": (["ep", "fp"], ["EP", *RUBBISH]),
-    "algo.drift": (["clip", "spo", "none", "kl", ""], ["clp", *RUBBISH[1:]]),
-    "algo.coordination": (["sequential", "simultaneous", ""], ["parallel", "shared", *RUBBISH[1:]]),
-    "algo.sharing": (["own", "kinds", "all", ""], ["some", *RUBBISH[1:]]),
-    "algo.order": (["uniform", "fixed", "semi_greedy"], ["random", *RUBBISH[1:]]),
+    "algo.drift": (["clip", "spo", "none", "kl", "", "null"], ["clp", *SAID]),
+    "algo.coordination": (["sequential", "simultaneous", ""], ["parallel", "shared", *SAID]),
+    "algo.sharing": (["own", "kinds", "all", ""], ["some", *SAID]),
+    "algo.order": (["uniform", "fixed", "semi_greedy"], ["random", *RUBBISH]),
     "algo.anneal_lr": (["true", "False"], ["2.5", *RUBBISH]),
     "network.hidden_sizes": (["[8]", "[16,16]"],
         ["[0]", "[-4]", "[a]", "8", "[8.5]", "[[8]]", *(r for r in RUBBISH if r != "[1,2]")]),
@@ -84,16 +85,16 @@ OFF_POLICY = {
     "total_timesteps": (["1e6", "20000", "8192"], ["-5", "1", "5000", *RUBBISH]),
     "truncation": (["bootstrap", "terminal"], ["drop", "1", *RUBBISH]),
     "checkpoint_replay": (["true", "false"], ["2.5", *RUBBISH]),
-    "algo.coordination": (["sequential", "simultaneous", ""], ["parallel", "shared", *RUBBISH[1:]]),
-    "algo.sharing": (["own", "kinds", "all", ""], ["some", *RUBBISH[1:]]),
-    "algo.order": (["uniform", "fixed", "semi_greedy"], ["random", *RUBBISH[1:]]),
+    "algo.coordination": (["sequential", "simultaneous", ""], ["parallel", "shared", *SAID]),
+    "algo.sharing": (["own", "kinds", "all", ""], ["some", *SAID]),
+    "algo.order": (["uniform", "fixed", "semi_greedy"], ["random", *RUBBISH]),
     "algo.actor_lr": RATE,
     "algo.critic_lr": RATE,
     "algo.alpha": (["0.1", "1"], ["0", "-1", "inf", *RUBBISH]),
     "algo.tau": (["1", "0.005"], ["0", "1.1", "-1", *RUBBISH]),
-    "algo.target_every": (["0", "3"], ["-1", "0.5", *RUBBISH]),
-    "algo.policy_delay": (["0", "2"], ["-1", "0.5", *RUBBISH]),
-    "algo.critics": (["0", "1", "3"], ["-1", "0.5", *RUBBISH]),
+    "algo.target_every": (["", "3"], ["0", "-1", "0.5", *SAID]),
+    "algo.policy_delay": (["null", "2"], ["0", "-1", "0.5", *SAID]),
+    "algo.critics": (["null", "1", "3"], ["0", "-1", "0.5", *SAID]),
     "algo.gradient_steps": WHOLE,
     "algo.n_step": WHOLE,
     "algo.update_epochs": WHOLE,

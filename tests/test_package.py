@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NOT_IN_A_CLONE = shutil.ignore_patterns(".venv*", ".git", "__pycache__", "runs", "dist", "*.egg-info", ".*_cache")
+NOT_IN_A_CLONE = shutil.ignore_patterns(".venv*", ".git", "__pycache__", "dist", "*.egg-info", ".*_cache")
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]  # as in test_cli
 
 
@@ -24,7 +24,10 @@ def names(folder: Path) -> set[str]:
 
 
 def test_a_wheel_trains_outside_the_checkout(tmp_path):
-    shutil.copytree(ROOT, tmp_path / "clone", ignore=NOT_IN_A_CLONE)
+    def ignored(folder: str, there: list[str]) -> set[str]:
+        return NOT_IN_A_CLONE(folder, there) | ({"runs"} if Path(folder) == ROOT else set())
+
+    shutil.copytree(ROOT, tmp_path / "clone", ignore=ignored)
     with tarfile.open(build("sdist", tmp_path / "clone", tmp_path / "sdist")) as archive:
         archive.extractall(tmp_path / "sources", filter="data")
     (sources,) = (tmp_path / "sources").iterdir()

@@ -8,11 +8,16 @@ import pytest
 import yaml
 
 import hamljax
-from hamljax.algorithms import ALGORITHMS, resolve
+from hamljax.algorithms import ALGORITHMS, FAMILIES
+from hamljax.algorithms.table import family_of, resolve
 from hamljax.errors import ConfigError
-from hamljax.lab.configuration import RunSettings, choices, make_job
-from hamljax.learning.config import algo_kind
+from hamljax.lab.cli import main
+from hamljax.lab.configuration.groups import choices
+from hamljax.lab.configuration.jobs import make_job, of_family
+from hamljax.lab.configuration.run_settings import RunSettings
+from hamljax.lab.storage.saved_config import read_yaml
 
+ROOT = Path(__file__).parents[1]
 SOURCES = yaml.safe_load((Path(__file__).parent / "fixtures/preset_sources.yaml").read_text())
 OURS = {"smax", "demo", "mamujoco/spring"}  # presets with no source but this repository
 
@@ -102,7 +107,34 @@ def test_a_preset_chooses_its_task_and_the_command_line_may_choose_another():
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_row_is_the_same_from_yaml_and_from_python(name):
-    assert job(f"algo={name}", "env=game/climbing").config.algo == algo_kind(name)(name=name)
+    """Its YAML says the columns of its row, which Python leaves to the table."""
+    found, plain = job(f"algo={name}", "env=game/climbing").config.algo, family_of(name).settings(name=name)
+    columns = {f.name for f in dataclasses.fields(ALGORITHMS[name])} & {f.name for f in dataclasses.fields(plain)}
+    assert found.replace(**dict.fromkeys(columns)) == plain
+    assert {c: getattr(found, c) for c in columns} == {c: getattr(ALGORITHMS[name], c) for c in columns}
+
+
+def test_every_row_has_a_file_and_every_setting_a_line_with_what_it_means():
+    """Of a family: all of its settings, as the dataclass has them, on lines that say what they are."""
+    assert {name for name in ALGORITHMS if not (ROOT / f"conf/algo/{name}.yaml").is_file()} == set()
+    for family in FAMILIES.values():
+        text = (ROOT / "conf/algo" / f"_{family.name.replace('-', '_')}.yaml").read_text()
+        found = read_yaml(text)
+        elsewhere = {key: found[key] for key in family.elsewhere}
+        assert elsewhere == family.elsewhere
+        plain = dataclasses.asdict(family.settings())
+        assert (found.get("algo", found)) == {name: x for name, x in plain.items() if name != "name"}
+
+
+@pytest.mark.parametrize("name", ["happo", "hasac", "mappo_s"])
+def test_what_a_family_sets_elsewhere_is_said(name, capsys):
+    assert main(["--help"]) == 0
+    family, said = family_of(name), capsys.readouterr().out
+    for key, value in family.elsewhere.items():
+        assert f"{key}={value}" in said and f"{key}={value}" in of_family(
+            job(f"algo={name}", "env=game/climbing").config
+        )
+    assert bool(of_family(job(f"algo={name}", "env=game/climbing", "num_envs=5", "num_steps=7").config)) is False
 
 
 @pytest.mark.parametrize("name", ["maa2c_s", "haddpg"])
@@ -118,7 +150,7 @@ def test_the_command_line_and_python_have_one_configuration(name):
 def test_twins_are_equal_but_for_coordination_and_sharing(first, twins):
     for twin, sharing in zip(twins, ("own", "all"), strict=True):
         one, other = (job(f"algo={name}", "env=game/climbing").config for name in (first, twin))
-        assert other.replace(algo=other.algo.replace(name=first)) == one
+        assert other.replace(algo=other.algo.replace(name=first, coordination="sequential", sharing="own")) == one
         row = dataclasses.replace(resolve(other.algo), coordination="sequential", sharing="own", summary="")
         assert row == dataclasses.replace(resolve(one.algo), summary="")
         assert (resolve(other.algo).coordination, resolve(other.algo).sharing) == ("simultaneous", sharing)

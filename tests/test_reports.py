@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hamljax.algorithms.off_policy.replay import Sample
+from hamljax.algorithms.on_policy.trajectory import Trajectory, Transition
 from hamljax.bridge.environment import HostEnvironment
-from hamljax.bridge.pool import Launch, Pool
+from hamljax.bridge.pool import Pool
+from hamljax.bridge.process import Launch
 from hamljax.envs.protocol import Observation, Team
 from hamljax.errors import ConfigError, Stopped
-from hamljax.lab import plots
-from hamljax.lab.evidence import not_finite
-from hamljax.lab.pace import Streak
-from hamljax.lab.run import Training
-from hamljax.learning.off_policy.replay import Sample
-from hamljax.learning.on_policy.trajectory import Trajectory, Transition
+from hamljax.lab.drawing import plots
+from hamljax.lab.runs.evidence import not_finite
+from hamljax.lab.runs.non_finite import stop_for_non_finite
+from hamljax.lab.runs.pace import Streak
+from hamljax.lab.runs.run import Training
 
 HOSTS = """
 import sys
@@ -133,9 +135,9 @@ def test_a_run_behind_the_bridge_blames_what_was_noted(noted, advice):
     training, _ = a_training({})
     training.noted, training.seeds, training.streak = noted, [7], Streak(1, 2)
     training.job = SimpleNamespace(run=SimpleNamespace(on_nan="stop"))
-    training.learner = SimpleNamespace(env=SimpleNamespace(vectorise=True))
+    training.trainer = SimpleNamespace(env=SimpleNamespace(in_processes=True))
     with pytest.raises(Stopped, match=re.escape(f"as they were. {advice} on_nan=skip")):
-        training._report_non_finite(0, 1)
+        stop_for_non_finite(training, 0, 1)
 
 
 TEAM = Team(obs_sizes=(2, 1), action_sizes=(2, 2), world_state_size=1)
@@ -186,26 +188,27 @@ DEAD = jnp.ones((3, 1, 2), bool).at[1, 0, 1].set(False)
     ],
 )
 def test_what_an_environment_gave_that_is_not_finite_is_found_in_a_rollout(given, found):
-    assert not_finite(TEAM, given, "bootstrap") == found
+    assert not_finite(TEAM, given.debug_batch("bootstrap")) == found
 
 
 def test_a_final_observation_counts_where_it_is_looked_at():
     given = rollout(final=seen(3, world_state=STATE), truncated=True)
-    assert not_finite(TEAM, given, "terminal") == not_finite(TEAM, given, "drop") == []
+    assert all(not_finite(TEAM, given.debug_batch(truncation)) == [] for truncation in ("terminal", "drop"))
 
 
 def test_it_is_found_in_samples_of_a_replay_too():
     """Three gradient steps of one window each: the last one's task is over at its end, and it is not learnt from."""
     ones = jnp.ones((3, 1))
     sample = Sample(seen(3, obs=SICK), ones, ones, ones.at[2].set(0), seen(3, world_state=STATE))
-    assert not_finite(TEAM, sample, "bootstrap") == ["the observation of agent 1"]
+    assert not_finite(TEAM, sample.debug_batch()) == ["the observation of agent 1"]
     later = jax.tree.map(lambda x: x[:, :, None], seen(3, world_state=STATE))
     for discount, found in ((0.0, []), (0.9, ["the world state"])):
         inside = sample._replace(later=(later, jnp.full((3, 1, 1), discount)))
-        assert not_finite(TEAM, inside, "bootstrap") == ["the observation of agent 1", *found]
+        assert not_finite(TEAM, inside.debug_batch()) == ["the observation of agent 1", *found]
     sample = sample._replace(reward=ones.at[2].set(jnp.inf))
-    assert not_finite(TEAM, sample, "bootstrap") == ["the observation of agent 1", "the reward"]
-    assert not_finite(TEAM, sample._replace(weight=jnp.array([[True], [False], [False]])), "bootstrap") == []
+    assert not_finite(TEAM, sample.debug_batch()) == ["the observation of agent 1", "the reward"]
+    sample = sample._replace(weight=jnp.array([[True], [False], [False]]))
+    assert not_finite(TEAM, sample.debug_batch()) == []
 
 
 # HOW A WORKER ENDED

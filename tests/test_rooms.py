@@ -10,50 +10,81 @@ import pytest
 from sizes import long
 
 from hamljax.lab.cli import COMMANDS, main
-from hamljax.lab.configuration import expand, make_job
-from hamljax.learning.train import make_learner
+from hamljax.lab.configuration.jobs import expand, make_job
+from hamljax.training.train import make_learner
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hamljax"
-MAY_IMPORT = {
-    "errors": set(),
-    "kinds": {"errors"},
-    "haml": set(),
-    "envs": {"errors", "kinds"},
-    "algorithms": {"errors", "haml"},
-    "learning": {"errors", "kinds", "haml", "algorithms", "envs"},
-    "bridge": {"errors", "kinds", "envs"},
-    "lab": {"errors", "kinds", "haml", "algorithms", "envs", "learning", "bridge"},
+MAY_IMPORT = {  # rooms above, from below to the top; each may import those before it that are named
+    "errors": "",
+    "coercion": "errors",
+    "settings": "errors coercion",
+    "haml": "",
+    "envs": "errors coercion",
+    "nn": "errors settings envs",
+    "algorithms": "errors coercion settings haml envs nn",
+    "training": "errors haml envs nn algorithms",
+    "bridge": "errors coercion envs",
+    "lab": "errors coercion settings haml envs nn algorithms training bridge",
 }
+LAB_ROOMS = ["storage", "configuration", "drawing", "runs", "commands", "benchmarks"]  # each may import those before it
+MOST_LINES = (335, 60)  # of a module, of a function
 LAB_ONLY = {"hydra", "omegaconf", "rich", "matplotlib", "pandas", "wandb", "yaml", "tensorboardX", "orbax"}
 
 
 def imports(file: Path):
-    """(rooms of hamljax, other top-level packages) that a module imports, anywhere in it."""
-    rooms, packages = set(), set()
-    here = file.relative_to(PACKAGE).parts
+    """(modules of hamljax, other top-level packages) that a module imports, anywhere in it."""
+    modules, packages = set(), set()
+    here = ("hamljax", *file.relative_to(PACKAGE).with_suffix("").parts)
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             packages |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             packages.add(node.module.split(".")[0])
-        elif isinstance(node, ast.ImportFrom) and node.level == len(here):
-            rooms |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-    return rooms, packages
+        elif isinstance(node, ast.ImportFrom):
+            source = here[1 : len(here) - node.level] + tuple((node.module or "").split(".") if node.module else ())
+            modules |= {(*source, alias.name) for alias in node.names}
+    return modules, packages
+
+
+def files_of(room: str) -> list[Path]:
+    return list((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_arrows_point_down(room):
-    files = list((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
-    for file in files:
-        rooms, packages = imports(file)
-        assert rooms - {room} <= MAY_IMPORT[room], file
+    for file in files_of(room):
+        modules, packages = imports(file)
+        rooms = {module[0] for module in modules}
+        assert rooms - {room, "__version__"} <= set(MAY_IMPORT[room].split()), file
         if "worker" not in file.parts:  # another program, for which hamljax is a library
             assert "hamljax" not in packages, file
         if room != "lab":
             assert not packages & LAB_ONLY, file
         if room == "haml":
             assert packages <= {"jax", "optax", "inspect", "collections", "typing"}, file
+
+
+def test_every_module_has_a_room():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert rooms - {"__init__"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", LAB_ROOMS)
+def test_arrows_between_the_rooms_of_the_lab_point_down(room):
+    allowed = LAB_ROOMS[: LAB_ROOMS.index(room) + 1]
+    for file in files_of(f"lab/{room}"):
+        inside = {module[1] for module in imports(file)[0] if module[0] == "lab"}
+        assert inside <= set(allowed), file
+
+
+def test_modules_and_functions_stay_short():
+    for file in PACKAGE.rglob("*.py"):
+        text = file.read_text()
+        assert len(text.splitlines()) <= MOST_LINES[0], file
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < MOST_LINES[1], (file, node.name)
 
 
 README = (ROOT / "README.md").read_text()

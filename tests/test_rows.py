@@ -6,10 +6,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from sizes import long
+from sizes import is_off_policy, long
 
 import hamljax
-from hamljax.algorithms import is_off_policy
+from hamljax.algorithms.table import family_of
 
 # (mean, standard deviation) of every array that is learnt, recorded before the kernel's second edition.
 ROWS = json.loads((Path(__file__).parent / "fixtures" / "rows.json").read_text())
@@ -23,9 +23,10 @@ def test_a_row_learns_what_it_learnt(row):
     env = "game/tracking" if row.startswith(("haddpg", "hatd3", "maddpg", "matd3")) else "game/climbing"
     sizes = {"num_envs": 4, "num_steps": 8, "total_timesteps": 96, "num_evals": 0, "hidden_sizes": (16,)}
     more = OFF_POLICY if is_off_policy(row) else ON_POLICY
-    train = hamljax.make_train(hamljax.config(row, env, **sizes, **more))
-    state = jax.jit(train)(jax.random.key(3))["runner_state"]
-    learnt = {"agents.params": state.agents.params["params"], "critic.params": state.critic.params["params"]}
+    made = hamljax.config(row, env, **sizes, **more)
+    state = jax.jit(hamljax.make_train(made))(jax.random.key(3))["runner_state"]
+    parts = family_of(row).learner(made, hamljax.make_env(made.env)).parameters(state)
+    learnt = {"agents.params": parts["actors"]["params"], "critic.params": parts["critic"]["params"]}
     found = {
         f"{part}.{jax.tree_util.keystr(path, simple=True, separator='.')}": [x.mean(), x.std()]
         for part, tree in learnt.items()

@@ -7,19 +7,20 @@ import pytest
 from sizes import long
 
 import hamljax
+from hamljax.algorithms.policies.layout import Layout, policy_of
 from hamljax.bridge.spec import team_of
 from hamljax.envs import make
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import job_of, make_job
-from hamljax.lab.rundir import read_config, write_yaml
-from hamljax.learning.layout import Layout, policy_of
-from hamljax.learning.train import make_learner
+from hamljax.lab.configuration.jobs import job_of, make_job
+from hamljax.lab.drawing.tables import who_shares
+from hamljax.lab.storage.saved_config import read_config, write_yaml
+from hamljax.training.train import make_learner
 
 GROUPS = ((0, 3), (1,), (2, 4))
 TEAM = Team(obs_sizes=(3, 2, 3, 3, 1), action_sizes=(2,) * 5, world_state_size=2)
-LAYOUT = Layout(TEAM, num_envs=2, policy_of=policy_of(GROUPS, TEAM))
+LAYOUT = Layout(TEAM, policy_of(GROUPS, TEAM))
 
 
 class Roll(Environment):
@@ -45,7 +46,7 @@ class Roll(Environment):
 
 def algorithm(algo="happo", network="mlp", **overrides):
     sizes = {"num_envs": 2, "num_steps": 6, "total_timesteps": 24, "num_evals": 0, "hidden_sizes": (8,)}
-    return make_learner(hamljax.config(algo, "game/climbing", network, **{**sizes, **overrides}), Roll()).algorithm
+    return make_learner(hamljax.config(algo, "game/climbing", network, **{**sizes, **overrides}), Roll()).learner
 
 
 def collected(loop, seed=0):
@@ -54,7 +55,7 @@ def collected(loop, seed=0):
 
 def test_a_team_is_laid_out_by_its_groups_and_comes_back():
     """Two environments, so that each policy has four samples a step: environment by environment, member by member."""
-    assert LAYOUT.num_policies == 3 and LAYOUT.group_size == 2 and LAYOUT.batch_size == 4
+    assert LAYOUT.num_policies == 3 and LAYOUT.group_size == 2
     np.testing.assert_array_equal(LAYOUT.members, [[0, 3], [1, 5], [2, 4]])
     x = jnp.arange(7 * 2 * 5 * 3).reshape(7, 2, 5, 3)
     split = LAYOUT.split(x, 2)
@@ -73,13 +74,13 @@ def test_members_see_their_number_in_the_group_and_who_is_alone_everywhere_sees_
     mask = LAYOUT.policy_mask((2, 5, 5))
     np.testing.assert_array_equal(mask[1, :, :3], TEAM.obs_mask)
     assert mask[..., 3:].all()
-    own = Layout(TEAM, 2, policy_of("own", TEAM))
+    own = Layout(TEAM, policy_of("own", TEAM))
     assert own.policy_input(jnp.zeros((2, 5, 3))).shape == (2, 5, 3)
 
 
 @pytest.mark.parametrize("sharing", ["own", "all"])
 def test_without_groups_nothing_is_gathered(sharing):
-    layout, x = Layout(TEAM, 2, policy_of(sharing, TEAM)), jnp.zeros((4, 2, 5, 3))
+    layout, x = Layout(TEAM, policy_of(sharing, TEAM)), jnp.zeros((4, 2, 5, 3))
     text = str(jax.make_jaxpr(lambda x: layout.merge(layout.split(x, 2), 2))(x))
     assert "gather" not in text
 
@@ -91,17 +92,72 @@ def test_after_a_group_m_is_the_product_of_its_living_members_ratios():
     state, traj = collected(loop)
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
     keys = jax.random.split(jax.random.key(2))
-    agents = jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *keys)[0]
+    agents = jax.jit(loop.sweep.improve)(state.learnt.agents, traj, advantage, *keys)[0]
 
-    batches = loop.policies.batches(traj, advantage)
-    new = jax.vmap(loop.policies.evaluate_actions)(agents.params, batches)
-    ratio = loop.policies.layout.merge((new.log_prob - batches.log_prob).reshape(2, 6, 6), 2)
+    batches = loop.sweep.batches(traj, advantage)
+    new = jax.vmap(loop.policy.evaluate_actions)(agents.params, batches)
+    ratio = loop.policy.layout.merge((new.log_prob - batches.log_prob).reshape(2, 6, 6), 2)
     alive = traj.transitions.observation.alive
     m = jnp.exp(jnp.where(alive, ratio, 0.0)[..., [0, 3]].sum(-1))
     assert jnp.abs(m - 1).max() > 0.05 and (~alive).any()
-    lone = jax.jit(alone.policies.sweep)(state.agents, traj, m[..., None] * advantage, *keys)[0]
+    lone = jax.jit(alone.sweep.improve)(state.learnt.agents, traj, m[..., None] * advantage, *keys)[0]
     for x, y in zip(jax.tree.leaves(agents.params), jax.tree.leaves(lone.params), strict=True):
         np.testing.assert_allclose(x[1], y[1], atol=1e-5)
+
+
+def test_a_groups_joint_ratio_is_the_product_of_its_living_members():
+    """Against numpy: the group is one agent, whose sample counts where any member lives; KLs add up."""
+    settings = {"sharing": ((0, 3), (1, 2, 4)), "group_ratio": "joint"}
+    loop = algorithm(drift="kl", kl_coef=0.3, neighbourhood="kl_stop", **settings)
+    state, traj = collected(loop)
+    advantage = jax.random.normal(jax.random.key(1), traj.transitions.reward.shape)[..., None] + jnp.zeros(5)
+    batches = loop.sweep.batches(traj, advantage)
+    moved = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size).reshape(x.shape)), state.learnt.agents.params)
+    alive = np.asarray(traj.transitions.observation.alive)
+    assert (~alive).any()
+    for policy, group in enumerate(loop.policy.groups):
+        params, batch = (jax.tree.map(lambda x, p=policy: x[p], tree) for tree in (moved, batches))
+        new = loop.policy.evaluate_actions(params, batch)
+        kl = np.asarray(loop.policy.divergence(new, batch).kl)
+        members = [
+            np.asarray(x).reshape(6, 2, 3)[..., : len(group)] for x in by_time(new.log_prob - batch.log_prob, kl)
+        ]
+        there = alive[..., list(group)]
+        log_ratio, kl = (np.where(there, x, 0).sum(-1) for x in members)
+        gain = np.exp(log_ratio) * advantage[..., 0] - 0.3 * kl
+        found = loop.sweep.objective(params, batch, 0.0, 0.0)
+        np.testing.assert_allclose(found, gain[there.any(-1)].mean(), rtol=1e-4)
+        divergence = loop.sweep.divergence(params, batch)
+        np.testing.assert_allclose(divergence.mean(divergence.kl), kl[there.any(-1)].mean(), rtol=1e-4)
+    after, _ = jax.jit(loop.learn)(state, traj)
+    assert not np.allclose(*(jax.tree.leaves(s.learnt.agents.params)[0] for s in (state, after)))
+
+
+def by_time(*arrays):
+    """A policy's samples (T * E * M, 1), which lie time by time, environment by environment, member by member."""
+    return [np.asarray(x).reshape(6, 2, 3) for x in arrays]
+
+
+def test_a_joint_ratio_wants_whole_groups():
+    with pytest.raises(ConfigError, match="algo.num_minibatches=2 would part them"):
+        algorithm(group_ratio="joint", num_minibatches=2)
+    hamljax.register_drift("of_agents")(lambda ratio, m_advantage, *, agent: 0 * ratio)
+    with pytest.raises(ConfigError, match="asks for agent of each agent"):
+        algorithm(group_ratio="joint", drift="of_agents")
+
+
+def test_a_discounted_occupancy_weighs_each_step_by_its_time_in_the_episode():
+    loop = algorithm(occupancy="discounted", gamma=0.5)
+    state, traj = collected(loop)
+    steps = traj.transitions
+    time, passed = np.zeros(steps.start.shape), np.zeros(2)
+    for t, start in enumerate(np.asarray(steps.start)):
+        passed = np.where(start, 0, passed + 1)
+        time[t] = passed
+    weight = loop.sweep.batches(traj, jnp.zeros(steps.log_prob.shape)).alive.reshape(5, 6, 2)
+    wanted = 0.5 ** time[..., None] * np.asarray(steps.observation.alive)
+    np.testing.assert_allclose(np.moveaxis(weight, 0, -1), wanted, rtol=1e-6)
+    assert {0.0, 1.0, 0.5, 0.25} == set(np.unique(wanted))
 
 
 @pytest.mark.parametrize("algo", ["happo", *long("hasac")])
@@ -113,7 +169,7 @@ def test_what_stands_in_padding_has_no_number(algo, monkeypatch):
         state = jax.jit(loop.init)(jax.random.key(0))
         for _ in range(2):
             state, info = jax.jit(loop.update)(state)
-        return state.agents, state.critic, info
+        return state.learnt, info
 
     before, split = learnt(), Layout.split
 
@@ -135,6 +191,12 @@ def test_kinds_are_unit_types_and_limbs_and_equal_spaces():
     assert TEAM.alike() == (0, 1, 0, 0, 2)  # three, two and one number seen
     bounds = Team((2, 2), (1, 1), 2, discrete=False, action_low=(-1.0, -2.0), action_high=(1.0, 2.0))
     assert bounds.alike() == (0, 1)
+
+
+def test_a_battle_may_be_made_inside_a_program():
+    """As ``make_train`` under ``jit`` or ``vmap`` makes it: who is of which kind is no part of the program."""
+    found = jax.eval_shape(lambda key: make("smax/2m_vs_1z").reset(key)[1], jax.random.key(0))
+    assert found.obs.shape == make("smax/2m_vs_1z").reset(jax.random.key(0))[1].obs.shape
 
 
 def test_kinds_that_change_are_refused_by_name():
@@ -185,3 +247,5 @@ def test_a_run_says_who_shares_with_whom(tmp_path, capsys):
     assert main(["info", str(tmp_path / "run")]) == 0
     assert " ".join(capsys.readouterr().out.split()).count(said) == 1
     assert hamljax.load(tmp_path / "run").config.algo.sharing == ((0, 2), (1,))
+    assert who_shares([[0, 2], [1]], "joint").endswith("1 agent(s) with one of their own, joint ratio")
+    assert who_shares([[0], [1]], "joint") == "2: 2 agent(s) with one of their own"

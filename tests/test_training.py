@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sizes import long
+from sizes import is_off_policy, long
 
 import hamljax
-from hamljax.algorithms import ALGORITHMS, is_off_policy
+from hamljax.algorithms import ALGORITHMS
+from hamljax.algorithms.on_policy import learner as loop
 from hamljax.envs import configure
-from hamljax.learning.normalisation import normalise_advantages
-from hamljax.learning.on_policy import loop
+from hamljax.nn.normalisation import normalise_advantages
 
 
 def small(algo="happo", env="game/climbing", network="mlp", **overrides):
@@ -45,18 +45,18 @@ def test_a_seed_fixes_the_run_and_vmapped_runs_equal_single_ones(env, network, a
     for i in range(3):
         alone = single(rates[i], keys[i])
         equal(alone, single(rates[i], keys[i]))
-        both = jax.tree.map(lambda x, i=i: x[i], together["runner_state"].agents.params)
-        equal(alone["runner_state"].agents.params, both, atol=atol)
+        both = jax.tree.map(lambda x, i=i: x[i], together["runner_state"].learnt.agents.params)
+        equal(alone["runner_state"].learnt.agents.params, both, atol=atol)
     first, second, third = together["metrics"]["train/critic_loss"]
     assert not np.allclose(first, second) and not np.allclose(second, third)
 
 
 def test_one_agent_sequential_is_simultaneous():
     env = configure("game/random", num_agents=1)
-    one, other = (hamljax.make_learner(small(a, env, num_minibatches=2)).algorithm for a in ("happo", "mappo_ns"))
+    one, other = (hamljax.make_learner(small(a, env, num_minibatches=2)).learner for a in ("happo", "mappo_ns"))
     state, traj = jax.jit(one.collect)(jax.jit(one.init)(jax.random.key(0)))
     ends = [jax.jit(algorithm.learn)(state, traj)[0] for algorithm in (one, other)]
-    equal(ends[0].agents, ends[1].agents, atol=1e-6)
+    equal(ends[0].learnt.agents, ends[1].learnt.agents, atol=1e-6)
 
 
 def coordination_run(algo, network):
@@ -88,8 +88,11 @@ def test_every_row_learns_to_coordinate(algo, network):
 
 @pytest.mark.parametrize("algo", ["happo", *long("mappo_s", "hatrpo")])
 def test_a_row_learns_to_coordinate_unless_the_advantage_is_turned_round(algo, monkeypatch):
+    def turned(sign, advantage, scale):
+        return sign * advantage, scale
+
     def run(sign):
-        monkeypatch.setattr(loop, "normalise_advantages", lambda *x: sign * normalise_advantages(*x))
+        monkeypatch.setattr(loop, "normalise_advantages", lambda *x: turned(sign, *normalise_advantages(*x)))
         return learnt(coordination_run(algo, "mlp"))
 
     run = jax.jit(run)
@@ -109,15 +112,15 @@ def test_proposition_2_simultaneous_falls_where_sequential_does_not():
         def start(key):
             """Every policy begins at pi(0) = 0.7."""
             state = learner.init(key)
-            params = state.agents.params
+            params = state.learnt.agents.params
             bias = jnp.broadcast_to(jnp.log(jnp.array([0.7, 0.3])), params["params"]["head"]["bias"].shape)
             head = {"kernel": jnp.zeros_like(params["params"]["head"]["kernel"]), "bias": bias}
             params = {"params": {**params["params"], "head": head}}
-            return state._replace(agents=state.agents._replace(params=params))
+            return state._replace(learnt=state.learnt._replace(agents=state.learnt.agents._replace(params=params)))
 
         def first_update(key):
             state, _ = learner.update(start(key))
-            return learner.evaluate(state.players)["eval/return"]
+            return learner.evaluate(learner.actor_state(state))["eval/return"]
 
         return list(map(jax.jit(first_update), jax.random.split(jax.random.key(0), 8)))
 

@@ -13,15 +13,15 @@ from safetensors.numpy import load_file
 from sizes import long
 
 import hamljax
+from hamljax.algorithms.state import ActorState
 from hamljax.envs import ENVIRONMENTS, make
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
-from hamljax.lab.digests import kept
-from hamljax.lab.evaluation import interval, play_episodes, summarise
-from hamljax.lab.info import lines
-from hamljax.lab.pace import Streak
-from hamljax.learning.evaluate import Best
-from hamljax.learning.state import Players
+from hamljax.lab.commands.evaluate import interval, play_episodes, summarise
+from hamljax.lab.commands.info import lines
+from hamljax.lab.runs.pace import Streak
+from hamljax.lab.storage.digests import kept
+from hamljax.training.evaluate import Best
 
 SMALL = ["num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4", "num_evals=4"]
 SMALL += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
@@ -53,7 +53,7 @@ def climbing(tmp_path_factory):
 
 def by_hand(env, step, policy, number: int, episodes: int, number_of_round: int):
     """Return and length of one episode of an evaluation, played by ``policy.act`` in a plain loop."""
-    key = jax.random.fold_in(policy.players.eval_key, policy.players.num_updates)
+    key = jax.random.fold_in(policy.actors.eval_key, policy.actors.num_updates)
     reset_key, step_key = jax.random.split(jax.random.fold_in(key, number_of_round))
     state, seen = env.reset(jax.random.split(reset_key, episodes)[number])
     carry, total, length = policy.initial_carry(), 0.0, 0
@@ -80,7 +80,7 @@ def test_an_evaluation_is_an_exact_number_of_episodes_as_policy_act_plays_them(r
 
 
 def test_more_episodes_than_fit_side_by_side_are_cut_to_the_number(climbing, monkeypatch):
-    monkeypatch.setattr("hamljax.lab.evaluation.BATCH", 4)
+    monkeypatch.setattr("hamljax.lab.commands.evaluate.BATCH", 4)
     team = hamljax.load(climbing)
     found = play_episodes(team, team.env, 10, greedy=False)["return"]
     assert found.shape == (1, 10) and len(set(found[0])) > 1
@@ -90,39 +90,39 @@ def test_more_episodes_than_fit_side_by_side_are_cut_to_the_number(climbing, mon
 def test_the_team_that_is_evaluated_is_the_one_just_trained(tracking):
     """Every evaluation of the record, made again from the checkpoint of its update, and from none before it."""
     record = pd.read_parquet(tracking / "metrics.parquet").dropna(subset=["eval/return"])
-    learner = hamljax.load(tracking).learner
+    learner = hamljax.load(tracking).trainer
     evaluate = jax.jit(jax.vmap(learner.evaluate))
     assert kept(tracking) == [1, 2, 3]
     for update in (1, 2, 3):
-        players = hamljax.load(tracking, update).players
+        actors = hamljax.load(tracking, update).actors
         wanted = record[record["update"] == update]["eval/return"].to_numpy()
-        np.testing.assert_allclose(evaluate(players)["eval/return"], wanted, rtol=1e-4)
+        np.testing.assert_allclose(evaluate(actors)["eval/return"], wanted, rtol=1e-4)
         if update > 1:
-            stale = hamljax.load(tracking, update - 1).players
-            late = players._replace(params=stale.params, obs_norm=stale.obs_norm)
+            stale = hamljax.load(tracking, update - 1).actors
+            late = actors._replace(params=stale.params, obs_norm=stale.obs_norm)
             assert not np.allclose(evaluate(late)["eval/return"], wanted, rtol=1e-4)
 
 
 def test_the_best_team_is_the_one_that_scored_highest_and_the_later_in_a_tie():
-    def players(number):
-        return Players({"w": jnp.float32(number)}, None, jax.random.key(0), jnp.int32(number))
+    def actors(number):
+        return ActorState({"w": jnp.float32(number)}, None, jax.random.key(0), jnp.int32(number))
 
-    best = Best.none_yet(players(0))
+    best = Best.none_yet(actors(0))
     for number, score in ((1, 2.0), (2, 5.0), (3, 4.0), (4, 5.0), (5, np.nan)):
-        best = best.update(players(number), {"eval/return": jnp.float32(score)})
-    assert best.players.params["w"] == 4 and best.score == 5
-    won = best.update(players(6), {"eval/return": jnp.float32(9), "eval/won": jnp.float32(0.5)})
-    assert won.players.num_updates == 4
+        best = best.update(actors(number), {"eval/return": jnp.float32(score)})
+    assert best.actors.params["w"] == 4 and best.score == 5
+    won = best.update(actors(6), {"eval/return": jnp.float32(9), "eval/won": jnp.float32(0.5)})
+    assert won.actors.num_updates == 4
 
 
 def test_the_best_checkpoint_holds_the_best_of_every_seed(tracking):
     record = pd.read_parquet(tracking / "metrics.parquet").dropna(subset=["eval/return"])
     highest = record.loc[record.groupby("seed")["eval/return"].idxmax()].sort_values("seed")
     team = hamljax.load(tracking, "best")
-    np.testing.assert_array_equal(team.players.num_updates, highest["update"])
+    np.testing.assert_array_equal(team.actors.num_updates, highest["update"])
     summary = json.loads((tracking / "summary.json").read_text())
-    evaluate = jax.jit(jax.vmap(team.learner.evaluate, (0, None)))
-    rounds = [evaluate(team.players, n + 1) for n in range(10)]
+    evaluate = jax.jit(jax.vmap(team.trainer.evaluate, (0, None)))
+    rounds = [evaluate(team.actors, n + 1) for n in range(10)]
     wanted = np.mean([r["eval/return"] for r in rounds], axis=0)
     np.testing.assert_allclose(summary["absolute"]["eval/return"]["per_seed"], wanted, rtol=1e-4)
 
@@ -274,7 +274,7 @@ def test_dry_run_counts_and_trains_nothing(tmp_path, monkeypatch, capsys):
 def test_an_update_with_a_non_finite_number_is_not_taken_and_counts():
     sizes = {"num_envs": 4, "num_steps": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
     sizes |= {"update_epochs": 1, "critic_epochs": 1}
-    learner = hamljax.make_learner(hamljax.config("happo", "game/tracking", obs_norm="always", **sizes)).algorithm
+    learner = hamljax.make_learner(hamljax.config("happo", "game/tracking", obs_norm="always", **sizes)).learner
     state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
     learn = jax.jit(learner.learn)
 
@@ -294,13 +294,12 @@ def test_an_update_with_a_non_finite_number_is_not_taken_and_counts():
         state, metrics = learn(state, broken)
         assert metrics["train/skipped"] == 1 and state.skipped == number + 1
         assert state.num_updates == before.num_updates + 1
-        for name in ("agents", "critic", "value_norm", "obs_norm"):
-            jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(before, name))
-        assert not np.array_equal(jax.random.key_data(state.key), jax.random.key_data(before.key))
+        jax.tree.map(np.testing.assert_array_equal, state.learnt, before.learnt)
+        assert not np.array_equal(*(jax.random.key_data(s.rollout.key) for s in (state, before)))
     after, metrics = learn(state, traj)
     assert metrics["train/skipped"] == 0 and after.skipped == 0
     assert not np.array_equal(
-        after.agents.params["params"]["head"]["kernel"], state.agents.params["params"]["head"]["kernel"]
+        after.learnt.agents.params["params"]["head"]["kernel"], state.learnt.agents.params["params"]["head"]["kernel"]
     )
 
 
@@ -327,7 +326,7 @@ hamljax.register_environment("my/poison", Poison)
 def assert_offending(run, update):
     """What was kept is the rollout that followed ``update`` updates."""
     team = hamljax.load(run, update)
-    _, traj = jax.jit(team.learner.algorithm.collect)(jax.tree.map(lambda x: x[0], team.progress.state))
+    _, traj = jax.jit(team.trainer.learner.collect)(jax.tree.map(lambda x: x[0], team.progress.state))
     with np.load(run / "non_finite_batch.npz", allow_pickle=False) as batch:
         np.testing.assert_array_equal(batch["transitions.reward"], traj.transitions.reward)
         assert np.isinf(batch["transitions.reward"]).any()
@@ -350,9 +349,9 @@ def test_non_finite_updates_in_a_row_stop_the_run_and_the_last_good_state_stays(
     assert "The environment gave what is not finite (the reward): mend it, or on_nan=skip" in err
     assert kept(run)[-1] == 4  # three healthy updates, and one that was not taken
     assert_offending(run, 3)
-    params = hamljax.load(run).players.params
+    params = hamljax.load(run).actors.params
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(params))
-    jax.tree.map(np.testing.assert_array_equal, params, hamljax.load(run, 3).players.params)
+    jax.tree.map(np.testing.assert_array_equal, params, hamljax.load(run, 3).actors.params)
 
     assert main(["resume", str(run), "on_nan=skip"]) == 0
     assert json.loads((run / "summary.json").read_text())["skipped_updates"] == 2

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from hamljax.envs import ENVIRONMENTS, configure, make
-from hamljax.lab import battles, paint, robots, trained
 from hamljax.lab.cli import main
-from hamljax.lab.robot_painter import OBLIQUE, SIDE, STILL, TOP, view_of
-from hamljax.lab.watch import make_player
-from hamljax.learning.episode import Episode
-from hamljax.learning.train import Learner
+from hamljax.lab.commands.watch import make_player
+from hamljax.lab.drawing import battles, paint, robots
+from hamljax.lab.drawing.robot_painter import OBLIQUE, SIDE, STILL, TOP, view_of
+from hamljax.lab.runs import trained
+from hamljax.training.episode import Episode
+from hamljax.training.train import Trainer
 
 TINY = ["num_envs=2", "num_steps=4", "total_timesteps=8", "num_evals=0", "network.hidden_sizes=[8]"]
 TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
@@ -31,7 +32,7 @@ def untrained_run(folder, *words):
     def stay(learner, state, count, capacity):
         return state, {f"train/{name}": jnp.zeros(capacity) for name in ("skipped", "no_legal_action")}
 
-    with mock.patch.object(Learner, "run_updates", stay):
+    with mock.patch.object(Trainer, "run_updates", stay):
         return trained_run(folder, *words)
 
 
@@ -70,14 +71,14 @@ def hops(hopper):
 def fight(battle):
     """The environment and first episode of the battle."""
     team = trained.load(battle)
-    return team.learner.env, make_player(team, True, battles.keep)(0, 0)
+    return team.trainer.env, make_player(team, True, battles.keep)(0, 0)
 
 
 @pytest.fixture(scope="module")
 def replay(game):
     """``replay(seed, number, greedy)``: rewards, with nothing but the actors' network and the environment."""
     team = trained.load(game)
-    env, policies = team.learner.env, team.learner.algorithm.policies
+    env, policies = team.trainer.env, team.trainer.learner.policy
     reset, step, network = jax.jit(env.reset), jax.jit(env.step), jax.jit(policies.actor.apply)
 
     def decide(state, key, observation, greedy):
@@ -193,7 +194,7 @@ def test_robots_are_seen_from_where_they_move():
 
 
 def test_host_kinematics_agree_with_brax(hopper, hops):
-    env, episode = trained.load(hopper).learner.env, hops(3, 0)
+    env, episode = trained.load(hopper).trainer.env, hops(3, 0)
     pieces = robots.rods(env)
     thigh = next(i for i, p in enumerate(pieces) if env.brax.sys.mj_model.geom(p.geom).name == "torso_geom")
     middle = robots.places(env, pieces, episode.kept["q"])[:, thigh].mean(1)

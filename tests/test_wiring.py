@@ -8,10 +8,10 @@ import pytest
 from sizes import long
 
 import hamljax
+from hamljax.algorithms.base import Estimate
 from hamljax.envs.protocol import Environment, Observation, Step, Team
-from hamljax.learning.normalisation import ValueNorm
-from hamljax.learning.optimiser import adam
-from hamljax.learning.train import make_learner
+from hamljax.nn.normalisation import ValueNorm
+from hamljax.training.train import make_learner
 
 STEPS, ENVS = 12, 4
 EVERYWHERE = jnp.ones((STEPS, ENVS), bool)
@@ -45,7 +45,7 @@ def config(algo="happo", network="mlp", **overrides):
 
 
 def algorithm(*arguments, **overrides):
-    return make_learner(config(*arguments, **overrides), Clockwork()).algorithm
+    return make_learner(config(*arguments, **overrides), Clockwork()).learner
 
 
 def collected(loop):
@@ -61,23 +61,28 @@ def played():
 def test_the_critic_remembers_across_chunks_rollouts_and_successors():
     """Against one step at a time: values, values of the true successors, and the batch that the critic learns from."""
     loop = algorithm("happo", "gru", data_chunk_length=4)
-    apply = jax.jit(lambda params, carry, x, start: loop.critics.network.apply(params, carry, x, start, None))
-    collect, learn, values = jax.jit(loop.collect), jax.jit(loop.learn), jax.jit(loop.critics.values)
+    apply = jax.jit(lambda params, carry, x, start: loop.critic.network.apply(params, carry, x, start, None))
+    collect, learn, values = jax.jit(loop.collect), jax.jit(loop.learn), jax.jit(loop.critic.values)
     state = jax.jit(loop.init)(jax.random.key(0))
-    carry = state.critic_carry
+    carry = state.carried
     for _ in range(2):
-        np.testing.assert_allclose(state.critic_carry, carry, atol=1e-5)
+        np.testing.assert_allclose(state.carried, carry, atol=1e-5)
         after, traj = collect(state)
-        _, (value, next_value), batch = values(state.critic.params, state.critic_carry, traj, EVERYWHERE)
+        params = state.learnt.critic.agent.params
+        _, (value, next_value), batch = values(params, state.carried, traj, EVERYWHERE)
         steps = traj.transitions
         for t in range(STEPS):
             carry, _, now = apply(
-                state.critic.params, carry, steps.observation.world_state[t][None], steps.start[t][None]
+                state.learnt.critic.agent.params, carry, steps.observation.world_state[t][None], steps.start[t][None]
             )
-            _, _, then = apply(state.critic.params, carry, steps.final.world_state[t][None], jnp.zeros((1, ENVS), bool))
+            _, _, then = apply(
+                state.learnt.critic.agent.params, carry, steps.final.world_state[t][None], jnp.zeros((1, ENVS), bool)
+            )
             np.testing.assert_allclose(now[0], value[t, :, 0], atol=1e-5)
             np.testing.assert_allclose(then[0], next_value[t, :, 0], atol=1e-5)
-        _, _, again = apply(state.critic.params, batch.carry, batch.inputs.swapaxes(0, 1), batch.start.swapaxes(0, 1))
+        _, _, again = apply(
+            state.learnt.critic.agent.params, batch.memory, batch.inputs.swapaxes(0, 1), batch.start.swapaxes(0, 1)
+        )
         np.testing.assert_allclose(again.swapaxes(0, 1), batch.old_value, atol=1e-5)
         state, _ = learn(after, traj)
 
@@ -106,17 +111,18 @@ def test_advantages_from_denormalised_values(truncation, bootstrap):
     traj = traj._replace(transitions=steps)
     norm = ValueNorm.create(True).update(jnp.array([3.0, 7.0]))
     values = column(0.0, 0.5, 1.0)[..., None], column(0.5, 1.5, 9.0)[..., None]
-    teaches = loop._teaches(steps._replace(valid=EVERYWHERE[:3]))
-    advantage, target = loop._advantages(norm, traj, values, teaches)
+    teaches = loop.step_mask(steps._replace(valid=EVERYWHERE[:3]))
+    advantage, target = loop.critic._returns(norm, traj, values, teaches)
     value, d2 = np.array([5, 6, 7]), 3 - 7
     d1 = 0 if bootstrap is None else 2 + 0.9 * 8 * bootstrap - 6
     wanted = np.array([1 + 0.9 * 6 - 5 + 0.45 * d1, d1, d2])
     np.testing.assert_allclose(advantage[:, 0, 0], wanted, rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(target[:, 0, 0], value + wanted, rtol=2e-3)
 
-    normalised = algorithm(**sizes)._advantages(norm, traj, values, EVERYWHERE[:3])[0][
-        traj.transitions.observation.alive
-    ]
+    alive = traj.transitions.observation.alive
+    advantage, _ = loop.critic._returns(norm, traj, values, EVERYWHERE[:3])
+    np.testing.assert_array_equal(loop.agent_advantages(advantage, alive)[0], jnp.broadcast_to(advantage, alive.shape))
+    normalised = algorithm(**sizes).agent_advantages(advantage, alive)[0][alive]
     assert abs(normalised.mean()) < 1e-4 and abs(normalised.std() - 1) < 1e-3
 
 
@@ -124,17 +130,18 @@ def test_the_critic_learns_targets_of_any_scale(played):
     """Targets around 100 with a spread of 20: without ValueNorm on both sides the outputs would be off by far."""
     loop = algorithm(critic_epochs=300, critic_lr=1e-2, clip_value=False)
     state, traj = played
-    _, _, batch = loop.critics.values(state.critic.params, state.critic_carry, traj, EVERYWHERE)
+    _, _, batch = loop.critic.values(state.learnt.critic.agent.params, state.carried, traj, EVERYWHERE)
     target = 100 + 20 * traj.transitions.observation.world_state[..., :1].reshape(-1, 1)
-    fit = jax.jit(loop.critics.fit)
-    critic, norm, _ = fit(state.critic, state.value_norm, batch._replace(target=target), jax.random.key(1))
-    _, (value, _), _ = loop.critics.values(critic.params, state.critic_carry, traj, EVERYWHERE)
-    np.testing.assert_allclose(norm.denormalise(value).reshape(-1, 1), target, atol=2)
+    fit, estimate = jax.jit(loop.critic.fit), Estimate(None, None, batch._replace(target=target))
+    critic, _ = fit(state.learnt.critic, estimate, jax.random.key(1))
+    _, (value, _), _ = loop.critic.values(critic.agent.params, state.carried, traj, EVERYWHERE)
+    np.testing.assert_allclose(critic.value_norm.denormalise(value).reshape(-1, 1), target, atol=2)
 
 
 def test_evaluation_counts_every_episode_up_to_its_end():
     learner = make_learner(config(), Clockwork())
-    found = jax.jit(learner.evaluate)(jax.jit(learner.init)(jax.random.key(0)).players)
+    state = jax.jit(learner.init)(jax.random.key(0))
+    found = jax.jit(learner.evaluate)(learner.actor_state(state))
     assert found["eval/return"] == found["eval/length"]  # every step pays 1, also after the end
     assert 2 < found["eval/length"] < 6
 
@@ -146,7 +153,9 @@ def test_the_order_is_drawn_anew_and_only_the_first_agent_ignores_the_other(play
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
 
     def sweep(loop):
-        return jax.jit(lambda key: loop.policies.sweep(state.agents, traj, advantage, key, jax.random.key(2))[0].params)
+        return jax.jit(
+            lambda key: loop.sweep.improve(state.learnt.agents, traj, advantage, key, jax.random.key(2))[0].params
+        )
 
     visit, alone, first = sweep(loop), sweep(together)(jax.random.key(0)), []
     for number in range(12):
@@ -161,7 +170,7 @@ def test_the_order_is_drawn_anew_and_only_the_first_agent_ignores_the_other(play
 
 
 def test_learning_rate_falls_update_by_update_and_gradients_are_clipped_by_their_global_norm():
-    optimiser = adam(config(anneal_lr=True, max_grad_norm=1.0), 1.0, steps_per_update=2)  # of a run of two updates
+    optimiser = config(anneal_lr=True, max_grad_norm=1.0).adam(1.0, steps_per_update=2)  # of a run of two updates
     params = jnp.zeros(2)
     state, sizes = optimiser.init(params), []
     for _ in range(4):
@@ -184,7 +193,10 @@ def test_a_dead_agents_data_change_no_update(algo):
     changed = steps._replace(observation=steps.observation._replace(obs=obs), log_prob=log_prob)
     learn = jax.jit(loop.learn)
     after, same = learn(state, traj)[0], learn(state, traj._replace(transitions=changed))[0]
-    for x, y in ((after.agents.params, same.agents.params), (after.critic.params, same.critic.params)):
+    for x, y in (
+        (after.learnt.agents.params, same.learnt.agents.params),
+        (after.learnt.critic.agent.params, same.learnt.critic.agent.params),
+    ):
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), x, y)
 
 
@@ -193,10 +205,12 @@ def test_the_ball_is_measured_from_the_old_policy_to_the_new():
     loop = algorithm("hatrpo", max_kl=0.5, accept_ratio=0.0, order="fixed")
     state, traj = collected(loop)
     advantage = jnp.where(traj.transitions.action == 0, 1.0, -1.0)
-    agents, info = jax.jit(loop.policies.sweep)(state.agents, traj, advantage, *jax.random.split(jax.random.key(0)))
-    batches = loop.policies.batches(traj, advantage)
+    agents, info = jax.jit(loop.sweep.improve)(
+        state.learnt.agents, traj, advantage, *jax.random.split(jax.random.key(0))
+    )
+    batches = loop.sweep.batches(traj, advantage)
     old = distrax.Categorical(batches.logits)
-    new = distrax.Categorical(jax.vmap(loop.policies.evaluate_actions)(agents.params, batches).logits)
+    new = distrax.Categorical(jax.vmap(loop.policy.evaluate_actions)(agents.params, batches).logits)
     forward, backward = (
         np.array([kl[i][batches.alive[i]].mean() for i in (0, 1)])
         for kl in (old.kl_divergence(new), new.kl_divergence(old))
@@ -211,5 +225,7 @@ def test_a_natural_gradient_has_no_entropy_bonus():
     state, traj = collected(without)
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
     keys = jax.random.split(jax.random.key(0))
-    swept = [jax.jit(x.policies.sweep)(state.agents, traj, advantage, *keys)[0].params for x in (with_bonus, without)]
+    swept = [
+        jax.jit(x.sweep.improve)(state.learnt.agents, traj, advantage, *keys)[0].params for x in (with_bonus, without)
+    ]
     jax.tree.map(np.testing.assert_array_equal, *swept)

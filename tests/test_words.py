@@ -15,11 +15,15 @@ import pytest
 import yaml
 
 import hamljax
+from hamljax.coercion import typed
 from hamljax.errors import ConfigError
-from hamljax.kinds import typed
-from hamljax.lab import listing, overrides, progress, rundir
 from hamljax.lab.cli import main
-from hamljax.lab.configuration import expand, job_of, load_plugin, make_job, whole_rollouts
+from hamljax.lab.configuration import overrides
+from hamljax.lab.configuration.groups import load_plugin
+from hamljax.lab.configuration.jobs import expand, job_of, make_job, whole_rollouts
+from hamljax.lab.drawing import tables as listing
+from hamljax.lab.runs import reporter as progress
+from hamljax.lab.storage import rundir, saved_config
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=2", "num_evals=2"]
 NAME = "été [/x] $\\frac$ :smile: (a=b)"  # of a folder: letters, markup, mathematics, an emoji's name, grammar
@@ -158,6 +162,7 @@ SWEEPS = {
     "seed=choice(5)": ["5"],
     "logger.group=é,1e3": ["'é'", "'1e3'"],
     "logger.group=é (1),f(a,b)": ["'é (1)'", "'f(a,b)'"],
+    "logger.group='x (1)',é (2)": ["'x (1)'", "'é (2)'"],  # with quotes of one's own around some
 }
 
 
@@ -168,7 +173,7 @@ def test_a_sweep_has_the_values_that_a_person_means(word):
 
 
 def test_names_of_a_sweeps_jobs_fit_into_a_file_system(monkeypatch, tmp_path):
-    from hamljax.lab import run as host_loop
+    from hamljax.lab.runs import run as host_loop
 
     monkeypatch.chdir(tmp_path)
     found = []
@@ -230,7 +235,7 @@ def test_a_run_with_an_odd_name_is_found_by_every_command(odd_run, tmp_path, cap
 
 
 def test_labels_of_curves_are_no_mathematics(odd_run, tmp_path, monkeypatch):
-    from hamljax.lab import plots
+    from hamljax.lab.drawing import plots
 
     monkeypatch.setattr(plots, "gather", lambda paths: {"$\\frac$": frame, "$a_$ · $": frame})
     frame = rundir.read_run(odd_run[0])[1].assign(curve="0")
@@ -248,8 +253,8 @@ def test_numbers_are_numbers_however_yaml_writes_them(odd_run, tmp_path, capsys)
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text(edited)
-    before, after = rundir.read_config(odd_run[0]), rundir.read_config(run)
-    assert job_of(after).config == job_of(before).config and rundir.differences(before, after) == []
+    before, after = saved_config.read_config(odd_run[0]), saved_config.read_config(run)
+    assert job_of(after).config == job_of(before).config and saved_config.differences(before, after) == []
     assert rundir.holds_this_run(run, before, "auto")
     assert main(["info", str(run)]) == 0
     assert "of 64 steps (0 of 4 updates)" in capsys.readouterr().out
@@ -270,10 +275,10 @@ YAML = {
 
 @pytest.mark.parametrize("text", YAML)
 def test_yaml_has_the_numbers_of_its_second_edition(text):
-    assert rundir.read_yaml(f"x: {text}") == {"x": YAML[text]}
+    assert saved_config.read_yaml(f"x: {text}") == {"x": YAML[text]}
     for value in (text, YAML[text]):  # a text that looks like a number stays a text
-        assert rundir.read_yaml(rundir.write_yaml({"x": value})) == {"x": value}
-        assert yaml.safe_load(rundir.write_yaml({"x": text})) == {"x": text}
+        assert saved_config.read_yaml(saved_config.write_yaml({"x": value})) == {"x": value}
+        assert yaml.safe_load(saved_config.write_yaml({"x": text})) == {"x": text}
 
 
 class Terminal(io.StringIO):

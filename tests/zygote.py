@@ -18,8 +18,8 @@ import pyarrow.parquet  # noqa: F401
 import scipy.stats  # noqa: F401
 
 import hamljax.envs  # noqa: F401
-import hamljax.lab.dryrun  # noqa: F401
-import hamljax.lab.evaluation  # noqa: F401
+import hamljax.lab.commands.dry_run  # noqa: F401
+import hamljax.lab.commands.evaluate  # noqa: F401
 from hamljax.lab.cli import main
 
 

@@ -2,14 +2,18 @@
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public names and where they live; loaded on first use, so that ``hamljax --help`` does not wait for JAX.
 _PUBLIC = {
     "ALGORITHMS": "algorithms",
-    "Algorithm": "algorithms",
-    "OffPolicyAlgorithm": "algorithms",
+    "Algorithm": "algorithms.on_policy.rows",
+    "OffPolicyAlgorithm": "algorithms.off_policy.rows",
     "register_algorithm": "algorithms",
+    "register_family": "algorithms",
+    "register_critic": "algorithms.on_policy.registry",
+    "register_policy": "algorithms.on_policy.registry",
+    "register_coordination": "haml",
     "register_drift": "haml",
     "register_neighbourhood": "haml",
     "register_order": "haml",
@@ -22,15 +26,23 @@ _PUBLIC = {
     "check_environment": "envs",
     "configure": "bridge",
     "make_env": ("bridge", "make"),
-    "Algo": "learning.config",
-    "OffPolicyAlgo": "learning.config",
-    "Network": "learning.config",
-    "Config": "learning.config",
-    "make_learner": "learning.train",
-    "make_train": "learning.train",
-    "config": "lab.configuration",
-    "load": "lab.trained",
-    "play_episodes": "lab.evaluation",
+    "Algo": "algorithms.on_policy.settings",
+    "Critic": "algorithms.base",
+    "Estimate": "algorithms.base",
+    "StateCritic": "algorithms.on_policy.critics",
+    "TeamPolicy": "algorithms.base",
+    "BaseLearner": "algorithms.base",
+    "ReplayLearner": "algorithms.off_policy.replay_learner",
+    "AnyAlgo": "algorithms.config",
+    "HamlAlgo": "algorithms.config",
+    "OffPolicyAlgo": "algorithms.off_policy.settings",
+    "Network": "nn.networks",
+    "Config": "algorithms.config",
+    "make_learner": "training.train",
+    "make_train": "training.train",
+    "config": "lab.configuration.jobs",
+    "load": "lab.runs.trained",
+    "play_episodes": "lab.commands.evaluate",
     "ConfigError": "errors",
 }
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605

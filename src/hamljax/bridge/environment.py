@@ -1,7 +1,7 @@
 """Environments in host processes, as the trainer sees them.
 
-All that JAX does for a step is in two pure functions, ``HostVec.ask`` and ``HostVec.take``; between them lies ``answer``, which
-the host loop calls, or a callback from inside one program. Shapes: E environments.
+All that JAX does for a step is in two pure functions, ``HostVec.request`` and ``HostVec.receive``; between them lies
+``answer``, which the host loop calls, or a callback from inside one program. Shapes: E environments.
 """
 
 import functools
@@ -14,10 +14,12 @@ import numpy as np
 from jax.experimental import io_callback
 from jax.random import key_data  # keys (E,) as the numbers (E, 2) that a worker gets
 
-from ..envs.autoreset import EpisodeStats, Numbering, VecStep
+from ..envs.autoreset import EpisodeStats, Numbering
 from ..envs.protocol import Environment, Observation, Step, Team
+from ..envs.vector import VecStep
 from ..errors import ConfigError, one_of
-from .pool import Launch, Pool
+from .pool import Pool
+from .process import Launch
 from .spec import team_of
 from .worker import wire
 
@@ -69,6 +71,7 @@ class HostEnvironment(Environment):
     """
 
     at_once = 4  # processes of an evaluation
+    in_processes = True
 
     def __init__(self, launch: Launch, front_end: str = "loop"):
         one_of("env.front_end", front_end, FRONT_ENDS)
@@ -81,7 +84,7 @@ class HostEnvironment(Environment):
     def pool(self, size: int, purpose: str = "training", keys=()) -> Pool:
         """``size`` workers that serve ``purpose``, started at the first call, which has the ``keys`` (size, 2) of an episode."""
         if (size, purpose) not in self._pools:
-            self._pools[size, purpose] = Pool(self.launch, size, dice=np.ravel(keys))
+            self._pools[size, purpose] = Pool(self.launch, size, seeds=np.ravel(keys))
             if purpose != "asking" and (1, "asking") in self._pools:
                 self._pools.pop((1, "asking")).close()
         return self._pools[size, purpose]
@@ -206,7 +209,7 @@ class HostVec:
         begun = jnp.int32(self.num_envs)
         return HostState(pool_key, begun, EpisodeStats.begin(self.num_envs), step_key), observation_of(seen)
 
-    def ask(self, state: HostState, action):
+    def request(self, state: HostState, action):
         """What ``answer`` is to be called with for a step."""
         keys = jax.random.split(jax.random.split(state.key)[1], self.num_envs)
         return self.env.team.clip(action), key_data(keys), self._fresh(state.pool_key, state.head)
@@ -222,7 +225,7 @@ class HostVec:
         shapes = self.env._shapes(self.num_envs)
         return shapes, shapes, jax.ShapeDtypeStruct((self.num_envs,), bool)
 
-    def take(self, state: HostState, answer) -> tuple[HostState, VecStep]:
+    def receive(self, state: HostState, answer) -> tuple[HostState, VecStep]:
         """What came of a step."""
         seen, final, valid = answer
         done = final["terminated"] | final["truncated"]
@@ -239,4 +242,4 @@ class HostVec:
 
     def step(self, state: HostState, action) -> tuple[HostState, VecStep]:
         """Advance all environments from inside a program."""
-        return self.take(state, self.env.call(self.answer, self.answer_shapes, *self.ask(state, action)))
+        return self.receive(state, self.env.call(self.answer, self.answer_shapes, *self.request(state, action)))

@@ -13,7 +13,7 @@ from ..envs.registry import register_environment
 from ..errors import ConfigError, lookup, one_of
 from .environment import HostEnvironment
 from .maps import MAPS
-from .pool import Launch
+from .process import Launch
 from .worker.hosts.mamujoco import EXTRA, TASKS
 
 SMAC_PYTHON = Path(".venv-smac/bin/python")  # what ``make smac-env`` makes; SMAC's workers use it where it is

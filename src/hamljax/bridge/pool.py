@@ -3,66 +3,23 @@
 Shapes: E workers.
 """
 
-import contextlib
-import dataclasses
 import errno
 import os
-import re
-import select
-import signal
-import socket
-import struct
-import subprocess
-import sys
-import tempfile
 import time
 import weakref
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import ConfigError, Stopped
 from .needs import next_step
+from .process import Fault, Launch, Worker, WorkerBug, kill_all, last_line, start_janitor, tell_janitor
 from .spec import team_of
 from .worker import wire
 
-WORKER = Path(__file__).parent / "worker"
-CLOSING_SECONDS = 2.0
 TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 LAUNCH_SECONDS = 300.0  # a game may take minutes to start, and a compiler to compile
 MODULE_FOLDERS: list[str] = []  # where workers look for a module of the user's before they look where we started
-LOG_BYTES = 1 << 20  # of what a worker printed, between two of its episodes
-
-
-@dataclasses.dataclass(frozen=True)
-class Launch:
-    """How to start a worker. host: a name of ``worker.hosts.HOSTS``, or ``module.Class`` of the user's.
-
-    python: an interpreter, empty for our own. timeout: seconds that a step or a reset may take. max_restarts: of one pool.
-    expected: what the ``spec`` of the host must say, by name.
-    """
-
-    host: str
-    settings: dict[str, Any]
-    python: str = ""
-    timeout: float = 60.0
-    max_restarts: int = 100
-    expected: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-class Fault(NamedTuple):
-    """What a worker did instead of answering, and more of it: the line of code where it crashed, or the last that it printed."""
-
-    what: str
-    more: str = ""
-
-    def __str__(self):
-        return self.what + (f"; {self.more}" if self.more else "")
-
-
-class WorkerBug(RuntimeError):
-    """An exception that an environment raised because of what it was asked: a bug, with the remote traceback."""
 
 
 class Reply(NamedTuple):
@@ -77,126 +34,27 @@ class Reply(NamedTuple):
     valid: np.ndarray
 
 
-class Worker:
-    """One process and the socket to it. Raises OSError where the system starts none."""
-
-    def __init__(self, launch: Launch, paths: list[str], key: list[int]):
-        seconds = struct.pack("ll", int(launch.timeout), int(launch.timeout % 1 * 1e6))
-        with contextlib.ExitStack() as undo:
-            self.log = undo.enter_context(tempfile.TemporaryFile())
-            ours, theirs = map(undo.enter_context, socket.socketpair())
-            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a peer that stops in the middle of a message
-                ours.setsockopt(socket.SOL_SOCKET, option, seconds)
-            self.process = subprocess.Popen(
-                [launch.python or sys.executable, str(WORKER), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self.log,
-                stderr=self.log,
-                start_new_session=True,
-            )
-            undo.pop_all()
-        theirs.close()
-        self.channel = wire.Channel(ours)
-        self.ready = select.poll()
-        self.ready.register(ours.fileno(), select.POLLIN)
-        greeting = {"host": launch.host, "settings": launch.settings, "paths": paths, "key": key}
-        with contextlib.suppress(OSError):  # who does not listen will not answer either
-            self.channel.send(wire.HELLO, wire.encode(greeting))
-
-    def send(self, message) -> Fault | None:
-        """Send a row of ``wire.Frames``."""
-        try:
-            self.channel.sock.sendall(message)
-        except ConnectionError:  # it is gone, and may have said why
-            said = self.receive(time.monotonic(), 1 << 20)
-            return said if isinstance(said, Fault) else self.lost()
-        except OSError:
-            return self.lost()
-
-    def receive(self, deadline: float, limit: int) -> memoryview | Fault:
-        """What the next message says; it holds until the one after. Raises ConfigError where the environment will not do."""
-        try:
-            try:
-                kind, content = self.channel.receive(limit, socket.MSG_DONTWAIT, deadline)
-            except BlockingIOError:  # it is not there yet
-                if not self.ready.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-                    return self._fault("did not answer in time")
-                kind, content = self.channel.receive(limit, deadline=deadline)
-        except (EOFError, ConnectionError):
-            return self.lost()
-        except (OSError, ValueError):
-            return self._fault("sent what is no message")
-        if kind == wire.DONE:
-            return content
-        text = bytes(content).decode(errors="replace").strip()
-        if kind == wire.BUG:
-            raise WorkerBug(f"in a worker:\n{text}")
-        if kind == wire.REFUSED:
-            raise ConfigError(" ".join(text.split()))
-        if kind in (wire.CRASH, wire.QUIT):
-            places = re.findall(r'^ *File "(.*)", line (\d+)', text, re.MULTILINE)
-            what = ("crashed: " if kind == wire.CRASH else "") + last_line(text)
-            return Fault(what, "{}, line {}".format(*places[-1]) if places else "")
-        return self._fault("sent what is no message")
-
-    def lost(self) -> Fault:
-        """How a process that is gone came to its end."""
-        try:
-            code = self.process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            return self._fault("closed its connection")
-        return self._fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}")
-
-    def _fault(self, what: str) -> Fault:
-        return Fault(what, self.said())
-
-    def forget(self) -> None:
-        """Drop what it printed where that is long: a run of days has no bound to it."""
-        if os.fstat(self.log.fileno()).st_size > LOG_BYTES:
-            self.log.seek(0)  # the process writes where we are: it inherited this file
-            self.log.truncate()
-
-    def said(self) -> str:
-        """The last line that it printed."""
-        size = os.fstat(self.log.fileno()).st_size
-        text = last_line(os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace"))
-        return f"it said: {text}" if text else ""
-
-    def kill(self) -> None:
-        """End the process and all that it started. Once: its number may be somebody else's afterwards."""
-        if self.log.closed:
-            return
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
-        self.channel.close()
-        self.log.close()
-
-
 class Pool:
     """E workers that answer together. Raises ConfigError where the environment cannot even be started.
 
-    dice: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
+    seeds: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
     losses: what became of the workers that were replaced so far. waited: seconds spent waiting for workers so far.
     odd: how often there was what ``environment.ODD`` names, and where first.
     """
 
-    def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, dice=()):
+    def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, seeds=()):
         self.launch, self.size, self.paths = launch, size, [os.getcwd(), *MODULE_FOLDERS] if paths is None else paths
-        self.dice = [int(number) for number in dice]
+        self.seeds = [int(number) for number in seeds]
         self.losses, self.waited, self.spec = [], 0.0, None
         self.odd: dict[str, tuple[int, str]] = {}
         self.times = np.zeros(size, int)
         self.workers: list[Worker] = []
-        self._janitor = _janitor()
-        self._end = weakref.finalize(self, _kill_all, self.workers, self._janitor)
+        self._janitor = start_janitor()
+        self._end = weakref.finalize(self, kill_all, self.workers, self._janitor)
         try:
             for i in range(size):
                 self.workers.append(self._start(i))
-            self.spec = self._what_they_are()
+            self.spec = self._handshake()
         except (ConfigError, WorkerBug):
             self.close()
             raise
@@ -217,7 +75,7 @@ class Pool:
     # PROCESSES
 
     def _start(self, i: int) -> Worker:
-        seed = np.random.SeedSequence([*self.dice, self.restarts, int(i)]).generate_state(2)
+        seed = np.random.SeedSequence([*self.seeds, self.restarts, int(i)]).generate_state(2)
         try:
             worker = Worker(self.launch, self.paths, seed.tolist())
         except OSError as error:
@@ -226,10 +84,10 @@ class Pool:
             else:
                 what, advice = f"'{self.launch.python}'", "env.python names an interpreter"
             raise ConfigError(f"cannot start {what}: {error.strerror}; {advice}") from None
-        _tell(self._janitor, worker.process.pid)
+        tell_janitor(self._janitor, worker.process.pid)
         return worker
 
-    def _what_they_are(self) -> dict[str, Any]:
+    def _handshake(self) -> dict[str, Any]:
         """The spec of all workers, once they have begun."""
         launch = self.launch
         for worker in self.workers:
@@ -270,7 +128,7 @@ class Pool:
                 last = f"{fault.what}, and all {self.launch.max_restarts} restarts (env.max_restarts) are used up"
                 raise Stopped(f"environment worker {i} {fault._replace(what=last)}", 1)
             self.workers[i].kill()
-            _tell(self._janitor, -self.workers[i].process.pid)
+            tell_janitor(self._janitor, -self.workers[i].process.pid)
             self.workers[i] = self._start(i)
             fault = self._greet(self.workers[i])
             if fault == self.spec:
@@ -380,52 +238,5 @@ class Pool:
         return faults
 
 
-def last_line(text: str) -> str:
-    """Of what a process printed, or of a traceback: what matters most."""
-    return (text.strip().splitlines() or [""])[-1]
-
-
 # A process that outlives us by a moment: when its input ends, because we ended in whatever way, it kills every session that
 # began and has not ended (a negative number). A worker that was stopped, or that hangs, could not end by itself.
-JANITOR = """
-import os, signal, sys
-sessions = set()
-for line in sys.stdin:
-    number = int(line)
-    if number > 0: sessions.add(number)
-    else: sessions.discard(-number)
-for session in sessions:
-    try: os.killpg(session, signal.SIGKILL)
-    except OSError: pass
-"""
-
-
-def _janitor() -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-S", "-c", JANITOR],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-        start_new_session=True,
-    )
-
-
-def _tell(janitor: subprocess.Popen, number: int) -> None:
-    with contextlib.suppress(BrokenPipeError):  # somebody killed it; the run does not depend on it
-        janitor.stdin.write(b"%d\n" % number)
-
-
-def _kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
-    """End workers: those that listen close their environment first."""
-    for worker in workers:
-        worker.channel.close()
-    end = time.monotonic() + CLOSING_SECONDS
-    for worker in workers:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.process.wait(max(0.0, end - time.monotonic()))
-        worker.kill()
-        _tell(janitor, -worker.process.pid)
-    workers.clear()
-    janitor.stdin.close()
-    janitor.wait()

@@ -5,6 +5,7 @@ from .autoreset import VecEnv
 from .check import check_environment
 from .protocol import Environment, Observation, Step, Team
 from .registry import ENVIRONMENTS, configure, make, register_environment, schema
+from .vector import VectorEnv
 
 __all__ = [
     "ENVIRONMENTS",
@@ -13,6 +14,7 @@ __all__ = [
     "Step",
     "Team",
     "VecEnv",
+    "VectorEnv",
     "check_environment",
     "configure",
     "make",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 from .protocol import Environment, Observation
+from .vector import VecStep
 
 
 class EpisodeStats(NamedTuple):
@@ -72,24 +73,6 @@ class VecState(NamedTuple):
     pool: Pool
     stats: EpisodeStats
     key: jax.Array
-
-
-class VecStep(NamedTuple):
-    """One transition of E environments.
-
-    observation: where each environment goes on (after the reset of those that ended).
-    final: the true next observation, before any reset. reward, terminated, truncated: (E,).
-    metrics: (E,) each, with ``episode_return`` and ``episode_length``; they count where ``terminated | truncated``.
-    valid: (E,) bool, whether the step is one to learn from; None where every step is.
-    """
-
-    observation: Observation
-    final: Observation
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    metrics: dict[str, jax.Array]
-    valid: Any = None
 
 
 def _select(condition, new, old):
@@ -191,8 +174,3 @@ class VecEnv:
         truncated = step.truncated & ~step.terminated
         out = VecStep(observation, step.observation, step.reward, step.terminated, truncated, metrics)
         return VecState(states, pool, stats, key), out
-
-
-def vectorise(env: Environment, num_envs: int):
-    """``num_envs`` copies of ``env`` with automatic resets: a ``VecEnv``, or what the environment has in its place."""
-    return VecEnv(env, num_envs) if env.vectorise is None else env.vectorise(num_envs)

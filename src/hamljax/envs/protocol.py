@@ -6,14 +6,19 @@ Shapes: N agents, O = largest observation, A = largest number of actions (discre
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from .vector import VectorEnv
 
 Bounds = (
     float | tuple[float | tuple[float, ...], ...]
@@ -223,11 +228,15 @@ class Environment:
     team: Team
     max_episode_length: int
     needs_obs_norm: bool = False
-    # ``num_envs`` -> what has the interface of ``VecEnv``, for an environment that is no pure function.
-    vectorise: Any = None
-    failure: Exception | None = None  # why a program that used it failed, where the program cannot say so itself
-    on_host: bool = False  # whether programs stop at every step, for the host to make it
     at_once: int | None = None  # how many episodes may run side by side in an evaluation; None: all of them
+
+    # Of environments in processes of their own, which are no pure functions.
+    in_processes: bool = False  # whether its episodes run there: they can neither be restored nor vmapped
+    on_host: bool = False  # whether programs stop at every step, for the host to make it
+    failure: Exception | None = None  # why a program that used it failed, where the program cannot say so itself
+    losses: Sequence[str] = ()  # what became of the processes that were replaced so far
+    notes: Mapping[str, str] = MappingProxyType({})  # what is to be said once of its episodes, by what it is about
+    waited: float = 0.0  # seconds that training spent waiting for them so far
 
     def reset(self, key: jax.Array) -> tuple[Any, Observation]:
         """Start an episode."""
@@ -249,6 +258,12 @@ class Environment:
             after, step = jax.vmap(self.step)(keys, states, action)
         after = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), after, states)
         return after, step.settled()
+
+    def vectorise(self, num_envs: int) -> "VectorEnv":
+        """``num_envs`` copies with automatic resets."""
+        from .autoreset import VecEnv  # which is made of environments
+
+        return VecEnv(self, num_envs)
 
     def close(self) -> None:
         """Give back what it holds outside of JAX."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 
+from ..coercion import typed
 from ..errors import ConfigError, in_line, lookup, nearest
-from ..kinds import typed
 from .check import checked
 from .protocol import Environment
 

@@ -3,6 +3,7 @@
 import functools
 import importlib
 
+import jax
 import jax.numpy as jnp
 
 from ..errors import ConfigError, one_of
@@ -70,21 +71,23 @@ class Smax(Environment):
         one_of("attack_mode", attack_mode, ATTACK_MODES)
         if max_steps < 1:
             raise ConfigError(f"max_steps must be at least 1, not {max_steps}")
-        scenario = _scenario(map_name)
-        self.smax = _jaxmarl()[0].HeuristicEnemySMAX(
-            scenario=scenario,
-            attack_mode=attack_mode,
-            enemy_shoots=enemy_shoots,
-            see_enemy_actions=see_enemy_actions,
-            walls_cause_death=walls_cause_death,
-            max_steps=max_steps,
-        )
-        allies, enemies = self.smax.num_allies, self.smax.num_enemies
+        with jax.ensure_compile_time_eval():  # also where it is made inside a program: its units are no part of that
+            scenario = _scenario(map_name)
+            self.smax = _jaxmarl()[0].HeuristicEnemySMAX(
+                scenario=scenario,
+                attack_mode=attack_mode,
+                enemy_shoots=enemy_shoots,
+                see_enemy_actions=see_enemy_actions,
+                walls_cause_death=walls_cause_death,
+                max_steps=max_steps,
+            )
+            allies, enemies = self.smax.num_allies, self.smax.num_enemies
+            kinds = _kinds(scenario, allies)
         self.team = Team(
             obs_sizes=(self.smax.obs_size,) * allies,
             action_sizes=(self.smax.num_ally_actions,) * allies,
             world_state_size=UNIT_FEATURES * (allies + enemies),
-            kinds=_kinds(scenario, allies),
+            kinds=kinds,
         )
         self.max_episode_length = max_steps + 1  # the simulator reads its clock before it moves on
 

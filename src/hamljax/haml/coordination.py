@@ -4,10 +4,34 @@
 agent axis of length n; ``context`` is all that an agent learns of those updated before it (on-policy: ``log M``).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from .parameters import asked_by, check_name
 
+COORDINATIONS: dict[str, Callable] = {}
+SHIPPED: set[str] = set()  # filled once this module is complete
+
+
+def register_coordination(name: str) -> Callable:
+    """Decorator: make ``(update, agents, context, choose) -> agents, infos`` known as ``algo.coordination=name``.
+
+    ``update`` and ``choose`` are as this module's ``sequential`` has them. Raises ValueError for the name of a shipped
+    coordination, and for what cannot be called so.
+    """
+    check_name("coordination", name, SHIPPED)
+
+    def register(function):
+        asked_by("coordination", name, function, ("update", "agents", "context", "choose"), ())
+        COORDINATIONS[name] = function
+        return function
+
+    return register
+
+
+@register_coordination("sequential")
 def sequential(update, agents, context, choose):
     """Visit the agents one after another, each with the context that its predecessors left (Algorithm Template 1).
 
@@ -28,6 +52,7 @@ def sequential(update, agents, context, choose):
     return agents, jax.tree.map(lambda x: jnp.zeros_like(x).at[order].set(x), infos)
 
 
+@register_coordination("simultaneous")
 def simultaneous(update, agents, context, choose):
     """Update every agent against the same, initial context: each ignores that the others move too."""
     del choose
@@ -36,4 +61,4 @@ def simultaneous(update, agents, context, choose):
     return agents, infos
 
 
-COORDINATIONS = {"sequential": sequential, "simultaneous": simultaneous}
+SHIPPED.update(COORDINATIONS)

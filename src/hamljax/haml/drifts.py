@@ -88,7 +88,7 @@ def none(ratio, m_advantage):
 
 @register_drift("clip")
 def clip(ratio, m_advantage, *, clip_eps):
-    """PPO's clipping: relu((r - clip(r, 1 +- clip_eps)) M A) (HAPPO, Appendix D)."""
+    """PPO's clipping: relu((r - clip(r, 1 +- clip_eps)) M A), so that r M A minus it is min(r M A, clip(r) M A) (App. D)."""
     return jax.nn.relu((ratio - jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)) * m_advantage)
 
 

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .natural_gradient import natural_direction
 from .objective import weighted_mean
 from .parameters import Parameters, asked_by, check_name, of_agent, summary
 
 # What a limit may ask for by a keyword of that name, and over which samples.
 OFFERED = {
     "log_m": "log M, the joint log-ratio of the agents that have moved already, one number a sample",
-    "agent": "whose policy it is, from 0 on",
+    "agent": "() whose policy it is, from 0 on (where agents share policies: which policy)",
     "progress": "() the share of the run that is over: k / K in update k = 0, ..., K - 1",
+    "share": "() of the policy in what a neighbourhood divides among them (``divide``); the shares of a sweep add up to 1",
 }
 
 
@@ -39,13 +41,23 @@ class Divergence(NamedTuple):
 
 
 class Neighbourhood(NamedTuple):
-    """A registered neighbourhood. limit: None for the whole policy space. solver: by name, who goes there."""
+    """A registered neighbourhood. limit: None for the whole policy space. solver: by name, who goes there.
+
+    divide: what a policy's share is in proportion to; None: nothing is divided.
+    """
 
     limit: Callable | None
     solver: str
     parameters: Parameters
     asks: tuple[str, ...]
     summary: str
+    divide: Callable | None = None
+    divide_parameters: Parameters = Parameters((), {})
+
+    @property
+    def all_parameters(self) -> Parameters:
+        """Of the limit and of what divides."""
+        return self.parameters | self.divide_parameters
 
 
 NEIGHBOURHOODS: dict[str, Neighbourhood] = {
@@ -54,21 +66,24 @@ NEIGHBOURHOODS: dict[str, Neighbourhood] = {
 SHIPPED: set[str] = set()  # filled once this module is complete
 
 
-def register_neighbourhood(name: str, solver: str = "ascent") -> Callable:
+def register_neighbourhood(name: str, solver: str = "ascent", divide: Callable | None = None) -> Callable:
     """Decorator: make a limit known as ``algo.neighbourhood=name``, to which the solver of that name keeps.
 
     A limit is ``(divergence, *, ...) -> excess``: a ``Divergence`` over the samples of a rollout, and one number that is at
     most 0 where the policy is inside; so is the policy that has not moved. A keyword called like what is OFFERED is that,
     one called like a number of ``algo`` (``max_kl``, ...) is that number; any other is set by
-    ``+algo.neighbourhood_params.KEYWORD=VALUE``, or has its default. Raises ValueError for the name of a shipped
-    neighbourhood, and for a function that does not take a divergence.
+    ``+algo.neighbourhood_params.KEYWORD=VALUE``, or has its default. divide: ``(objective, divergence, params, batch, *,
+    hyper-parameters) -> score``, one number of at least 0 for every policy before the sweep, where M is 1; its ``share`` is in
+    proportion. Raises ValueError for the name of a shipped neighbourhood, and for functions that cannot be called so.
     """
 
     check_name("neighbourhood", name, SHIPPED)
 
     def register(limit):
         own, asks = asked_by("neighbourhood", name, limit, ("divergence",), OFFERED)
-        NEIGHBOURHOODS[name] = Neighbourhood(limit, solver, own, asks, summary(limit))
+        given = ("objective", "divergence", "params", "batch")
+        of_divide = asked_by("neighbourhood", name, divide, given, ())[0] if divide else Parameters((), {})
+        NEIGHBOURHOODS[name] = Neighbourhood(limit, solver, own, asks, summary(limit), divide, of_divide)
         return limit
 
     return register
@@ -87,10 +102,32 @@ def bind_limit(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Calla
     return bound
 
 
+def shares(
+    neighbourhood: Neighbourhood, values: Mapping[str, Any], objective, divergence, params, batches
+) -> jax.Array:
+    """(P,): every policy's share in what a neighbourhood divides, of parameters and batches stacked on an axis of policies."""
+    own = neighbourhood.divide_parameters.chosen(values)
+    score = jax.vmap(lambda params, batch: neighbourhood.divide(objective, divergence, params, batch, **own))
+    scores = jnp.maximum(score(params, batches), 0.0)
+    total = jnp.sum(scores)
+    return jnp.where(total > 0, scores / jnp.where(total > 0, total, 1.0), 1 / len(scores))
+
+
 @register_neighbourhood("kl_ball", solver="natural_gradient")
 def kl_ball(divergence, *, max_kl):
     """Mean KL(old || new) of at most max_kl, in one natural-gradient step (HATRPO)."""
     return divergence.mean(divergence.kl) - max_kl
+
+
+def natural_gain(objective, divergence, params, batch, *, cg_iters, cg_damping):
+    """g' H^-1 g: the square of what a natural-gradient step promises, by its length."""
+    return natural_direction(objective, divergence, params, batch, cg_iters, cg_damping).quadratic
+
+
+@register_neighbourhood("kl_budget", solver="natural_gradient", divide=natural_gain)
+def kl_budget(divergence, *, max_kl, share):
+    """Mean KLs of at most max_kl in sum, divided where they promise most: d_i in proportion to g_i' H_i^-1 g_i (HATRPO-W)."""
+    return divergence.mean(divergence.kl) - max_kl * share
 
 
 @register_neighbourhood("kl_stop")

@@ -52,6 +52,6 @@ def mirror_objective(
 def compound(log_m: jax.Array, log_prob: jax.Array, old_log_prob: jax.Array, alive: jax.Array) -> jax.Array:
     """Fold one updated policy into ``log M``: the sum of its agents' log-ratios, never clipped; a dead agent adds nothing.
 
-    log_m (...,); log_prob, old_log_prob and alive (..., M) of the M agents that the policy plays.
+    log_m (...,); log_prob, old_log_prob and alive (bool, or weights) (..., M) of the M agents that the policy plays.
     """
-    return log_m + jnp.sum(jnp.where(alive, log_prob - old_log_prob, 0.0), axis=-1)
+    return log_m + jnp.sum(jnp.where(alive > 0, log_prob - old_log_prob, 0.0), axis=-1)

@@ -52,7 +52,7 @@ def bind_order(order: Order, key, count: int, score: Callable) -> Callable:
     return choose
 
 
-@register_order("uniform")
+@register_order("uniform", start=jax.random.permutation)
 def uniform(plan, visited, scores):
     """A random permutation, drawn anew for every sweep: the paper's own."""
     return plan[jnp.sum(visited)]

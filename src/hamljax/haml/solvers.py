@@ -4,7 +4,8 @@ A solver is ``solve(objective, divergence, limit, agent, batch, context, key) ->
 one number, is to be maximised; ``divergence(params, batch)`` is a ``Divergence`` over the samples of the batch;
 ``limit(divergence)``, one number, is at most 0 inside of the neighbourhood (``limit`` is None where that is the whole space),
 and is meant for the divergence over the whole batch. Leaves of ``batch`` share a leading sample axis of length B;
-``context`` holds what the agent knows beside it: ``agent`` (whose policy it is), ``log_m`` and ``progress``.
+``context`` holds what the agent knows beside it: ``agent`` (whose policy it is), ``log_m``, ``progress`` and, where the
+neighbourhood divides something among the policies, its ``share``.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from .natural_gradient import natural_direction
 from .parameters import Parameters, asked_by, check_name, of_agent, summary
 
 GIVEN = ("optimiser",)
@@ -75,6 +77,13 @@ class Agent(NamedTuple):
     opt_state: Any
 
 
+def gradient_step(optimiser: optax.GradientTransformation, loss: Callable, agent: Agent, *arguments):
+    """One step of ``optimiser`` down ``loss(params, *arguments)``: the agent, the loss before, the norm of its gradient."""
+    value, gradient = jax.value_and_grad(loss)(agent.params, *arguments)
+    updates, opt_state = optimiser.update(gradient, agent.opt_state, agent.params)
+    return Agent(optax.apply_updates(agent.params, updates), opt_state), value, optax.tree.norm(gradient)
+
+
 def minibatches(step, carry, batch, key, epochs: int, num_minibatches: int):
     """Scan ``step(carry, minibatch) -> carry, info`` over ``epochs`` reshuffled passes; infos: (epochs * num_minibatches,)."""
     if num_minibatches == 1:  # the order of a full batch does not matter, so it is not shuffled
@@ -101,10 +110,8 @@ def ascent(optimiser: optax.GradientTransformation, update_epochs: int, num_mini
         del context
 
         def step(agent, minibatch):
-            value, gradient = jax.value_and_grad(lambda params: -objective(params, minibatch))(agent.params)
-            updates, opt_state = optimiser.update(gradient, agent.opt_state, agent.params)
-            info = {"objective": -value, "grad_norm": optax.tree.norm(gradient)}
-            after = Agent(optax.apply_updates(agent.params, updates), opt_state)
+            after, value, norm = gradient_step(optimiser, lambda params: -objective(params, minibatch), agent)
+            info = {"objective": -value, "grad_norm": norm}
             if limit is None:
                 return after, info
             inside = limit(divergence(after.params, batch)) <= 0
@@ -117,24 +124,6 @@ def ascent(optimiser: optax.GradientTransformation, update_epochs: int, num_mini
     return solve
 
 
-def conjugate_gradient(product, b, iterations: int):
-    """Solve ``product(x) = b`` for a positive definite ``product`` in a fixed number of iterations (no early exit)."""
-
-    def step(carry, _):
-        x, residual, direction, norm = carry
-        image = product(direction)
-        curvature = direction @ image
-        # After convergence the residual underflows: a step of length 0 keeps the solution instead of 0 / 0.
-        length = jnp.where(curvature > 0, norm / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-        x, residual = x + length * direction, residual - length * image
-        new_norm = residual @ residual
-        direction = residual + jnp.where(norm > 0, new_norm / jnp.where(norm > 0, norm, 1.0), 0.0) * direction
-        return (x, residual, direction, new_norm), None
-
-    (x, *_), _ = jax.lax.scan(step, (jnp.zeros_like(b), b, b, b @ b), None, length=iterations)
-    return x
-
-
 @register_solver("natural_gradient", uses_optimiser=False)
 def natural_gradient(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_coef, accept_ratio) -> Callable:
     """One natural-gradient step as long as a mean KL of ``max_kl`` allows, with backtracking (TRPO).
@@ -144,28 +133,20 @@ def natural_gradient(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, ba
     """
 
     def solve(objective, divergence, limit, agent, batch, context, key):
-        del context, key
-
-        def kl(moved):
-            return moved.mean(moved.kl)
-
+        del key
         start, unravel = ravel_pytree(agent.params)
-        value, gradient = jax.value_and_grad(lambda x: objective(unravel(x), batch))(start)
-        kl_gradient = jax.grad(lambda x: kl(divergence(unravel(x), batch)))
-
-        def fisher(v):
-            return jax.jvp(kl_gradient, (start,), (v,))[1] + cg_damping * v
-
-        direction = conjugate_gradient(fisher, gradient, cg_iters)
-        quadratic = direction @ fisher(direction)
-        scale = jnp.where(quadratic > 0, jnp.sqrt(2 * max_kl / jnp.where(quadratic > 0, quadratic, 1.0)), 0.0)
+        value, gradient, direction, quadratic = natural_direction(
+            objective, divergence, agent.params, batch, cg_iters, cg_damping
+        )
+        radius = max_kl * context["share"] if "share" in context else max_kl
+        scale = jnp.where(quadratic > 0, jnp.sqrt(2 * radius / jnp.where(quadratic > 0, quadratic, 1.0)), 0.0)
         full_step = scale * direction
 
         fractions = (backtrack_coef ** jnp.arange(backtrack_iters)).astype(start.dtype)
         candidates = start + fractions[:, None] * full_step
         improvement = jax.vmap(lambda x: objective(unravel(x), batch))(candidates) - value
         moved = jax.vmap(lambda x: divergence(unravel(x), batch))(candidates)
-        distance, excess = jax.vmap(kl)(moved), jax.vmap(limit)(moved)
+        distance, excess = jax.vmap(lambda moved: moved.mean(moved.kl))(moved), jax.vmap(limit)(moved)
         expected = fractions * (gradient @ full_step)
         passed = (excess <= 0) & (improvement > 0) & (improvement > accept_ratio * expected)
         first = jnp.argmax(passed)

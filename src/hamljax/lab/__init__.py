@@ -1,1 +1,4 @@
-"""Everything impure: command line, configuration, run directory, loggers, progress, plots, benchmark."""
+"""Everything impure: the command line, run directories, pictures, benchmarks.
+
+Rooms, each of which may use those before it: storage, configuration, drawing, runs, commands, benchmarks.
+"""

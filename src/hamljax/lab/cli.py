@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ..errors import ConfigError, Stopped
-from .variables import check_choices, import_jax
+from .configuration.variables import check_choices, import_jax
 
 USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 
@@ -30,6 +30,8 @@ settings of train (all of them: conf/config.yaml and hamljax list)
   seed=0  num_seeds=4  num_envs=64  num_steps=128  total_timesteps=1e6  run_dir=PATH
   algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py  dry_run=true  resume=auto|never|must
 
+  off-policy rows (haddpg, hasac, ...) have num_envs=16 num_steps=16 unless something else is said
+
 settings of evaluate, watch and export
   checkpoint=last|best|UPDATE  out=FILE  plugin=FILE (where it is now)
   evaluate: num_episodes=1000  greedy=true  env=smax/2s3z  env.max_steps=50
@@ -43,8 +45,8 @@ examples
 
 
 def train(arguments: list[str]) -> None:
-    from .configuration import expand, make_job
-    from .rundir import claim
+    from .configuration.jobs import expand, make_job
+    from .storage.paths import claim
 
     words = [a for a in arguments if a not in ("-m", "--multirun")]
     if len(words) == len(arguments):
@@ -66,15 +68,16 @@ def train(arguments: list[str]) -> None:
 
 
 def resume(arguments: list[str]) -> None:
-    from .resume import read
+    from .commands.resume import read
 
     _run(read(arguments), longer=True)
 
 
 def _run(jobs: list, longer: bool = False) -> None:
-    from . import machine
-    from .provenance import devices_of
-    from .rundir import holds_this_run, path_of
+    from .configuration import machine
+    from .storage.paths import path_of
+    from .storage.provenance import devices_of
+    from .storage.rundir import holds_this_run
 
     if any(job.logger["kind"] == "wandb" for job in jobs):
         check_choices("WANDB_MODE")
@@ -84,9 +87,9 @@ def _run(jobs: list, longer: bool = False) -> None:
             begun |= holds_this_run(path_of(job.run.run_dir), job.resolved, job.run.resume, longer)
     devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
     machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), devices)
-    from . import dryrun
-    from .listing import print_facts
-    from .run import train
+    from .commands import dry_run as dryrun
+    from .drawing.tables import print_facts
+    from .runs.run import train
 
     failed = 0
     for number, job in enumerate(jobs):
@@ -108,7 +111,7 @@ def _run(jobs: list, longer: bool = False) -> None:
 
 def _root_of(words: list[str]) -> tuple[str, bool]:
     """The folder of a sweep, and whether it was named."""
-    from .configuration import parse
+    from .configuration.jobs import parse
 
     given = next((o.value() for o in parse(words) if o.key_or_group == "run_dir"), "")
     return str(given or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")), bool(given)
@@ -116,7 +119,7 @@ def _root_of(words: list[str]) -> tuple[str, bool]:
 
 def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
     """Give every job of a sweep a folder of its own under ``root``, named after what varies."""
-    from .overrides import quote
+    from .configuration.overrides import quote
 
     varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
     jobs = []
@@ -129,9 +132,10 @@ def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
 
 
 def plot(arguments: list[str]) -> None:
-    from .listing import print_table
-    from .plots import SUFFIXES, draw_runs, table
-    from .rundir import find_runs, output_file, path_of
+    from .drawing.plots import SUFFIXES, draw_runs, table
+    from .drawing.tables import print_table
+    from .storage.paths import output_file, path_of
+    from .storage.rundir import find_runs
 
     out = None
     if "--out" in arguments:
@@ -152,22 +156,22 @@ def plot(arguments: list[str]) -> None:
 
 
 def watch(arguments: list[str]) -> None:
-    from . import machine
+    from .configuration import machine
 
     machine.prepare()
-    from .watch import read
-    from .watch import watch as run
+    from .commands.watch import read
+    from .commands.watch import watch as run
 
     print(run(read(arguments)))
 
 
 def evaluate(arguments: list[str]) -> None:
-    from . import machine
+    from .configuration import machine
 
     machine.prepare()
-    from .evaluation import evaluate as run
-    from .evaluation import read
-    from .listing import print_table
+    from .commands.evaluate import evaluate as run
+    from .commands.evaluate import read
+    from .drawing.tables import print_table
 
     columns, rows, line = run(read(arguments))
     print_table(columns, rows)
@@ -175,27 +179,27 @@ def evaluate(arguments: list[str]) -> None:
 
 
 def export(arguments: list[str]) -> None:
-    from . import machine
+    from .configuration import machine
 
     machine.prepare()
-    from .export import export as run
-    from .export import read
+    from .commands.export import export as run
+    from .commands.export import read
 
     print(run(read(arguments)))
 
 
 def info(arguments: list[str]) -> None:
-    from .arguments import file, read_arguments
-    from .info import lines
-    from .listing import print_facts
+    from .commands.info import lines
+    from .configuration.arguments import file, read_arguments
+    from .drawing.tables import print_facts
 
     run, values = read_arguments("info", arguments, {"plugin": file})
     print_facts(lines(run, **values))
 
 
 def listing(arguments: list[str]) -> None:
-    from .configuration import load_plugin
-    from .listing import print_everything
+    from .configuration.groups import load_plugin
+    from .drawing.tables import print_everything
 
     for word in arguments:
         if not word.startswith("plugin="):
@@ -205,14 +209,14 @@ def listing(arguments: list[str]) -> None:
 
 
 def doctor(arguments: list[str]) -> None:
-    from . import machine
+    from .configuration import machine
 
     unknown = [a for a in arguments if not a.startswith("python=")]
     if unknown:
         raise ConfigError(f"doctor takes no '{unknown[0]}'; only python=PATH, an interpreter to look at")
     machine.prepare()
-    from . import doctor
-    from .listing import print_facts, print_table
+    from .commands import doctor
+    from .drawing.tables import print_facts, print_table
 
     print_facts(doctor.machine())
     rows = doctor.rows(arguments[-1].removeprefix("python=") if arguments else "")
@@ -221,14 +225,17 @@ def doctor(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    from . import machine
+    from .configuration import machine
 
     kinds = ("mamujoco", "off_policy", "bridge")
     unknown = [a for a in arguments if a not in ("--quick", *kinds)]
     if unknown:
         raise ConfigError(f"bench takes no '{unknown[0]}'; only {', '.join(kinds)} and --quick")
     machine.prepare()
-    from . import bench, bench_bridge, bench_mamujoco, bench_off_policy
+    from .benchmarks import bridge as bench_bridge
+    from .benchmarks import mamujoco as bench_mamujoco
+    from .benchmarks import off_policy as bench_off_policy
+    from .benchmarks import training as bench
 
     modules = {"mamujoco": bench_mamujoco, "off_policy": bench_off_policy, "bridge": bench_bridge}
     for module in [modules[a] for a in arguments if a in modules] or [bench]:
@@ -259,7 +266,7 @@ def stopping_at_once():
 
     An exception would wait for XLA, and be lost in JAX's garbage collector. Training listens in its own way.
     """
-    from .pace import listening
+    from .runs.pace import listening
 
     with listening(print) as signals, signals.ending_at_once("stopped"):
         yield
@@ -311,7 +318,7 @@ def trouble_of_device(error: RuntimeError) -> str:
     """What an exception of JAX's own says of the device; empty for any other."""
     if type(error).__module__.partition(".")[0] not in ("jax", "jaxlib"):
         return ""
-    from .machine import trouble
+    from .configuration.machine import trouble
 
     return trouble(error)
 

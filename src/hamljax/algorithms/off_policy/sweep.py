@@ -1,0 +1,161 @@
+"""How policies improve on samples of a replay: one after another, by the value of the joint action (Algorithm 3).
+
+What an agent learns of its predecessors is the joint action of the batch, in which theirs are already the new ones.
+Shapes: B samples, N agents, A action dimensions, P policies of B' samples, B times the size of a group (see ``policies.layout``).
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ... import haml
+from ...envs.protocol import Observation
+from ...haml.objective import weighted_mean
+from ...haml.solvers import Agent
+from ...nn.networks import initial_carry
+from ...nn.optimiser import squared_norms
+from ..config import Config
+from ..policies.independent import IndependentPolicies
+from ..table import resolve
+from .rows import OffPolicyAlgorithm
+
+
+class PolicyState(NamedTuple):
+    """What is learnt of one policy; stacked on the policy axis (P, ...)."""
+
+    params: Any
+    opt_state: Any
+    log_alpha: jax.Array  # (): its temperature; without effect for a deterministic policy
+    alpha_opt_state: Any
+
+
+class View(NamedTuple):
+    """What one policy sees of a batch, leaves (B', ...)."""
+
+    obs: jax.Array
+    mask: Any  # which entries of obs are real; None: all, or nobody asks
+    avail: jax.Array
+    alive: jax.Array
+    agent: jax.Array  # (B',) int: who of the team this is
+
+
+@struct.dataclass
+class ValueSweep:
+    """Policies that climb the value of the joint action; pure functions of their parameters."""
+
+    config: Config
+    policy: IndependentPolicies
+
+    @property
+    def row(self) -> OffPolicyAlgorithm:
+        return resolve(self.config.algo)
+
+    @property
+    def stochastic(self) -> bool:
+        return self.row.actor == "stochastic"
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        algo = self.config.algo
+        return self.config.adam(algo.actor_lr, algo.update_epochs * algo.gradient_steps / self.row.policy_delay)
+
+    @property
+    def alpha_optimiser(self) -> optax.GradientTransformation:
+        return optax.adam(self.config.algo.alpha_lr, eps=self.config.algo.adam_eps)
+
+    def init(self, key: jax.Array, observation: Observation) -> PolicyState:
+        """Fresh policies, stacked on the policy axis."""
+        params = self.policy.init(key, observation)
+        log_alpha = jnp.full(self.policy.num_policies, jnp.log(self.config.algo.alpha), jnp.float32)
+        alpha_states = jax.vmap(self.alpha_optimiser.init)(log_alpha)
+        return PolicyState(params, jax.vmap(self.optimiser.init)(params), log_alpha, alpha_states)
+
+    def views(self, observation: Observation) -> View:
+        """A batch of observations (B, N, ...) as every policy sees it: leaves (P, B', ...)."""
+        layout = self.policy.layout
+        obs, mask = self.policy.inputs(observation.obs, 1)
+        agent = jnp.broadcast_to(jnp.arange(layout.team.num_agents), observation.alive.shape)
+        avail, agent = (layout.split(x, 1) for x in (observation.avail_actions, agent))
+        return View(obs, mask, avail, layout.split_alive(observation.alive, 1), agent)
+
+    def logits(self, params, view: View) -> jax.Array:
+        """One policy's head on what it sees, (B', ...)."""
+        memory = initial_carry(self.config.network, view.obs.shape[0])
+        mask = None if view.mask is None else view.mask[None]
+        start = jnp.zeros((1, len(view.obs)), bool)
+        return self.policy.actor.apply(params, memory, view.obs[None], start, mask)[2][0]
+
+    def sample_and_log_prob(self, params, view: View, key) -> tuple[jax.Array, jax.Array]:
+        """One policy's actions as a critic sees them, (B', A), through which gradients pass, and log-probabilities."""
+        return self.policy.distribution.sample_and_log_prob(key, self.logits(params, view), view.avail)
+
+    def sample_all(self, params, observation: Observation, key) -> tuple[jax.Array, jax.Array]:
+        """The team's joint action (B, N, A) and log-probabilities (B, N)."""
+        keys = jax.random.split(key, self.policy.num_policies)
+        samples = jax.vmap(self.sample_and_log_prob)(params, self.views(observation), keys)
+        action, log_prob = (self.policy.layout.merge(x, 1) for x in samples)
+        return action, log_prob
+
+    def improve(self, policies: PolicyState, value, observation: Observation, joint, order_key, key):
+        """Visit the policies in the order of the row; each climbs the value of its own new actions among the others'.
+
+        Args:
+            policies: stacked on the policy axis. observation: (B, N, ...) as the networks see it.
+            value: ``(joint, times) -> (B * times,)``, the values of joint actions (B * times, N, A), of which ``times`` in a
+                row belong to one sample.
+            joint: (B, N, A), the actions that the first to move takes for granted.
+
+        Returns:
+            The improved policies, and means over them of what there is to say.
+        """
+        config, layout = self.config, self.policy.layout
+        views = self.views(observation)
+        count, members = layout.num_policies, layout.group_size
+        keys = jax.random.split(key, (count, 2))
+        agents = jnp.asarray(layout.members)
+        solve = haml.ascent(self.optimiser, config.algo.update_epochs, num_minibatches=1)
+
+        def view_of(i):
+            return jax.tree.map(lambda x: x[i], views)
+
+        def gain(params, view, policy, joint, i):
+            action, log_prob = self.sample_and_log_prob(params, view, keys[i, 0])
+            own = view.agent[:, None, None] == jnp.arange(joint.shape[1])[:, None]
+            values = value(jnp.where(own, action[:, None], jnp.repeat(joint, members, axis=0)), members)
+            return weighted_mean(values - jnp.exp(policy.log_alpha) * log_prob, view.alive)
+
+        def improve_one(policy, joint, i):
+            view, agent = view_of(i), Agent(policy.params, policy.opt_state)
+            objective = partial(gain, policy=policy, joint=joint, i=i)
+            agent, info = solve(objective, None, None, agent, view, {"agent": i}, None)
+            action, log_prob = self.sample_and_log_prob(agent.params, view, keys[i, 1])
+            action = jax.lax.stop_gradient(action).reshape(-1, members, action.shape[-1])
+            policy, more = self._update_temperature(policy._replace(**agent._asdict()), log_prob, view)
+            return policy, joint.at[:, agents[i]].set(action, mode="drop"), info | more  # padding is nobody's
+
+        def slope(policy, joint, i):
+            return jax.grad(gain)(policy.params, view_of(i), policy, joint, i)
+
+        def score(policies, joint):
+            return squared_norms(jax.vmap(slope, (0, None, 0))(policies, joint, jnp.arange(count)))
+
+        choose = haml.bind_order(haml.ORDERS[config.algo.order], order_key, count, score)
+        policies, info = haml.COORDINATIONS[self.row.coordination](improve_one, policies, joint, choose)
+        return policies, jax.tree.map(jnp.mean, info)
+
+    def _update_temperature(self, policy: PolicyState, log_prob, view: View):
+        """Move a temperature so that the policy's entropy approaches its target (Haarnoja et al., 2018)."""
+        if not self.stochastic:
+            return policy, {}
+        info = {"alpha": jnp.exp(policy.log_alpha), "entropy": -weighted_mean(log_prob, view.alive)}
+        if not self.config.algo.auto_alpha:
+            return policy, info
+        target = self.policy.distribution.target_entropy(view.avail, self.config.algo.target_entropy_scale)
+        surplus = weighted_mean(-log_prob - target, view.alive)
+        updates, opt_state = self.alpha_optimiser.update(surplus, policy.alpha_opt_state, policy.log_alpha)
+        log_alpha = optax.apply_updates(policy.log_alpha, updates)
+        return policy._replace(log_alpha=log_alpha, alpha_opt_state=opt_state), info

@@ -1,0 +1,194 @@
+"""That a drift, a limit or a solver of a user's own fits the loop: tried on shapes alone, before anything is trained."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ... import haml
+from ...envs.protocol import Team
+from ...errors import ConfigError, in_line, one_of
+from ...haml import drifts, neighbourhoods, solvers
+from ..base import Learner
+from ..config import Config
+from ..policies.independent import PolicyBatch
+from ..table import hyper_parameters, resolve
+from .registry import CRITICS, POLICIES
+from .rows import check_names
+from .settings import Algo
+
+PROBES = (5, 1), (7, 3)  # samples of L steps; two shapes, because an array in a drift may go with one by chance
+NUMBER = jax.ShapeDtypeStruct((), jnp.float32)
+
+
+def check_kernel(algo: Algo) -> None:
+    """Raise ConfigError where a row names what there is not, or what a user wrote and cannot be trained with."""
+    check_names(algo)
+    one_of("algo.critic", algo.critic, CRITICS)
+    one_of("algo.policy", algo.policy, POLICIES)
+    row = resolve(algo)
+    neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
+    if row.drift not in drifts.SHIPPED:
+        _check_drift(algo, row.drift)
+    if row.neighbourhood not in neighbourhoods.SHIPPED:
+        _check_limit(algo, row.neighbourhood)
+    if neighbourhood.solver not in solvers.SHIPPED:
+        _check_solver(algo, neighbourhood)
+
+
+def check_numbers_of_agents(config: Config, team: Team) -> None:
+    """Raise ConfigError where a hyper-parameter is one number per agent, and the numbers are not one per agent."""
+    row = resolve(config.algo)
+    for path, value in jax.tree.leaves_with_path(config.algo, is_leaf=lambda x: isinstance(x, tuple)):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if not isinstance(value, tuple):
+            continue
+        if len(value) != team.num_agents:
+            raise ConfigError(
+                f"algo.{name} has {len(value)} numbers, and the team has {team.num_agents} agents: one, or one for each"
+            )
+        neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
+        names = (neighbourhood.all_parameters | haml.SOLVERS[neighbourhood.solver].parameters).names
+        if row.sharing != "own" and name.split(".")[-1] in names:
+            raise ConfigError(
+                f"algo.{name}: agents that share a policy have one neighbourhood, so that this is one number"
+            )
+
+
+def check_traces(what: str, name: str, learner: Learner) -> None:
+    """Raise ConfigError where a critic or a policy of a user's own cannot be trained with; traced on shapes alone."""
+    factory = {"critic": CRITICS, "policy": POLICIES}[what][name]
+    try:
+        before = jax.eval_shape(learner.init, jax.random.key(0))
+        after, _ = jax.eval_shape(learner.update, before)
+    except Exception as error:
+        file = getattr(getattr(factory, "__code__", None), "co_filename", "")
+        raise ConfigError(f"{what} '{name}', traced as in training, failed{in_line(error, file)}") from error
+    if wrong := _difference(before, after, "state"):
+        raise ConfigError(f"{what} '{name}' must leave all shapes and types as they are; {wrong}")
+
+
+def _context(shape) -> dict:
+    """The shapes of all that a drift or a limit may ask for beside its first arguments, for samples of ``shape``."""
+    each, wide = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((*shape, 4), jnp.float32)
+    named = dict.fromkeys([*drifts.OFFERED, *neighbourhoods.OFFERED], each)
+    numbers = dict.fromkeys(["progress", "num_updates", "num_agents", "share"], NUMBER)
+    return named | numbers | {"obs": wide, "world_state": wide}
+
+
+def _check_drift(algo: Algo, name: str) -> None:
+    drift = haml.DRIFTS[name]
+
+    def costs(values, ratio, given):
+        return haml.bind_drift(drift, values)(ratio, ratio, given)
+
+    for shape in PROBES:
+        ratio = jax.ShapeDtypeStruct(shape, jnp.float32)
+        given = _context(shape) | {"agent": jax.ShapeDtypeStruct(shape, jnp.int32)}
+        cost = _traced(f"drift '{name}'", drift.function, costs, hyper_parameters(algo, "drift_params"), ratio, given)
+        if not _is_float(cost) or cost.shape != shape:
+            raise ConfigError(
+                f"drift '{name}' costs {_said(cost)} where the ratio is {_said(ratio)}: a cost has the ratio's shape"
+            )
+
+
+def _check_limit(algo: Algo, name: str) -> None:
+    neighbourhood = haml.NEIGHBOURHOODS[name]
+
+    def excess(values, divergence, given):
+        return haml.bind_limit(neighbourhood, values)(divergence, given)
+
+    for shape in PROBES:
+        number, alive = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape, jnp.bool_)
+        given = _context(shape) | {"agent": jax.ShapeDtypeStruct((), jnp.int32)}
+        divergence, values = (
+            haml.Divergence(number, number, number, alive),
+            hyper_parameters(algo, "neighbourhood_params"),
+        )
+        found = _traced(f"neighbourhood '{name}'", neighbourhood.limit, excess, values, divergence, given)
+        if not _is_float(found) or found.shape:
+            raise ConfigError(f"neighbourhood '{name}': its limit must return one number, not {_said(found)}")
+
+
+def _check_solver(algo: Algo, neighbourhood: haml.Neighbourhood) -> None:
+    solver = haml.SOLVERS[neighbourhood.solver]
+    optimiser = optax.adam(1e-3) if solver.uses_optimiser else optax.identity()
+
+    def objective(params, batch):
+        return jnp.mean(batch.m_advantage * params["bias"]) + jnp.mean(batch.obs @ params["kernel"])
+
+    def divergence(params, batch):
+        moved = batch.obs @ params["kernel"]
+        return haml.Divergence(moved, moved**2, moved**2, batch.alive)
+
+    def improve(values, params, batch, context, key):
+        agent = haml.Agent(params, optimiser.init(params))
+        limit = haml.bind_limit(neighbourhood, values)
+        limit = limit and partial(limit, given=context)
+        solve = haml.bind_solver(solver, values, optimiser)
+        return agent, solve(objective, divergence, limit, agent, batch, context, key)
+
+    params = {"kernel": jax.ShapeDtypeStruct((4,), jnp.float32), "bias": NUMBER}
+    batch, key = _batch(6 * algo.num_minibatches, 2), jax.eval_shape(jax.random.key, 0)
+    context = {"agent": jax.ShapeDtypeStruct((), jnp.int32), "log_m": batch.log_prob, "progress": NUMBER}
+    values, what = hyper_parameters(algo, "neighbourhood_params"), f"solver '{neighbourhood.solver}'"
+    before, found = _traced(what, solver.make, improve, values, params, batch, context, key)
+    if not (isinstance(found, tuple) and len(found) == 2 and _are_numbers(found[1])):
+        raise ConfigError(f"{what} must return (agent, info), info a dictionary of numbers, not {_said(found)}")
+    if wrong := _difference(before, found[0]):
+        raise ConfigError(f"{what} must return the agent as it is given, with other numbers; {wrong}")
+
+
+def _difference(before, after, whole: str = "agent") -> str:
+    """In what two trees of shapes differ; empty where they do not."""
+    was, now = ({jax.tree_util.keystr(p): _said(x) for p, x in jax.tree.leaves_with_path(t)} for t in (before, after))
+    for place in [*was, *now]:
+        if was.get(place) != now.get(place):
+            return f"{whole}{place} was {was.get(place, 'not there')} and is {now.get(place, 'not there')}"
+    return "" if jax.tree.structure(before) == jax.tree.structure(after) else "an empty part of it has become another"
+
+
+def _batch(samples: int, length: int) -> PolicyBatch:
+    """The shapes of what one policy learns from."""
+    number, truth = (jax.ShapeDtypeStruct((samples, length), kind) for kind in (jnp.float32, jnp.bool_))
+    wide = jax.ShapeDtypeStruct((samples, length, 4), jnp.float32)
+    return PolicyBatch(
+        obs=wide,
+        mask=None,
+        start=truth,
+        avail=jax.ShapeDtypeStruct(wide.shape, jnp.bool_),
+        alive=truth,
+        action=jax.ShapeDtypeStruct(number.shape, jnp.int32),
+        log_prob=number,
+        logits=wide,
+        m_advantage=number,
+        memory=jax.ShapeDtypeStruct((samples, 0), jnp.float32),
+        asked={},
+    )
+
+
+def _traced(what: str, function: Callable, call: Callable, values: dict, *arguments):
+    """The shapes of ``call(values, *arguments)``, which calls a user's ``function``; floats are traced, as in training."""
+    whole = {name: x for name, x in values.items() if isinstance(x, int)}
+    floats = {name: x for name, x in values.items() if name not in whole}
+    try:
+        return jax.eval_shape(lambda floats, *arguments: call(whole | floats, *arguments), floats, *arguments)
+    except Exception as error:
+        file = getattr(getattr(function, "__code__", None), "co_filename", "")
+        raise ConfigError(f"{what}, traced as in training, failed{in_line(error, file)}") from error
+
+
+def _are_numbers(info) -> bool:
+    return isinstance(info, dict) and all(
+        isinstance(name, str) and isinstance(x, jax.ShapeDtypeStruct) for name, x in info.items()
+    )
+
+
+def _is_float(x) -> bool:
+    return isinstance(x, jax.ShapeDtypeStruct) and jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def _said(x) -> str:
+    return f"{x.dtype}{list(x.shape)}" if isinstance(x, jax.ShapeDtypeStruct) else f"a {type(x).__name__}"

@@ -1,0 +1,213 @@
+"""How policies improve on a rollout: one after another, by the mirror objective (Algorithm Template 1).
+
+Nothing here asks for an algorithm's name: the row of the table has become a sweep, a drift and a solver.
+Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``policies.layout``).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ... import haml
+from ...haml import Agent, weighted_mean
+from ...nn.distributions import Evaluation
+from ...nn.optimiser import squared_norms
+from ..base import TeamPolicy
+from ..config import Config
+from ..table import hyper_parameters, resolve
+from .rows import Algorithm
+from .trajectory import Trajectory
+
+
+@struct.dataclass
+class MirrorSweep:
+    """How the policies of a row learn from rollouts; pure functions of ``agents``."""
+
+    config: Config
+    policy: TeamPolicy
+
+    @property
+    def row(self) -> Algorithm:
+        return resolve(self.config.algo)
+
+    @property
+    def drift(self) -> haml.BoundDrift:
+        return haml.bind_drift(haml.DRIFTS[self.row.drift], hyper_parameters(self.config.algo, "drift_params"))
+
+    @property
+    def solver(self) -> haml.Solver:
+        return haml.SOLVERS[haml.NEIGHBOURHOODS[self.row.neighbourhood].solver]
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        algo = self.config.algo
+        steps = algo.update_epochs * algo.num_minibatches
+        return self.config.adam(algo.actor_lr, steps) if self.solver.uses_optimiser else optax.identity()
+
+    @property
+    def limit(self) -> Callable | None:
+        """``(divergence, given) -> excess`` of the neighbourhood; None for the whole space."""
+        own = hyper_parameters(self.config.algo, "neighbourhood_params")
+        return haml.bind_limit(haml.NEIGHBOURHOODS[self.row.neighbourhood], own)
+
+    @property
+    def solve(self) -> Callable:
+        """The solver that keeps to it (see ``haml.solvers``)."""
+        own = hyper_parameters(self.config.algo, "neighbourhood_params")
+        return haml.bind_solver(self.solver, own, self.optimiser)
+
+    def init(self, key: jax.Array, observation) -> Agent:
+        """Fresh agents, stacked on the policy axis."""
+        params = self.policy.init(key, observation)
+        return Agent(params, jax.vmap(self.optimiser.init)(params))
+
+    def asked(self, traj: Trajectory, advantage) -> dict[str, jax.Array]:
+        """What is asked for of a rollout, by the drift and by ``algo.occupancy``: arrays (T, E, N, ...) by name."""
+        steps = traj.transitions
+        observation = steps.observation
+        teams = observation.alive.shape  # (T, E, N)
+
+        def of_agents(x):  # (T, E, ...) -> (T, E, N, ...)
+            return jnp.broadcast_to(x[:, :, None], (*teams, *x.shape[2:]))
+
+        offers = {
+            "advantage": lambda: advantage,
+            "agent": lambda: jnp.broadcast_to(jnp.arange(teams[-1]), teams),
+            "world_state": lambda: of_agents(observation.world_state),
+            "occupancy": lambda: of_agents(self.config.gamma ** (steps.metrics["episode_length"] - 1)),
+        }
+        asks = (*self.drift.asks, *(["occupancy"] if self.config.algo.occupancy == "discounted" else []))
+        return {name: offers[name]() for name in asks if name in offers}
+
+    def batches(self, traj: Trajectory, advantage: jax.Array) -> Any:
+        """The rollout as every policy learns from it: leaves (P, samples, L, ...).
+
+        ``alive`` is the weight of each sample: whether the agent lives, times gamma^t where the occupancy is discounted.
+        """
+        asked = self.asked(traj, advantage)
+        found = self.policy.batches(traj.transitions, traj.memory, advantage, asked, self.config.chunk_length)
+        if "occupancy" not in asked:
+            return found
+        rest = {name: x for name, x in found.asked.items() if name != "occupancy"}
+        return found._replace(alive=found.alive * found.asked["occupancy"], asked=rest)
+
+    def given(self, new: Evaluation, batch, progress) -> dict[str, jax.Array]:
+        """What the drift asks for by name (``haml.drifts.OFFERED``)."""
+        offers = batch.asked | {"obs": batch.obs, "progress": progress}
+        offers |= {"num_updates": self.config.num_updates, "num_agents": sum(map(len, self.policy.groups))}
+        asks = [name for name in self.drift.asks if name not in offers]
+        if "old_prob" in asks:
+            offers["old_prob"] = jnp.exp(batch.log_prob)
+        if "kl" in asks or "reverse_kl" in asks:
+            offers |= self.policy.divergence(new, batch)._asdict()
+        return {name: offers[name] for name in self.drift.asks}
+
+    def objective(self, params, batch, progress, bonus) -> jax.Array:
+        """The mirror objective of one policy, and ``bonus`` times its entropy where that is part of what is climbed."""
+        new = self.policy.evaluate_actions(params, batch)
+        samples = new.log_prob, batch.log_prob, batch.m_advantage, batch.alive
+        given = self.given(new, batch, progress)
+        if self.joint:
+            samples, given = self._of_groups(*samples, given)
+        gain = haml.mirror_objective(*samples, self.drift, given)
+        return gain + bonus * weighted_mean(new.entropy, batch.alive)
+
+    @property
+    def joint(self) -> bool:
+        """Whether a group's ratio is that of its members' joint action (``algo.group_ratio``)."""
+        return self.config.algo.group_ratio == "joint" and max(map(len, self.policy.groups)) > 1
+
+    def _of_groups(self, log_prob, old_log_prob, m_advantage, alive, given):
+        """Samples of members -> samples of groups, (teams, L): the group is one agent, which acts as its living members do."""
+        alive = self.policy.by_team(alive)
+
+        def total(x):
+            return jnp.sum(jnp.where(alive > 0, self.policy.by_team(x), 0.0), axis=-1)
+
+        def mean(x):
+            return total(x) / jnp.maximum(jnp.sum(alive > 0, axis=-1), 1)
+
+        found = {name: total(given[name]) for name in ("kl", "reverse_kl") if name in given}
+        found |= {name: mean(given[name]) for name in ("m", "advantage") if name in given}
+        if "old_prob" in given:
+            found["old_prob"] = jnp.exp(total(old_log_prob))
+        weight = jnp.max(alive, axis=-1)
+        return (total(log_prob), total(old_log_prob), mean(m_advantage), weight), given | found
+
+    def divergence(self, params, batch) -> haml.Divergence:
+        """How far one policy has moved: of each member, or of a group where its ratio is joint."""
+        moved = self.policy.divergence(self.policy.evaluate_actions(params, batch), batch)
+        if not self.joint:
+            return moved
+        alive = self.policy.by_team(batch.alive)
+        sums = (jnp.sum(jnp.where(alive > 0, self.policy.by_team(x), 0.0), axis=-1) for x in moved[:3])
+        return haml.Divergence(*sums, jnp.max(alive, axis=-1))
+
+    def improve(
+        self,
+        agents: Agent,
+        traj: Trajectory,
+        advantage: jax.Array,
+        order_key,
+        key,
+        progress: Any = 0.0,
+        bonus: Any = None,
+    ) -> tuple[Agent, dict[str, jax.Array]]:
+        """Visit the policies one after another; each sees M A, with M the joint ratio of all agents before it.
+
+        Args:
+            agents: stacked on the policy axis. traj: a rollout whose observations are as the networks see them.
+            advantage: (T, E, N). order_key: of the order. key: of minibatches.
+            progress: () the share of the run that is over.
+            bonus: () what entropy counts in the objective; None: ``algo.ent_coef``, or nothing for a natural gradient.
+
+        Returns:
+            The improved agents, and means over them of what there is to say.
+        """
+        policy, neighbourhood = self.policy, haml.NEIGHBOURHOODS[self.row.neighbourhood]
+        batches = self.batches(traj, advantage)
+        count = policy.num_policies
+        keys = jax.random.split(key, count)
+        solve, within = self.solve, self.limit
+        if bonus is None:
+            bonus = self.config.algo.ent_coef if self.solver.uses_optimiser else 0.0
+        objective = partial(self.objective, progress=progress, bonus=bonus)
+        shares = None
+        if neighbourhood.divide is not None:
+            own = hyper_parameters(self.config.algo, "neighbourhood_params")
+            shares = haml.shares(neighbourhood, own, objective, self.divergence, agents.params, batches)
+
+        def batch_of(log_m, i):
+            batch = jax.tree.map(lambda x: x[i], batches)
+            m = jnp.exp(policy.of_members(log_m))
+            asked = batch.asked | ({"m": m} if "m" in self.drift.asks else {})
+            return batch._replace(m_advantage=m * batch.m_advantage, asked=asked)
+
+        def improve_one(agent, log_m, i):
+            batch = batch_of(log_m, i)
+            of_samples = log_m if self.joint else policy.of_members(log_m)
+            context = {"agent": i, "log_m": of_samples, "progress": progress}
+            context |= {} if shares is None else {"share": shares[i]}
+            limit = within and partial(within, given=context)
+            agent, info = solve(objective, self.divergence, limit, agent, batch, context, keys[i])
+            new = policy.evaluate_actions(agent.params, batch)
+            info["entropy"] = weighted_mean(new.entropy, batch.alive)
+            info["kl"] = weighted_mean(policy.divergence(new, batch).kl, batch.alive)
+            return agent, haml.compound(log_m, *map(policy.by_team, (new.log_prob, batch.log_prob, batch.alive))), info
+
+        def slope(agent, log_m, i):
+            return jax.grad(objective)(agent.params, batch_of(log_m, i))
+
+        def score(agents, log_m):
+            return squared_norms(jax.vmap(slope, (0, None, 0))(agents, log_m, jnp.arange(count)))
+
+        choose = haml.bind_order(haml.ORDERS[self.config.algo.order], order_key, count, score)
+        # log M, one number a team and step: (T / L * E, L), which is (T * E, 1) without recurrence. The dead add nothing.
+        nobody_moved = jnp.zeros_like(policy.by_team(batches.log_prob[0])[..., 0])
+        agents, info = haml.COORDINATIONS[self.row.coordination](improve_one, agents, nobody_moved, choose)
+        return agents, jax.tree.map(jnp.mean, info)

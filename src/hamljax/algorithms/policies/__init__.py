@@ -1,0 +1,1 @@
+"""How a team acts: networks, and which agents share them."""

@@ -1,0 +1,75 @@
+"""What training carries along, whatever the algorithm: the state of a run, of its rollout, and of what acts."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..envs.protocol import Observation, Team
+from ..envs.vector import VectorEnv
+from ..nn.normalisation import Moments, ObsNorm
+
+
+class ActorState(NamedTuple):
+    """What of a run acts: enough to play and to evaluate."""
+
+    params: Any  # of the team's policies, stacked on the policy axis (P, ...)
+    obs_norm: Moments | None  # of what the agents see; None: observations reach the networks as they are
+    eval_key: jax.Array
+    num_updates: jax.Array  # () int32: after how many updates
+
+    def see(self, team: Team, observation: Observation) -> Observation:
+        """``observation`` with ``obs`` as the actors see it."""
+        seen = team.visible(observation)._replace(world_state=None)  # it is the critics'
+        return seen if self.obs_norm is None else seen._replace(obs=self.obs_norm.normalise(seen.obs))
+
+
+class RolloutState(NamedTuple):
+    """Where E environments and the memories of those who act in them are."""
+
+    env_state: Any  # of a ``VectorEnv``
+    observation: Observation  # (E, ...)
+    start: jax.Array  # (E,) bool: the next step begins an episode
+    memory: jax.Array  # (P, B, H) of the policies
+    key: jax.Array
+
+    @classmethod
+    def begin(cls, vec: VectorEnv, env_key, memory, key) -> "RolloutState":
+        """The start of every environment's first episode."""
+        env_state, observation = vec.reset(env_key)
+        return cls(env_state, observation, jnp.ones(vec.num_envs, bool), memory, key)
+
+
+class RunnerState(NamedTuple):
+    """All that training carries from one update to the next; saving it saves the run."""
+
+    learnt: Any  # what an update improves, and what stays as it was where an update is not taken
+    rollout: RolloutState
+    carried: Any  # what a learner takes along beside these: a critic's memory, a counter
+    replay: Any  # None where nothing is replayed
+    eval_key: jax.Array  # never changes: evaluations derive their keys from it
+    num_updates: jax.Array  # () int32
+    skipped: jax.Array  # () int32: how many updates in a row, up to now, were not taken because of a non-finite number
+
+    @classmethod
+    def begin(cls, learnt, rollout: RolloutState, carried, eval_key) -> "RunnerState":
+        """The state of a run that has not begun, without a replay."""
+        zero = jnp.zeros((), jnp.int32)
+        return cls(learnt, rollout, carried, None, eval_key, zero, zero)
+
+
+def see(obs_norm: ObsNorm | None, team: Team, observation: Observation) -> Observation:
+    """``observation`` as networks see it: what is visible, normalised if this run does so."""
+    seen = team.visible(observation)
+    return seen if obs_norm is None else obs_norm.normalise(seen)
+
+
+def guard(before: RunnerState, after: RunnerState, info: dict) -> tuple[RunnerState, jax.Array]:
+    """``after``; or, where something learnt or a scalar of ``info`` is not finite, ``after`` with nothing learnt.
+
+    Returns also 1.0 if the update was not taken, else 0.0.
+    """
+    numbers = [x for x in jax.tree.leaves((after.learnt, info)) if jnp.issubdtype(x.dtype, jnp.floating)]
+    finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
+    learnt = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after.learnt, before.learnt)
+    return after._replace(learnt=learnt, skipped=jnp.where(finite, 0, before.skipped + 1)), 1.0 - finite

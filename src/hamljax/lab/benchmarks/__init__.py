@@ -1,0 +1,1 @@
+"""How fast this machine trains: ratios measured in one run."""

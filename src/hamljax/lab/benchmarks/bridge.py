@@ -1,0 +1,142 @@
+"""What the bridge costs: its pool against the same environments in bare processes, and real MuJoCo beside Gymnasium's."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from ...bridge.pool import Pool
+from ...bridge.process import WORKER, Launch
+from ...errors import ConfigError
+from .training import finish, machine
+
+WORKERS = (1, 2, 4, 8, 16)
+# A process that steps the host by itself, as often as it is told, and prints its seconds once all are ready.
+BARE = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from hosts.pause import Pause
+host, steps = Pause(milliseconds=float(sys.argv[2]), busy=sys.argv[4] == "True"), int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+began = time.perf_counter()
+for _ in range(steps): host.step(None, None)
+print(time.perf_counter() - began, flush=True)
+"""
+
+
+def bare_speed(workers: int, milliseconds: float, steps: int, busy: bool = False) -> float:
+    """Steps/s of all together, in processes that nobody waits for but at the end."""
+    command = [sys.executable, "-c", BARE, str(WORKER), str(milliseconds), str(steps), str(busy)]
+    made = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+        for _ in range(workers)
+    ]
+    for process in made:
+        process.stdout.readline()
+    for process in made:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    seconds = max(float(process.communicate()[0]) for process in made)
+    return workers * steps / seconds
+
+
+def pool_speed(launch: Launch, workers: int, steps: int) -> float:
+    """Steps/s of all together, through a pool."""
+    pool = Pool(launch, workers)
+    keys = np.zeros((workers, 2), np.uint32)
+    seen = pool.reset(keys)
+    shape = seen["avail_actions"].shape
+    action = np.zeros(shape[:2] if pool.spec["discrete"] else shape)
+    began = time.perf_counter()
+    for _ in range(steps):
+        pool.step(action, keys, keys)
+    seconds = time.perf_counter() - began
+    pool.close()
+    return workers * steps / seconds
+
+
+def one_agent():
+    """Gymnasium's own HalfCheetah."""
+    import gymnasium
+
+    return gymnasium.make("HalfCheetah-v5")
+
+
+def six_agents():
+    """The host of halfcheetah_6x1 as an environment of Gymnasium, all observations in one vector."""
+    import gymnasium
+
+    sys.path.insert(0, str(WORKER))
+    from hosts.mamujoco import GymnasiumRobotics
+
+    class Flat(gymnasium.Env):
+        def __init__(self):
+            self.host = GymnasiumRobotics("halfcheetah_6x1")
+            self.action_space = gymnasium.spaces.Box(-1, 1, (6,))
+            self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (sum(self.host.spec["obs_sizes"]),))
+
+        def reset(self, seed=None, options=None):
+            return np.concatenate(self.host.reset((0, seed or 0)).obs, dtype=np.float32), {}
+
+        def step(self, action):
+            seen, *outcome, _ = self.host.step((0, 0), action[:, None])
+            return np.concatenate(seen.obs, dtype=np.float32), *outcome, {}
+
+    return Flat()
+
+
+@contextlib.contextmanager
+def silent_children():
+    """Processes that start here print nothing on the terminal, for eight would greet at once; what they raise comes by a pipe."""
+    ours = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+
+
+def gymnasium_speed(made, workers: int, steps: int) -> float:
+    """Steps/s of Gymnasium's own vector of environments in processes."""
+    try:
+        import gymnasium
+    except ModuleNotFoundError:
+        raise ConfigError("this compares with Gymnasium's MuJoCo; pip install 'hamljax[hosts]'") from None
+    with silent_children():
+        envs = gymnasium.vector.AsyncVectorEnv([made] * workers, context="spawn")
+    envs.reset(seed=0)
+    action = np.zeros(envs.action_space.shape)
+    began = time.perf_counter()
+    for _ in range(steps):
+        envs.step(action)
+    seconds = time.perf_counter() - began
+    envs.close()
+    return workers * steps / seconds
+
+
+def run(quick: bool = False) -> None:
+    """Measure, print and write ``bench_bridge.json``. ``quick``: a few steps; it tests the benchmark only."""
+    steps, found, rows = 20 if quick else 2000, {}, []
+    for busy in (False, True):
+        for workers in WORKERS[:2] if quick else WORKERS:
+            bare = bare_speed(workers, 1.0, steps, busy)
+            pooled = pool_speed(Launch("pause", {"milliseconds": 1.0, "busy": busy}), workers, steps)
+            what = f"{workers} workers, 1 ms of {'computing' if busy else 'sleep'} a step"
+            found[what] = {"bare": bare, "pool": pooled}
+            more = f"{100 * (bare / pooled - 1):.0f} %"
+            rows.append((what, f"{pooled:,.0f} steps/s", more, "<= 15 %" if workers == 8 else ""))
+    workers = 2 if quick else 8
+    ours = pool_speed(Launch("mamujoco", {"task": "halfcheetah_6x1"}), workers, steps)
+    rows.append((f"halfcheetah_6x1 on MuJoCo, {workers} workers", f"{ours:,.0f} steps/s", "", ""))
+    found["mamujoco"] = {"pool": ours}
+    for made, what in ((six_agents, "the same"), (one_agent, "HalfCheetah-v5, which has one agent")):
+        theirs = found["mamujoco"][made.__name__] = gymnasium_speed(made, workers, steps)
+        rows.append((f"  / AsyncVectorEnv of {what}", f"{ours / theirs:.2f}", "", ">= 1"))
+    columns = ("measured", "value", "more than bare processes", "floor")
+    finish(f"the bridge on {machine()}", columns, rows, {"quick": quick, **found}, "bench_bridge.json")

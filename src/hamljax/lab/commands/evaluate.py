@@ -1,0 +1,150 @@
+"""``hamljax evaluate``: how well a trained team plays, with intervals."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy import stats
+
+from ...envs.protocol import Environment, Team
+from ...errors import ConfigError
+from ...training.evaluate import make_evaluate
+from ...training.seeds import over_seeds, seed_by_seed
+from ..configuration.arguments import boolean, checkpoint, file, read_arguments, whole
+from ..configuration.jobs import make_env
+from ..runs.programs import failures_of
+from ..runs.trained import Trained, load
+from ..storage.files import number, write_json
+from ..storage.paths import output_file, writing
+
+BATCH = 256  # episodes played side by side
+FIRST_ROUND = 1000  # training and the absolute metric use rounds below, so these are fresh episodes
+
+
+class Request(NamedTuple):
+    """What to measure. ``env`` and ``settings`` None and empty: the environment of the run. ``out`` None: in the run."""
+
+    run: Path
+    num_episodes: int = 1000
+    checkpoint: str = "last"
+    greedy: bool = True
+    env: str | None = None
+    settings: tuple[str, ...] = ()  # env.KEY=VALUE, as typed
+    out: Path | None = None
+    plugin: str = ""
+
+
+READERS = {
+    "num_episodes": whole(1),
+    "checkpoint": checkpoint,
+    "plugin": file,
+    "greedy": boolean,
+    "env": lambda key, text: text,
+    "out": functools.partial(output_file, suffixes=(".json",)),
+}
+
+
+def read(arguments: list[str]) -> Request:
+    """``RUN key=value...`` -> what to measure. Raises ConfigError for anything else."""
+    settings = tuple(word for word in arguments if word.startswith("env."))
+    run, values = read_arguments("evaluate", [word for word in arguments if word not in settings], READERS)
+    return Request(run, **values, settings=settings)
+
+
+def check_team(trained: Team, there: Team, name: str) -> None:
+    """Raise ConfigError unless a team trained as ``trained`` can play where a team is as ``there``."""
+    for what in ("num_agents", "obs_sizes", "action_sizes", "discrete"):
+        mine, theirs = getattr(trained, what), getattr(there, what)
+        if mine != theirs:
+            raise ConfigError(f"this team cannot play {name}: {what} {_short(mine)} here, {_short(theirs)} there")
+
+
+def _short(value) -> str:
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        return f"{len(value)} x {value[0]}"
+    return str(value)
+
+
+def play_episodes(team: Trained, env: Environment, num_episodes: int, greedy: bool = True) -> dict[str, np.ndarray]:
+    """Exactly ``num_episodes`` fresh episodes of every seed's team: (seeds, num_episodes) by metric."""
+    check_team(team.env.team, env.team, "this environment")
+    size, count = min(BATCH, num_episodes), len(team.seeds)
+    one_team = functools.partial(make_evaluate(team.team_policy.for_team(env.team), env, size), greedy=greedy)
+    spread = seed_by_seed if env.in_processes else over_seeds
+    all_teams = jax.jit(spread(one_team, count, shared=1))
+    with failures_of(env):
+        rounds = [all_teams(team.actors, np.int32(FIRST_ROUND + n)) for n in range(-(-num_episodes // size))]
+    return {name: np.concatenate([r[name] for r in rounds], axis=1)[:, :num_episodes] for name in rounds[0]}
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95 % interval of independent values (n,): Wilson's for 0 and 1 in single precision, else Student's t."""
+    values = np.asarray(values)
+    n = len(values)
+    if n == 0:
+        return (float("nan"),) * 3
+    mean = float(values.mean())
+    if values.dtype.kind in "bf" and values.dtype != np.float64 and set(np.unique(values)) <= {0, 1}:
+        found = stats.binomtest(int(values.sum()), n).proportion_ci(0.95, method="wilson")
+        return mean, float(found.low), float(found.high)
+    if n < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
+    """Per seed an interval over episodes; over all seeds, which are the independent runs, one over their means.
+
+    Lost episodes count in ``lost`` alone.
+    """
+    found, whole = {}, 1 - episodes.get("lost", np.zeros_like(episodes["return"])) > 0
+    for name, values in episodes.items():
+        values = [x if name == "lost" else x[w] for x, w in zip(values, whole, strict=True)]
+        if name in ("return", "length"):  # which may be 0 or 1 by chance, and are no shares
+            values = [x.astype(np.float64) for x in values]
+        rows = {str(seed): interval(x) for seed, x in zip(seeds, values, strict=True)}
+        if len(values) > 1:
+            rows["all seeds"] = interval(np.array([x.mean(dtype=np.float64) for x in values if len(x)]))
+        found[name] = {who: dict(zip(("mean", "low", "high"), row, strict=True)) for who, row in rows.items()}
+    return found
+
+
+def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
+    """Play, write JSON, and return a table: its columns, its rows, and a line that says what was played."""
+    python = [word for word in request.settings if word.startswith("env.python=")]  # which changes nothing else
+    team = load(request.run, request.checkpoint, request.plugin, *(word.partition("=")[2] for word in python[-1:]))
+    settings, env = make_env(team.config.env, request.env, request.settings)
+    name = settings.name
+    check_team(team.env.team, env.team, name)
+    found = summarise(play_episodes(team, env, request.num_episodes, request.greedy), team.seeds)
+    own = name == team.config.env.name and len(request.settings) == len(python)
+    default = "evaluation.json" if own else f"evaluation_{name.replace('/', '-')}.json"
+    out = request.out or request.run / default
+    how = "greedy" if request.greedy else "sampled"
+    played = {
+        "run": str(request.run),
+        "env": name,
+        "settings": dataclasses.asdict(settings),
+        "checkpoint": request.checkpoint,
+        "update": np.asarray(team.actors.num_updates).tolist(),
+        "actions": how,
+        "episodes_per_seed": request.num_episodes,
+    }
+    with writing(out.parent):
+        write_json(out, played | {"metrics": found})
+    names = list(found)
+    rows = [
+        (who, *("{} [{}, {}]".format(*map(number, found[n][who].values())) for n in names))
+        for who in next(iter(found.values()))
+    ]
+    which = (
+        f"last checkpoint (update {team.update})"
+        if request.checkpoint == "last"
+        else f"checkpoint {request.checkpoint}"
+    )
+    line = f"{name}, {how}, {which}: {request.num_episodes} episodes per seed, 95 % intervals -> {out}"
+    return ("seed", *names), rows, line

@@ -1,0 +1,164 @@
+"""``hamljax info``: a run directory on one screen. Quick: nothing here needs JAX."""
+
+import fcntl
+from pathlib import Path
+
+from ...errors import one_line
+from ..drawing.tables import who_shares
+from ..storage import inputs
+from ..storage.digests import damage, kept
+from ..storage.files import number, read_json
+from ..storage.paths import as_typed
+from ..storage.provenance import PACKAGES, version
+from ..storage.saved_config import read_config
+
+
+def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
+    """(heading, text) of everything there is to say, also about ``plugin``. Raises ConfigError where there is no run."""
+    config = read_config(run)
+    record, damaged = _record(run)
+    per_update = config["num_envs"] * config["num_steps"]
+    total = int(config["total_timesteps"]) // per_update
+    done = max(record.get("update", [0]))
+    there = {update: damage(run, update) for update in kept(run)}
+    used = in_use(run)
+    state = _state(run, used, done, total)
+    first, last = config["seed"], config["seed"] + config["num_seeds"] - 1
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+    found = [
+        ("run", str(run)),
+        ("what", f"{config['algo']['name']} on {config['env']['name']}, {config['network']['name']}, {seeds}"),
+        *_policies(run, config),
+        (
+            "how far",
+            f"{done * per_update:,} of {total * per_update:,} steps ({done} of {total} updates), {state}",
+        ),
+        *([("record", damaged)] if damaged else []),
+        *_how_well(run, record),
+        *_made_with(run),
+        *((f"its {name}", text) for name, text in _inputs(run, plugin).items()),
+        ("checkpoints", ", ".join(f"{update} ({wrong or 'whole'})" for update, wrong in there.items()) or "none yet"),
+        ("to go on", _next(run, used, total, there)),
+        ("files", ", ".join(sorted(p.name for p in run.iterdir() if not p.name.startswith(".")))),
+    ]
+    return found
+
+
+def _policies(run: Path, config: dict) -> list[tuple[str, str]]:
+    made = _json(run / "versions.json")
+    groups, family = made.get("policies"), made.get("family")
+    ratio = str(config["algo"].get("group_ratio", "folded"))
+    found = [("policies", who_shares(groups, ratio))] if isinstance(groups, list) else []
+    return found + ([("of its family", str(family))] if family else [])
+
+
+def _record(run: Path) -> tuple[dict[str, list], str]:
+    """Columns of the metrics, and what is wrong with them; pandas would take too long to load."""
+    import pyarrow.parquet
+
+    file = run / "metrics.parquet"
+    if not file.is_file():
+        return {}, ""
+    try:
+        table = pyarrow.parquet.read_table(file, page_checksum_verification=True)
+    except Exception as error:  # a damaged file can break its reader in any way
+        return {}, f"{file.name} is damaged: {one_line(error)[:80]}"
+    wanted = [c for c in table.column_names if c in ("update", "seed", "step") or c.startswith(("eval", "train/skip"))]
+    return table.select(wanted).to_pydict(), ""
+
+
+def in_use(run: Path) -> bool:
+    """Whether a process is training in ``run`` now."""
+    try:
+        with (run / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _state(run: Path, used: bool, done: int, total: int) -> str:
+    if used:
+        return "training now"
+    if (run / "summary.json").is_file() and done >= total:
+        return "finished"
+    return "stopped"
+
+
+def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
+    lines = []
+    for name, column in (("win rate", "eval/won"), ("return", "eval/return")):
+        rows = [
+            (step, value)
+            for step, value in zip(record.get("step", []), record.get(column, []), strict=False)
+            if value is not None and value == value
+        ]
+        if not rows:
+            continue
+        by_step = {step: [v for s, v in rows if s == step] for step, _ in rows}
+        means = {step: sum(values) / len(values) for step, values in by_step.items()}
+        last, best = max(means), max(means, key=means.get)
+        text = f"{means[last]:.3f} ({min(by_step[last]):.3f} to {max(by_step[last]):.3f} over seeds) at step {last:,}"
+        lines.append((name, f"{text}; highest {means[best]:.3f} at step {best:,}"))
+    summary = _json(run / "summary.json")
+    for name, found in (summary.get("absolute") or {}).items():
+        if name in ("eval/won", "eval/return"):
+            lines.append(
+                (f"absolute {name}", f"{number(found['mean'])} (the best team of every seed, ten times the episodes)")
+            )
+    if skipped := int(sum(x or 0 for x in record.get("train/skipped", []) if x == x)):
+        lines.append(("not finite", f"{skipped} update(s) were not taken"))
+    if seconds := summary.get("seconds"):
+        lines.append(("seconds", ", ".join(f"{name} {value:,.1f}" for name, value in seconds.items())))
+    return lines
+
+
+def _json(file: Path) -> dict:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError):
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
+def _made_with(run: Path) -> list[tuple[str, str]]:
+    made = _json(run / "versions.json")
+    if not made:
+        return [("made with", "unknown: no versions.json")]
+    source = made.get("source")
+    commit = ""
+    if isinstance(source, dict) and {"commit", "clean"} <= source.keys():
+        commit = f", commit {str(source['commit'])[:10]}{'' if source['clean'] else ' with changes'}"
+    names = ("hamljax", "jax", "python")
+    rows = [
+        ("made with", ", ".join(f"{name} {made.get(name)}" for name in names) + f" on {made.get('device')}{commit}"),
+        ("command", f"{made.get('command')}  ({made.get('began', 'unknown when')})"),
+    ]
+    now = {name: version(name) for name in PACKAGES}
+    other = [f"{name} {made.get(name)} then, {now[name]} now" for name in PACKAGES if now[name] != made.get(name)]
+    return rows + ([("other versions", "; ".join(other))] if other else [])
+
+
+def _inputs(run: Path, plugin: str) -> dict[str, str]:
+    """What became of the files that the configuration names; ``plugin``: where that one is now."""
+    found = {}
+    for name, one in inputs.kept(run).items():
+        file = Path(plugin if plugin and name == "plugin" else one.file)
+        state = "gone" if not file.is_file() else "as it was" if inputs.sha256(file) == one.sha256 else "changed"
+        state = "there" if file.is_file() and not one.sha256 else state
+        found[name] = f"{file} ({state}{'; a copy is kept' if one.copy else ''})"
+    return found
+
+
+def _next(run: Path, used: bool, total: int, there: dict[int, str]) -> str:
+    if used:
+        return "a process is training in it now"
+    whole = [update for update, wrong in there.items() if not wrong]
+    if there and not whole:
+        return "not possible: every checkpoint is damaged"
+    if whole and whole[-1] >= total and (run / "summary.json").is_file():
+        return f"hamljax resume {as_typed(run)} total_timesteps=..."
+    start = f"from update {whole[-1]}" if whole else "from the beginning"
+    return f"hamljax resume {as_typed(run)}  ({start})"

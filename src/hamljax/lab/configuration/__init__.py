@@ -1,0 +1,1 @@
+"""From words to a job: command lines, environment variables, saved configurations."""

@@ -1,0 +1,59 @@
+"""Arguments of the commands that work on a run: ``RUN key=value...``."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError, nearest
+from ..storage.paths import existing, is_there
+
+
+def whole(least: int) -> Callable[[str, str], int]:
+    """A reader of whole numbers, at least ``least``."""
+
+    def read(key: str, text: str) -> int:
+        try:
+            number = float(text)  # 1e3 is a whole number too
+        except ValueError:
+            number = math.nan
+        if not number.is_integer() or not least <= number < 2**31:
+            raise ConfigError(f"{key} must be a whole number, at least {least} and below 2^31, not '{text[:40]}'")
+        return int(number)
+
+    return read
+
+
+def boolean(key: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ConfigError(f"{key} must be true or false, not '{text}'")
+    return text.lower() == "true"
+
+
+def checkpoint(key: str, text: str) -> str:
+    if text not in ("last", "best") and not (text.isascii() and text.isdecimal()):
+        raise ConfigError(f"{key} must be last, best or a number of updates, not '{text}'")
+    return text
+
+
+def file(key: str, text: str) -> str:
+    """The name of a file that is there."""
+    if not existing(text).is_file():
+        raise ConfigError(f"{key}={text} is not a file")
+    return text
+
+
+def read_arguments(command: str, words: list[str], readers: dict[str, Callable]) -> tuple[Path, dict[str, Any]]:
+    """The run and the values, by name. Raises ConfigError for anything else, a run that does not exist included."""
+    runs, values = [], {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if "/" in key or not equals or is_there(word):  # a path may hold a "="
+            runs.append(word)
+        elif key not in readers:
+            raise ConfigError(f"{command} knows no '{key}'{nearest(key, readers)}")
+        else:
+            values[key] = readers[key](key, text)
+    if len(runs) != 1:
+        raise ConfigError(f"{command} takes one run directory, not {len(runs)}; such as: hamljax {command} runs/demo")
+    return existing(runs[0]), values

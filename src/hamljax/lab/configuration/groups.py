@@ -1,0 +1,91 @@
+"""What can be chosen: YAML files, rows, environments, and what a user's plugin adds."""
+
+import dataclasses
+import functools
+import importlib.util
+import sys
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+
+from ...algorithms import ALGORITHMS, FAMILIES
+from ...algorithms.table import family_of
+from ...envs import ENVIRONMENTS, schema
+from ...errors import ConfigError, in_line
+from ...nn.networks import Network
+from ..storage.paths import path_of
+
+
+def conf_dir() -> Path:
+    """The YAML files: beside the package in a wheel, two levels up in a checkout."""
+    package = Path(__file__).resolve().parents[2]
+    for candidate in (package / "conf", package.parents[1] / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise FileNotFoundError("hamljax's conf/ folder is missing: the installation is damaged")
+
+
+def load_plugin(path: str) -> None:
+    """Import a user's Python file, so that what it registers is known; it may import what lies beside it."""
+    file = path_of(path)
+    if not file.is_file():
+        raise ConfigError(f"plugin '{path}' does not exist")
+    spec = importlib.util.spec_from_file_location(f"hamljax_plugin_{file.stem}", file)
+    if spec is None:
+        raise ConfigError(f"plugin '{path}' is not a Python file")
+    if (folder := str(file.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"plugin '{path}' failed{in_line(error, str(file))}") from error
+
+
+def choices(group: str) -> list[str]:
+    """Valid values of a group; a file whose name begins with ``_`` is a part of others."""
+    files = [p for p in (conf_dir() / group).rglob("*.yaml") if not p.name.startswith("_")]
+    names = {p.relative_to(conf_dir() / group).with_suffix("").as_posix() for p in files}
+    return sorted(names | {"algo": set(ALGORITHMS), "env": set(ENVIRONMENTS)}.get(group, set()))
+
+
+def register_groups() -> None:
+    """What has no YAML file: the defaults of networks, and families, rows and environments that are a user's own."""
+    families = {name: (family.settings, tuple(family.elsewhere.items())) for name, family in FAMILIES.items()}
+    rows = tuple((name, family_of(name).name) for name in ALGORITHMS)
+    environments = tuple((name, schema(name)) for name in ENVIRONMENTS)
+    _store_groups(ConfigStore.instance(), tuple(families.items()), rows, environments)
+
+
+def base_of(family: str) -> str:
+    """The file (conf/algo) with the settings of a family's rows."""
+    return "_" + family.replace("-", "_")
+
+
+@functools.lru_cache(1)  # a hundred environments take longer than all else that is done for a job
+def _store_groups(store: ConfigStore, families, rows: tuple[tuple[str, str], ...], environments) -> None:
+    def has_file(name: str) -> bool:
+        return (conf_dir() / "algo" / f"{name}.yaml").is_file()
+
+    network = dataclasses.asdict(Network()) | {"hidden_sizes": list(Network().hidden_sizes)}
+    store.store(name="dataclass_defaults", node={"network": network}, package="_global_")
+    for name, (settings, elsewhere) in families:
+        if not has_file(base_of(name)):
+            node = {"algo": plain(dataclasses.asdict(settings()))} | dict(elsewhere)
+            store.store(group="algo", name=base_of(name), node=node, package="_global_")
+    for name, family in rows:
+        if not has_file(name):
+            store.store(group="algo", name=name, node={"defaults": [base_of(family), "_self_"], "name": name})
+    for name, settings in environments:
+        folder, _, leaf = f"env/{name}".rpartition("/")
+        fields = {f.name: f.default for f in dataclasses.fields(settings)}
+        store.store(group=folder, name=leaf, node=fields, package="env")
+
+
+def plain(value):
+    """Tuples as lists, as YAML reads them back."""
+    if isinstance(value, dict):
+        return {key: plain(x) for key, x in value.items()}
+    return list(map(plain, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,308 @@
+"""From words to a configuration: Hydra composes the groups, dataclasses check the types, and a typo never passes."""
+
+import dataclasses
+import itertools
+import math
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ...algorithms import FAMILIES
+from ...algorithms.config import Config, validate
+from ...algorithms.table import check_row, family_of, resolve
+from ...bridge import configure, make
+from ...coercion import typed
+from ...envs import ENVIRONMENTS, Environment, schema
+from ...errors import ConfigError, lookup, nearest, one_line
+from ...nn.networks import Network
+from ..storage.paths import path_of
+from . import overrides as grammar
+from .groups import choices, conf_dir, load_plugin, plain, register_groups
+from .overrides import LARGEST_SWEEP, quote, values_of
+from .run_settings import (
+    LOGGER_SETTINGS,
+    ONCE,
+    RUN_CHOICES,
+    LoggerSettings,
+    RunSettings,
+    validate_logger,
+    validate_run,
+)
+
+GROUPS = ("algo", "network", "env", "logger", "experiment")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What one ``hamljax train`` does: the configuration, and everything around it."""
+
+    config: Config
+    run: RunSettings
+    logger: dict[str, Any]
+    resolved: dict[str, Any]  # plain data, as written to config.yaml
+
+
+def parse(words: list[str], env: str = "") -> list:
+    """Hydra's reading of ``key=value`` words; what settings of a run, of its logger and of ``env`` want as texts are texts.
+
+    Raises ConfigError, with Hydra's complaint on one line.
+    """
+    return grammar.parse(words, _texts(env))
+
+
+def _texts(env: str) -> set[str]:
+    """The dotted keys of settings that are texts of the user's own."""
+    groups = {"": RunSettings, "logger.": LoggerSettings}
+    if env in ENVIRONMENTS:
+        groups |= {"env.": schema(env)}
+    texts = {prefix + name for prefix, kind in groups.items() for name, k in _kinds(kind).items() if k is str}
+    short = {key.removeprefix("env.") for key in texts if key.startswith("env.")} - set(GROUPS) - {"name"}
+    return (texts | short) - set(RUN_CHOICES) - {"env.name", "logger.kind", "logger.mode"}
+
+
+def read(words: list[str]) -> list:
+    """``parse`` of a whole command line, after the plugins that it names."""
+    for override in parse([w for w in words if w.startswith("plugin=")]):
+        for one in parse(values_of(override, ())):
+            if one.value():
+                load_plugin(str(one.value()))
+    env = next((w.removeprefix("env=") for w in reversed(words) if w.startswith("env=")), "")
+    return parse(words, env)
+
+
+def expand(words: list[str]) -> list[list[str]]:
+    """A sweep's jobs: the product of all comma-separated values, each once. Raises ConfigError."""
+    axes = []
+    for override in read(words):
+        key = override.key_or_group
+        if key == "run_dir" and override.is_sweep_override():
+            raise ConfigError(
+                f"'{override.input_line}': a sweep has one folder; a name with a comma stands in quotes: \"run_dir='...'\""
+            )
+        axes.append(list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ()))))
+    if (count := math.prod(map(len, axes))) > LARGEST_SWEEP:
+        raise ConfigError(f"these are {count:,} combinations; at most {LARGEST_SWEEP:,} can be trained")
+    return [list(job) for job in itertools.product(*axes)]
+
+
+def _settings(algo_name: str, env_name: str) -> set[str]:
+    """Every dotted key that may be overridden when these are chosen."""
+    own = {f.name for f in dataclasses.fields(Config)} - {"algo", "network", "env"}
+    keys = own | set(_kinds(RunSettings)) | set(LOGGER_SETTINGS)
+    for prefix, kind in (("algo", family_of(algo_name).settings), ("network", Network), ("env", schema(env_name))):
+        keys |= {f"{prefix}.{f.name}" for f in dataclasses.fields(kind)}
+    return keys
+
+
+def _check_groups(overrides) -> None:
+    """Name a mistaken group choice, and the nearest valid one, before Hydra sees it."""
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"'{override.input_line}' has several values; add -m to train them all"
+                + (f", or put them in quotes to make them one: \"{key}='...'\"" if "," in override.input_line else "")
+            )
+        if override.is_delete():
+            raise ConfigError(f"'{override.input_line}': nothing can be deleted; set a value instead")
+        if key in GROUPS:
+            lookup(
+                {"algo": "algorithm", "env": "environment"}.get(key, key),
+                str(override.value()),
+                dict.fromkeys(choices(key)),
+            )
+
+
+def _in_full(overrides) -> list:
+    """Overrides with ``map=3m`` spelt ``env.map=3m``: what only the environment has may be said without its group."""
+    env = next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "env"), None)
+    if env is None:
+        return overrides
+    elsewhere = {key.split(".")[0] for key in _settings("happo", env)} | set(GROUPS)
+    short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
+    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides], env)
+
+
+def _is_own(override) -> bool:
+    """Whether it is about a parameter of a user's own function, or all of them: ``+algo.drift_params.weight=2``.
+
+    Nobody can know their names beforehand, so they are no part of what Hydra composes.
+    """
+    fields = [f for family in FAMILIES.values() for f in dataclasses.fields(family.settings)]
+    own = {f"algo.{f.name}" for f in fields if typing.get_origin(f.type) is dict}
+    return ".".join(override.key_or_group.split(".")[:2]) in own
+
+
+def _check_keys(overrides, chosen) -> None:
+    """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
+    known = _settings(chosen.algo.name, chosen.env.name)
+    for override in overrides:
+        key = override.key_or_group
+        if key in LOGGER_SETTINGS[1:] and chosen.logger.kind != "wandb":
+            raise ConfigError(f"'{key}' is a setting of logger=wandb, and this is logger={chosen.logger.kind}")
+        if key not in GROUPS and not _is_own(override) and key not in known:
+            raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
+
+
+def _check_preset(overrides, algo: dict) -> None:
+    """A preset for the other kind of algorithm sets what the chosen one does not have."""
+    family = family_of(str(algo.get("name")))
+    foreign = sorted(set(algo) - set(_kinds(family.settings)))
+    preset = next((o.value() for o in overrides if o.key_or_group == "experiment" and o.value()), None)
+    if foreign and preset:
+        raise ConfigError(
+            f"experiment={preset} is not for {algo['name']}, which is {family.name} and has no algo.{foreign[0]}; "
+            f"leave one of the two out"
+        )
+
+
+def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
+    """``values`` as ``kinds`` wants them, or a ConfigError that names the key."""
+    for name in values:
+        if name not in kinds:
+            raise ConfigError(f"unknown setting '{prefix}{name}'{nearest(name, kinds)}")
+    return {name: typed(f"{prefix}{name}", value, kinds[name]) for name, value in values.items()}
+
+
+def _kinds(kind) -> dict[str, Any]:
+    return {f.name: f.type for f in dataclasses.fields(kind)}
+
+
+def _compose(overrides):
+    """Hydra's composition of conf/ under ``overrides``, or a ConfigError with its complaint on one line."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return compose("config", [o.input_line for o in overrides])
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # it has all three for wrong words
+        raise ConfigError(one_line(error)) from None
+
+
+def make_job(words: list[str]) -> Job:
+    """Overrides, as typed -> a checked job. Raises ConfigError."""
+    overrides = read(words)
+    _check_groups(overrides)
+    overrides = _in_full(overrides)
+    register_groups()
+    try:
+        composed = _compose([o for o in overrides if not _is_own(o)])
+    except ConfigError:  # Hydra knows no nearest setting
+        _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]))
+        raise
+    _check_keys(overrides, composed)
+    try:
+        values = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise ConfigError(one_line(error)) from None
+    _check_preset(overrides, values["algo"])
+    for override in filter(_is_own, overrides):
+        _, group, *name = override.key_or_group.split(".", 2)
+        before, said = values["algo"].get(group, {}), override.value()
+        values["algo"][group] = {**before, name[0]: said} if name else said
+    return job_of(values)
+
+
+def job_of(values: dict) -> Job:
+    """Plain data, as composed or as read back from a run's config.yaml -> a checked job. Raises ConfigError."""
+    values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    values.pop("experiment", None)
+    logger = LoggerSettings(**_typed("logger.", values.pop("logger"), _kinds(LoggerSettings)))
+    algo_values = values.pop("algo")
+    kind = family_of(str(algo_values.get("name"))).settings
+    algo = kind(**_typed("algo.", algo_values, _kinds(kind)))
+    network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
+    env_values = values.pop("env")
+    name = env_values.pop("name")
+    env = configure(name, **env_values)
+    run_kinds = _kinds(RunSettings)
+    kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | run_kinds
+    flat = _typed("", values, kinds)
+    run = RunSettings(**{key: flat.pop(key) for key in run_kinds if key in flat})
+    config = Config(algo, network, env, **flat)
+    validate(config)
+    check_row(algo)
+    validate_run(run)
+    validate_logger(logger)
+    row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
+    resolved = {
+        "algo": plain(dataclasses.asdict(algo) | row),
+        "network": dataclasses.asdict(network) | {"hidden_sizes": list(network.hidden_sizes)},
+        "env": plain(dataclasses.asdict(env)),
+        "logger": plain(dataclasses.asdict(logger)),
+        **flat,
+        **{key: value for key, value in dataclasses.asdict(run).items() if key not in ONCE},
+        "plugin": str(path_of(run.plugin).resolve()) if run.plugin else "",
+    }
+    return Job(config, run, resolved["logger"], resolved)
+
+
+def of_family(config: Config) -> str:
+    """What a configuration has outside of ``algo`` because its row's family has it so, in words; empty: nothing."""
+    family = family_of(config.algo.name)
+    same = [f"{name}={value}" for name, value in family.elsewhere.items() if getattr(config, name) == value]
+    return f"{' '.join(same)}: as {family.name} rows have it, unless something else is said" if same else ""
+
+
+def whole_rollouts(config: Config) -> str:
+    """What is trained where ``total_timesteps`` is no whole number of rollouts, in words; empty where it is one."""
+    rollout = config.num_envs * config.num_steps
+    trained, wanted = config.num_updates * rollout, int(config.total_timesteps)
+    if trained == wanted:
+        return ""
+    return (
+        f"total_timesteps={wanted:,} is not a whole number of rollouts of num_envs * num_steps = {config.num_envs} * "
+        f"{config.num_steps} = {rollout:,} steps: {trained:,} steps are trained; the next number is {trained + rollout:,}"
+    )
+
+
+def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Environment]:
+    """Settings and environment: ``env`` (settings), or another by ``name``, with overrides ``env.key=value`` on top.
+
+    Raises ConfigError.
+    """
+    name = name or env.name
+    kinds = _kinds(schema(name))
+    values = dataclasses.asdict(env) if name == env.name else {}
+    for override in parse(list(words), name):
+        key = override.key_or_group.removeprefix("env.")
+        if key not in kinds or key == "name":
+            raise ConfigError(f"unknown setting 'env.{key}'{nearest('env.' + key, {f'env.{k}' for k in kinds})}")
+        if override.is_sweep_override():
+            raise ConfigError(f"'{override.input_line}' has several values, and one is wanted")
+        values[key] = override.value()
+    values.pop("name", None)
+    settings = configure(name, **values)
+    return settings, make(settings)
+
+
+def config(
+    algo: str = "happo", env: str = "smax/3m", network: str = "mlp", experiment: str = "", **overrides
+) -> Config:
+    """The configuration that the command line would train, for ``make_train``.
+
+    ``overrides`` are settings of any group by name (``total_timesteps=1e6, clip_eps=0.1, drift="square",
+    drift_params={"weight": 2.0}``). An environment with settings of its own: ``env=hamljax.configure("my/meet", length=7)``.
+    Raises ConfigError.
+    """
+    if not isinstance(env, str) and not dataclasses.is_dataclass(env):
+        raise ConfigError(f"env must be a name or what hamljax.configure(name, ...) returns, not {env!r}")
+    groups = {
+        "algo": algo,
+        "env": env if isinstance(env, str) else env.name,
+        "network": network,
+        "experiment": experiment,
+    }
+    words = [f"{key}={quote(typed(key, value, str))}" for key, value in groups.items() if value]
+    base = make_job(words).config
+    if not isinstance(env, str):
+        base = dataclasses.replace(base, env=env)
+    made = base.replace(**overrides)
+    validate(made)
+    check_row(made.algo)
+    return made

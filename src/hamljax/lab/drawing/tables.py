@@ -1,0 +1,81 @@
+"""Tables for people."""
+
+import dataclasses
+import inspect
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_table(columns, rows, title: str = "") -> None:
+    console = Console(width=None if Console().is_terminal else 110)
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(Text(column))  # not markup: a name may hold brackets
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def print_facts(facts: list[tuple[str, str]]) -> None:
+    """A line per fact, the headings in a column of their own."""
+    width = max(len(heading) for heading, _ in facts)
+    for heading, text in facts:
+        print(f"{heading:<{width}}  {text}")
+
+
+def print_everything() -> None:
+    """Algorithms, drifts, neighbourhoods, environments, networks and presets."""
+    from ...algorithms import ALGORITHMS, FAMILIES
+    from ...algorithms.on_policy.registry import CRITICS, POLICIES
+    from ...envs import ENVIRONMENTS, make
+    from ...haml import DRIFTS, NEIGHBOURHOODS, ORDERS, SOLVERS
+    from ..configuration.groups import choices
+
+    for family in FAMILIES.values():
+        columns = [f.name for f in dataclasses.fields(family.row) if f.name != "summary"]
+        members = {name: row for name, row in ALGORITHMS.items() if type(row) is family.row}
+        rows = [
+            (name, *(str(getattr(row, c)) for c in columns), getattr(row, "summary", ""))
+            for name, row in members.items()
+        ]
+        columns = [column.replace("_", " ") for column in columns]
+        print_table(("algo", *columns, ""), rows, f"{family.name.capitalize()} algorithms")
+    rows = [(n, ", ".join(d.parameters.names), d.summary) for n, d in DRIFTS.items()]
+    print_table(("algo.drift", "parameters", ""), rows, "Drifts")
+    rows = [
+        (name, n.solver, ", ".join((n.all_parameters | SOLVERS[n.solver].parameters).names), n.summary)
+        for name, n in NEIGHBOURHOODS.items()
+    ]
+    print_table(("algo.neighbourhood", "solver", "parameters", ""), rows, "Neighbourhoods")
+    print_table(("algo.order", ""), [(name, o.summary) for name, o in ORDERS.items()], "Orders")
+    for setting, table, title in (("algo.critic", CRITICS, "Critics"), ("algo.policy", POLICIES, "Policies")):
+        rows = [(name, (inspect.getdoc(factory) or "").split("\n")[0]) for name, factory in table.items()]
+        print_table((setting, ""), rows, f"{title} of on-policy algorithms")
+    rows = []
+    elsewhere = {}  # environments in host processes: what they are made by, and their names
+    for name, entry in ENVIRONMENTS.items():
+        if name.startswith("bridge/"):
+            elsewhere.setdefault(entry.factory, []).append(name)
+            continue
+        if name == "game/matrix":  # its size is in the user's file
+            rows.append((name, "?", "?", "?", entry.summary))
+            continue
+        team = make(name).team
+        kind = "actions" if team.discrete else "dims"
+        rows.append((name, str(team.num_agents), str(team.obs_size), f"{team.action_size} {kind}", entry.summary))
+    print_table(("env", "agents", "obs", "action", ""), rows, "Environments")
+    rows = [(names[0] + ", ..." * (len(names) > 1), ENVIRONMENTS[names[0]].summary) for names in elsewhere.values()]
+    print_table(("env", ""), rows, "Environments in host processes (hamljax doctor says which can run here)")
+    print("networks:", ", ".join(choices("network")))
+    print("loggers:", ", ".join(choices("logger")))
+    print("presets (experiment=NAME):", ", ".join(choices("experiment")))
+
+
+def who_shares(groups: list[list[int]], ratio: str = "folded") -> str:
+    """Which agents have one policy: ``2: agents 0 1 2 share one, agents 3 4 share one``; and their ratio, where it is joint."""
+    shared = [f"agents {' '.join(map(str, group))} share one" for group in groups if len(group) > 1]
+    alone = sum(len(group) == 1 for group in groups)
+    said = f"{len(groups)}: " + ", ".join([*shared, *([f"{alone} agent(s) with one of their own"] if alone else [])])
+    return said + (f", {ratio} ratio" if shared and ratio != "folded" else "")

@@ -1,0 +1,68 @@
+"""What is done where updates were not finite: the run stops, and what the first of them learnt from is kept."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...bridge.environment import NON_FINITE
+from ...errors import Stopped
+from ..storage import checkpoints
+from ..storage.files import replaced
+from ..storage.paths import as_typed, writing
+from .evidence import not_finite
+from .programs import CAPACITY, apart
+
+
+def stop_for_non_finite(training: Any, seed: int, first: int) -> None:
+    """Stop with what there is to say of the first bad update, number ``first``."""
+    evidence, culprits = _evidence(training, seed, first)
+    advice = "Try a smaller learning rate"
+    if culprits:
+        advice = f"The environment gave what is not finite ({', '.join(culprits)}): mend it"
+    message = (
+        f"{training.streak.patience} update(s) in a row were not finite (seed {training.seeds[seed]}, from step "
+        f"{first * training.per_update:,}) and were not taken; {evidence}, and checkpoints are as they were. "
+        f"{advice}, or on_nan=skip"
+    )
+    if training.job.run.on_nan == "raise":
+        raise FloatingPointError(message)
+    raise Stopped(message, 1)
+
+
+def _evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
+    """Make the run again up to update number ``first``, keep what that learns from, and say where.
+
+    Also what of it the environment gave and is not finite.
+    """
+    if training.trainer.env.in_processes:
+        gone = "what the first one learnt from is gone, because environments in host processes cannot be played again"
+        return gone, [words for what, words in NON_FINITE.items() if what in training.noted]
+    training.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
+    with training.signals.ending_at_once(
+        f"stopped: updates were not finite; to go on: hamljax resume {as_typed(training.run.path)}"
+    ):
+        return _find_evidence(training, seed, first)
+
+
+def _find_evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
+    before = [
+        u for u in checkpoints.kept(training.run.path) if u < first and not checkpoints.damage(training.run.path, u)
+    ]
+    if before:
+        shapes, replay = apart(training.programs.shapes)
+        found = checkpoints.restore(training.run.path, shapes, before[-1], replay=replay)
+        state, done = training.programs.place(training._whole(found)).state, found.update
+    else:
+        state, done = training.programs.begin(training.seeds).state, 0
+    while done < first - 1:
+        count = min(first - 1 - done, CAPACITY)
+        state, _ = training.programs.advance(state, np.int32(count))
+        done += count
+    found = jax.jit(training.trainer.learner.debug_batch)(jax.tree.map(lambda x: x[seed], state))
+    file = training.run.path / "non_finite_batch.npz"
+    with writing(training.run.path), replaced(file) as unfinished:
+        arrays = {jax.tree_util.keystr(path).lstrip("."): x for path, x in jax.tree.leaves_with_path(found.batch)}
+        np.savez(unfinished, **arrays)
+    culprits = not_finite(training.trainer.env.team, found)
+    return f"what the first one learnt from is in {file}", culprits

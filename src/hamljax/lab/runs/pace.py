@@ -1,0 +1,140 @@
+"""How many updates the compiled loop makes before the host looks up, and what may stop it."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from ...errors import Stopped
+
+SECONDS = 2.0  # between two looks of the host: a scheduler's SIGTERM leaves little time
+HEARD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+LEAVING_SECONDS = 5.0  # for a logger to hear of the end: it may wait for a network
+
+
+class Pace:
+    """Chooses block lengths that take about two seconds; how the updates are cut into blocks changes none of them."""
+
+    def __init__(self, largest: int):
+        self.largest, self.length = largest, 1
+
+    def next(self, left: int) -> int:
+        return min(self.length, left, self.largest)
+
+    def took(self, updates: int, seconds: float) -> None:
+        self.length = max(1, min(int(SECONDS * updates / max(seconds, 1e-9)), 2 * self.length, self.largest))
+
+
+class Streak:
+    """Counts updates in a row that were not taken, per seed. ``broken``: None, or the first seed that had ``patience`` of
+    them (None: that never happens) and the number of the first of these updates."""
+
+    def __init__(self, num_seeds: int, patience: int | None):
+        self.length, self.patience = np.zeros(num_seeds, int), patience
+        self.broken: tuple[int, int] | None = None
+
+    def watch(self, done: int, skipped: np.ndarray) -> None:
+        """skipped (seeds, updates): 1 or 0, of the updates after number ``done``."""
+        for number, column in enumerate(skipped.T, start=done + 1):
+            self.length = np.where(column > 0, self.length + 1, 0)
+            worst = int(self.length.argmax())
+            if self.patience and self.length[worst] >= self.patience and not self.broken:
+                self.broken = worst, number - int(self.length[worst]) + 1
+
+
+class Signals:
+    """What to do about SIGINT, SIGTERM and SIGHUP; a second one always ends the process there and then.
+
+    A signal is heard at once, in a thread of its own, whatever the program computes: Python's own handlers wait until XLA
+    returns. The first one is noted in ``caught``, for training to look at, or inside ``ending_at_once`` ends the process.
+    say: is told what will happen. leave: is called with the exit code before the process ends at once. how_long: words
+    about what training waits for.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        self.caught: int | None = None
+        self.say = say
+        self.leave: Callable[[int], None] = lambda code: None
+        self.how_long: Callable[[], str] = lambda: ""
+        self._words: str | None = None
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def ending_at_once(self, words: str):
+        """Meanwhile nothing would be lost by the end of the process; ``words`` say so."""
+        with self._lock:
+            self._words = words
+        try:
+            if self.caught:
+                raise self.stop(words)
+            yield
+        finally:
+            with self._lock:
+                self._words = None
+
+    def stop(self, words: str) -> Stopped:
+        return Stopped(words, 128 + self.caught)
+
+    def hear(self, number: int) -> None:
+        """Answer the first signal, in a thread of its own."""
+        with self._lock:
+            self.caught = number
+            if self._words is not None:
+                self._end(number)
+        self.say(
+            f"stopping as soon as what goes on is done{self.how_long()}, and saving; a second signal does not wait"
+        )
+
+    def _end(self, number: int) -> None:
+        try:
+            print(f"hamljax: {self._words}", file=sys.stderr, flush=True)
+            last = threading.Thread(target=self.leave, args=(128 + number,), daemon=True)
+            last.start()
+            last.join(LEAVING_SECONDS)
+            sys.stdout.flush()
+        finally:  # also where nobody reads any more what is said
+            os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def listening(say: Callable[[str], None]):
+    """Signals are heard as ``Signals`` says. In a thread that may not choose, nothing changes."""
+    signals, before = Signals(say), {}
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    thread = threading.Thread(target=_listen, args=(ours, signals), daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    for number in HEARD:
+        if (
+            number != getattr(signal, "SIGHUP", None) or signal.getsignal(number) is not signal.SIG_IGN
+        ):  # as under nohup
+            before[number] = signal.signal(number, lambda *_: None)
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        theirs.close()  # which ends the thread
+        thread.join()
+        ours.close()
+
+
+def _listen(ours: socket.socket, signals: Signals) -> None:
+    """Numbers of signals arrive as bytes; whatever else Python wakes up for is not for us."""
+    first = True
+    while byte := ours.recv(1):
+        if byte[0] in HEARD and not first:
+            os._exit(128 + byte[0])
+        if byte[0] in HEARD:
+            first = False
+            threading.Thread(target=signals.hear, args=(byte[0],), daemon=True).start()

@@ -1,0 +1,332 @@
+"""The host loop: compiled blocks of updates with the seeds vmapped inside; between blocks record, evaluate, save, draw."""
+
+import contextlib
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...errors import ConfigError
+from ...training.evaluate import ABSOLUTE_ROUNDS
+from ...training.train import Trainer, evaluation_points, make_learner
+from ..configuration.jobs import Job, of_family, whole_rollouts
+from ..configuration.machine import device_errors
+from ..drawing.plots import draw_runs
+from ..drawing.tables import who_shares
+from ..storage import checkpoints, inputs
+from ..storage.checkpoints import Checkpoint
+from ..storage.files import forget_unfinished
+from ..storage.paths import as_typed, writing
+from ..storage.rundir import RunDir
+from . import record
+from .loggers import Nowhere, exit_code, make_logger
+from .non_finite import stop_for_non_finite
+from .pace import Pace, Signals, Streak, listening
+from .programs import CAPACITY, apart, failures_of, make_programs, progress_shapes, with_replay
+from .reporter import Reporter, clock
+
+SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
+
+
+def train(job: Job, longer: bool = False) -> RunDir:
+    """Train all seeds of a job, or go on with them, and leave a run directory that explains itself.
+
+    longer: the directory may hold a shorter run of this configuration. Raises ConfigError for what cannot be done, and
+    Stopped when training ended early and in order.
+    """
+    trainer = make_learner(job.config)
+    with RunDir.open(job.resolved, job.run.resume, longer) as run:
+        if run.begun and is_finished(run, job):
+            print(f"'{run.path}' is finished; to train longer: hamljax resume {as_typed(run.path)} total_timesteps=...")
+            return run
+        if run.begun and not longer:
+            inputs.check_unchanged(run.path, files_of(job))
+        forget_unfinished(run.path)
+        with contextlib.ExitStack() as stack:
+            reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
+            stack.callback(reporter.close)
+            signals = stack.enter_context(listening(reporter.say))
+            training = Training(job, trainer, run, reporter, signals)
+            stack.push(training.close)
+            with device_errors(), failures_of(trainer.env):
+                training.begin()
+                training.go_on()
+                training.finish()
+    return run
+
+
+def files_of(job: Job) -> dict[str, Any]:
+    """The settings of a job that may name files, by dotted name."""
+    return {"plugin": job.run.plugin, **{f"env.{name}": x for name, x in dataclasses.asdict(job.config.env).items()}}
+
+
+def steps_per_update(job: Job) -> int:
+    return job.config.num_envs * job.config.num_steps
+
+
+def is_finished(run: RunDir, job: Job) -> bool:
+    done = checkpoints.kept(run.path)[-1:] == [job.config.num_updates]
+    return done and (run.path / "summary.json").is_file() and not checkpoints.damage(run.path, job.config.num_updates)
+
+
+def plan(job: Job) -> tuple[list[int], set[int], set[int]]:
+    """After how many updates the host records, evaluates and saves; (all of them, evaluations, checkpoints)."""
+    total, run = job.config.num_updates, job.run
+    evals = {int(e) for e in evaluation_points(job.config)} if job.config.num_evals else set()
+    log_every, save_every = (
+        every or max(1, total // n) for every, n in ((run.log_every, 50), (run.checkpoint_every, 10))
+    )
+    saves = {*range(save_every, total, save_every), total}
+    ends = {*range(log_every, total, log_every), *saves, *evals} - {0}
+    return sorted(ends), evals, saves
+
+
+class Training:
+    """One run under way. ``done`` counts updates; ``seconds`` says where the time went, over all starts of the run."""
+
+    def __init__(self, job: Job, trainer: Trainer, run: RunDir, reporter: Reporter, signals: Signals):
+        self.job, self.trainer, self.run, self.reporter, self.signals = job, trainer, run, reporter, signals
+        self.logger = Nowhere()
+        signals.leave, signals.how_long = self._leave, self._how_long
+        self.seeds = np.arange(job.run.seed, job.run.seed + job.run.num_seeds)
+        self.ends, self.evals, self.saves = plan(job)
+        self.per_update = steps_per_update(job)
+        self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
+        self.last, self.now = {}, ""  # seconds that each of them took last, and which of them goes on
+        self.done, self.shown, self.saved_at, self.told, self.programs = 0, {}, 0.0, 0, None
+        self.noted: set[str] = set()  # what was said once
+        self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
+
+    @contextlib.contextmanager
+    def timed(self, what: str):
+        began, self.now = time.perf_counter(), what
+        yield
+        self.last[what] = time.perf_counter() - began
+        self.seconds[what] += self.last[what]
+
+    def _how_long(self) -> str:
+        seconds = self.last.get(self.now)
+        return f" ({self.now}{'' if seconds is None else f', which took {seconds:.1f} s last time'})"
+
+    def _leave(self, code: int) -> None:
+        """The process ends at once."""
+        self.reporter.close()
+        self.logger.close(code)
+
+    def close(self, kind, error, trace) -> None:
+        """End what belongs to the run beside its files. A run that could not even begin leaves none."""
+        self.logger.close(exit_code(error))
+        (self.programs or self.trainer.env).close()
+        if isinstance(error, ConfigError) and not self.run.begun and not self.run.rows:
+            self.run.clear()
+
+    # BEGIN
+
+    def begin(self) -> None:
+        """Compile, and make or restore what changes."""
+        if not self.run.begun:  # a longer run replaces nothing before it is known to fit
+            self._sign()
+        words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
+        with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {as_typed(self.run.path)}"):
+            self._begin()
+
+    def _begin(self) -> None:
+        config, say = self.job.config, self.reporter.say
+        for note in self.run.notes:
+            say(f"note: {note}; the run goes on, but its numbers may differ from then on")
+        if rounded := whole_rollouts(config):
+            say(f"note: {rounded}")
+        groups = self.trainer.learner.policy.groups
+        shares = who_shares(groups, getattr(config.algo, "group_ratio", "folded"))
+        sharing = f", policies {shares}" if 1 < len(groups) < sum(map(len, groups)) else ""
+        say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s){sharing}")
+        found = self._restore() if self.run.begun else None
+        step = found.update * self.per_update if found else -1
+        self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
+        programs = self.programs = make_programs(self.trainer, len(self.seeds), bool(self.evals))
+        self.seconds["compiling"] += programs.seconds
+        memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
+        total = config.num_updates * self.per_update
+        say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
+        if self.run.begun:
+            self._sign()
+        if found:
+            self.progress, self.done = programs.place(self._whole(found)), found.update
+            self.streak.length = np.asarray(found.tree.state.skipped)
+            self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
+            self.run.start_with(found.record)
+            say(f"going on from step {self.done * self.per_update:,}")
+            if self.trainer.env.in_processes:
+                say("note: environments in host processes cannot be restored: all begin fresh episodes")
+        else:
+            self.run.start_with(None)
+            self.progress = programs.begin(self.seeds)
+            if 0 in self.evals:
+                if self.trainer.env.in_processes:  # minutes, it may be
+                    say(f"evaluating the untrained team first: {config.num_eval_episodes} episodes")
+                self._record([], {"steps_per_second": np.nan})
+        self.reporter.started(self.done * self.per_update)
+
+    def _sign(self) -> None:
+        self.run.versions["policies"] = self.trainer.learner.policy.groups
+        self.run.remark = self.run.versions["family"] = of_family(self.job.config)
+        self.run.sign()
+        with writing(self.run.path):
+            inputs.keep(self.run.path, files_of(self.job))
+
+    def _restore(self) -> Checkpoint | None:
+        if not checkpoints.kept(self.run.path):
+            self.reporter.say("no checkpoint yet: beginning anew")
+            return None
+        shapes, replay = apart(progress_shapes(self.trainer, len(self.seeds)))
+        return checkpoints.restore(self.run.path, shapes, say=self.reporter.say, replay=replay)
+
+    def _whole(self, found: Checkpoint):
+        """The progress in a checkpoint; a replay that it lacks is empty, and fills up before learning goes on."""
+        _, shapes = apart(self.programs.shapes)
+        if shapes is None:
+            return found.tree
+        if found.replay is not None:
+            return with_replay(found.tree, found.replay)
+        self.reporter.say(
+            "note: the checkpoint holds no replay (checkpoint_replay=false): the policies play until there are "
+            "algo.learning_starts steps again, and only then learn on; this is not the run that was never stopped"
+        )
+        return with_replay(found.tree, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+
+    # GO ON
+
+    def go_on(self) -> None:
+        """Train to the end, looking up every few seconds and whenever the plan says so."""
+        pace, self.saved_at, signals = Pace(CAPACITY), time.perf_counter(), self.signals
+        while self.done < self.ends[-1]:
+            self._block(next(end for end in self.ends if end > self.done), pace)
+            if self.streak.broken:
+                stop_for_non_finite(self, *self.streak.broken)
+            if self.done in self.saves or signals.caught or self._is_late():
+                self._save()
+            if signals.caught:
+                step = self.done * self.per_update
+                raise signals.stop(
+                    f"stopped at step {step:,} and saved; to go on: hamljax resume {as_typed(self.run.path)}"
+                )
+
+    def _block(self, end: int, pace: Pace) -> None:
+        """Updates up to number ``end``, or until something has to be done about the run; then record them."""
+        parts, began, first, spent = [], self.seconds["training"], self.done, self.programs.spent
+        while self.done < end:
+            count, before = pace.next(end - self.done), self.seconds["training"]
+            with self.timed("training"):
+                state, metrics = self.programs.advance(self.progress.state, np.int32(count))
+                self.progress = self.progress._replace(state=state)
+                parts.append({name: np.asarray(x)[:, :count] for name, x in metrics.items()})
+            self.streak.watch(self.done, parts[-1]["train/skipped"])
+            pace.took(count, self.seconds["training"] - before)
+            self.done += count
+            self._tell_of_losses()
+            self._tell_of_the_stuck(int(parts[-1]["train/no_legal_action"].sum()))
+            self.reporter.tick(self.done * self.per_update, self.shown, self._left())
+            if self.signals.caught or self.streak.broken or self._is_late():
+                break
+        steps, seconds = (self.done - first) * self.per_update * len(self.seeds), self.seconds["training"] - began
+        bridge = self._bridge(spent)
+        self.shown |= bridge
+        self._record(parts, {"steps_per_second": steps / max(seconds, 1e-9), **bridge})
+
+    def _tell_of_losses(self) -> None:
+        losses = self.programs.losses
+        for loss in losses[self.told :]:
+            self.reporter.say(f"note: {loss}; another took its place")
+        self.told = len(losses)
+        for what, note in self.programs.notes.items():
+            self._note(what, note)
+
+    def _note(self, what: str, note: str) -> None:
+        """Say it, unless something was said of ``what`` already."""
+        if what not in self.noted:
+            self.noted.add(what)
+            self.reporter.say(f"note: {note}")
+
+    def _tell_of_the_stuck(self, count: int) -> None:
+        """Once: how often, by now, an agent had to act and could not."""
+        if count:
+            steps = self.done * self.per_update
+            self._note(
+                "no_legal_action",
+                f"{count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: "
+                f"one was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing",
+            )
+
+    def _left(self) -> float:
+        """Seconds to the end, evaluations included, at the pace of this run so far."""
+        spent, ends = self.seconds, [e for e in self.evals if e > self.done]
+        rounds = len(ends) + (ABSOLUTE_ROUNDS if self.job.run.absolute_metric and self.evals else 0)
+        evaluations = rounds * spent["evaluating"] / max(len(self.evals) - len(ends), 1)
+        return (self.ends[-1] - self.done) * spent["training"] / max(self.done, 1) + evaluations
+
+    def _bridge(self, before: dict[str, float]) -> dict[str, float]:
+        """With environments in host processes: where the time since ``before`` went, and how many workers were lost so far."""
+        spent = {part: now - before[part] for part, now in self.programs.spent.items()}
+        shares = {part: x / max(sum(spent.values()), 1e-9) for part, x in spent.items()}
+        return shares and shares | {"restarts": len(self.programs.losses)}
+
+    def _record(self, parts: list[dict], speed: dict[str, float]) -> None:
+        """Add rows for ``parts`` (metrics of the updates since the last rows), and evaluate if it is time."""
+        metrics, found = record.joined(parts), {}
+        if self.done in self.evals:
+            self.reporter.busy("evaluating")
+            with self.timed("evaluating"):
+                actors = self.trainer.actor_state(self.progress.state)
+                measured = self.programs.evaluate(actors, np.int32(0))
+                found = {name: np.asarray(x) for name, x in measured.items()}
+                self.progress = self.progress._replace(best=self.programs.choose(self.progress.best, actors, measured))
+        count = len(next(iter(metrics.values()))[0]) if metrics else 1
+        updates = range(self.done - count + 1, self.done + 1)
+        rows = record.rows(self.seeds, updates, self.per_update, metrics, found, speed)
+        self.run.append(rows)
+        self.shown = record.shown(metrics | found, self.shown)
+        step = self.done * self.per_update
+        self.logger.log(step, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict())
+        if self.done:
+            self._tell_of_losses()
+            self.reporter.update(step, self.shown, self._left())
+
+    def _is_late(self) -> bool:
+        return time.perf_counter() - self.saved_at > SAVE_SECONDS
+
+    def _save(self) -> None:
+        with self.timed("saving"), writing(self.run.path):
+            about, (tree, replay) = {"seconds": self.seconds}, apart(self.progress)
+            replay = replay if self.job.run.checkpoint_replay else None
+            checkpoints.save(self.run.path, Checkpoint(self.done, tree, self.run.metrics(), about, replay))
+        self.saved_at = time.perf_counter()
+
+    # FINISH
+
+    def finish(self) -> None:
+        """Measure the best team, sum up, draw."""
+        words = (
+            f"stopped: trained to the end and saved; to measure the best team: hamljax resume {as_typed(self.run.path)}"
+        )
+        with self.signals.ending_at_once(words):
+            self._finish()
+
+    def _finish(self) -> None:
+        absolute = {}
+        if self.job.run.absolute_metric and self.evals:
+            with self.timed("evaluating"):
+                best = self.progress.best.actors
+                self.reporter.say(
+                    f"measuring the best team: {ABSOLUTE_ROUNDS} x {self.job.config.num_eval_episodes} episodes"
+                )
+                rounds = [self.programs.evaluate(best, np.int32(n + 1)) for n in range(ABSOLUTE_ROUNDS)]
+                absolute = {name: record.mean_of_numbers([r[name] for r in rounds]) for name in rounds[0]}
+        steps = self.done * self.per_update
+        self.run.write_summary(record.summary(self.run.metrics(), self.seeds, steps, self.seconds, absolute))
+        with writing(self.run.path):
+            draw_runs([self.run.path], self.run.path / "curves.png")
+        spent = clock(sum(self.seconds.values()) - self.seconds["compiling"])
+        self.reporter.say(f"done in {spent}: {self.run.path}/curves.png, summary.json, metrics.parquet")

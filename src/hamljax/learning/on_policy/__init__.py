@@ -1,1 +1,0 @@
-"""The on-policy half: rollouts, advantages, a sweep by the mirror objective, a critic of states."""

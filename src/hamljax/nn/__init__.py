@@ -1,0 +1,1 @@
+"""Networks, action distributions, running statistics, optimisers and small transforms; nothing here knows an algorithm."""

@@ -1,0 +1,1 @@
+"""Training and evaluation of any learner, as one program or with the host between its halves."""

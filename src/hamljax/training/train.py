@@ -1,0 +1,111 @@
+"""``make_train``: a whole training run as one pure function of a key."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..algorithms.base import Learner
+from ..algorithms.config import Config, validate
+from ..algorithms.state import ActorState
+from ..algorithms.table import check_row, family_of
+from ..envs import Environment, make
+from ..envs.check import checked
+from ..errors import ConfigError
+from .evaluate import make_evaluate, means
+from .host_loop import HostLoop
+
+
+class Trainer:
+    """A configuration made runnable: ``init``, ``update``, ``evaluate`` and ``run_updates``, all pure.
+
+    ``learner`` is its algorithm on its environment (``env``). Where the host steps the environments ``host`` is its loop, and
+    ``update`` is no part of a program.
+    """
+
+    def __init__(self, config: Config, env: Environment | None = None):
+        validate(config)
+        check_row(config.algo)
+        self.config = config
+        self.env = make(config.env) if env is None else checked(env)
+        self.learner: Learner = family_of(config.algo.name).learner(config, self.env)
+        self.init, self.actor_state = self.learner.init, self.learner.actor_state
+        self.host = HostLoop(self.learner) if self.env.on_host else None
+        self.update = self.host.update if self.host else self.learner.update
+        self.evaluate_episodes = make_evaluate(self.learner.policy, self.env, config.num_eval_episodes)
+
+    def evaluate(self, actors: ActorState, round=0) -> dict[str, jax.Array]:
+        """Means over ``num_eval_episodes`` episodes: greedy ``eval/...`` and, if asked for, ``eval_sampled/...``."""
+        kinds = {"eval": True} | ({"eval_sampled": False} if self.config.eval_sampled else {})
+        return {
+            f"{kind}/{name}": x
+            for kind, greedy in kinds.items()
+            for name, x in means(self.evaluate_episodes(actors, round, greedy)).items()
+        }
+
+    def empty_metrics(self, state, capacity: int) -> dict[str, jax.Array]:
+        """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
+        return {
+            name: jnp.full(capacity, jnp.nan, jnp.float32) for name in jax.eval_shape(self.learner.update, state)[1]
+        }
+
+    def advance(self, carry, first, last):
+        """Updates number ``first`` to ``last - 1`` (both may be traced) of ``carry`` = (state, metrics to write into)."""
+
+        def body(i, carry):
+            state, metrics = carry
+            state, new = self.update(state)
+            return state, {name: values.at[i].set(new[name].astype(values.dtype)) for name, values in metrics.items()}
+
+        if self.host:
+            return functools.reduce(lambda carry, i: body(i, carry), range(first, last), carry)
+        return jax.lax.fori_loop(first, last, body, carry)
+
+    def run_updates(self, state, count, capacity: int):
+        """``count`` updates. Returns the state and metrics (capacity,), of which the first ``count`` hold."""
+        return self.advance((state, self.empty_metrics(state, capacity)), 0, count)
+
+
+def evaluation_points(config: Config) -> np.ndarray:
+    """After how many updates to evaluate: evenly spaced, the start and the end included; (num_evals,) at most."""
+    return np.unique(np.linspace(0, config.num_updates, config.num_evals).round().astype(int))
+
+
+def make_learner(config: Config, env: Environment | None = None) -> Trainer:
+    """Check ``config`` (ConfigError) and make it runnable. ``env`` replaces the environment that it names."""
+    return Trainer(config, env)
+
+
+def make_train(config: Config, env=None) -> Callable:
+    """``train(key) -> {"runner_state", "metrics"}``: initialise, then train for ``total_timesteps``, all compilable.
+
+    ``metrics`` holds arrays by name: ``train/...`` (num_updates,), ``eval/...`` one per evaluation (the first before any
+    training, the last after all of it). Pure, so vmap it over keys; the floats of ``config`` may be traced, so vmap
+    ``lambda config, key: make_train(config)(key)`` over hyper-parameters too.
+    """
+    trainer = make_learner(config, env)
+    if trainer.host:
+        raise ConfigError(
+            "make_train makes one program: it wants front_end='callback' of an environment in host processes"
+        )
+    points = evaluation_points(config)
+
+    def train(key):
+        # INITIALISE
+        state = trainer.init(key)
+        carry = (state, trainer.empty_metrics(state, config.num_updates))
+        if not config.num_evals:
+            state, metrics = trainer.advance(carry, 0, config.num_updates)
+            return {"runner_state": state, "metrics": metrics}
+
+        # TRAIN UP TO EACH EVALUATION
+        def train_and_evaluate(carry, bounds):
+            carry = trainer.advance(carry, *bounds)
+            return carry, trainer.evaluate(trainer.actor_state(carry[0]))
+
+        (state, metrics), evals = jax.lax.scan(train_and_evaluate, carry, (np.append(0, points[:-1]), points))
+        return {"runner_state": state, "metrics": metrics | evals}
+
+    return train
