@@ -148,6 +148,14 @@ class MirrorSweep:
         sums = (jnp.sum(jnp.where(alive > 0, self.policy.by_team(x), 0.0), axis=-1) for x in moved[:3])
         return haml.Divergence(*sums, jnp.max(alive, axis=-1))
 
+    def shares(self, objective: Callable, agents: Agent, batches: Any) -> jax.Array | None:
+        """(P,): the policies' shares in what the neighbourhood divides among them; None: nothing is divided."""
+        neighbourhood = haml.NEIGHBOURHOODS[self.row.neighbourhood]
+        if neighbourhood.divide is None:
+            return None
+        own = hyper_parameters(self.config.algo, "neighbourhood_params")
+        return haml.shares(neighbourhood, own, objective, self.divergence, agents.params, batches)
+
     def improve(
         self,
         agents: Agent,
@@ -169,18 +177,14 @@ class MirrorSweep:
         Returns:
             The improved agents, and means over them of what there is to say.
         """
-        policy, neighbourhood = self.policy, haml.NEIGHBOURHOODS[self.row.neighbourhood]
-        batches = self.batches(traj, advantage)
+        policy, batches = self.policy, self.batches(traj, advantage)
         count = policy.num_policies
         keys = jax.random.split(key, count)
         solve, within = self.solve, self.limit
         if bonus is None:
             bonus = self.config.algo.ent_coef if self.solver.uses_optimiser else 0.0
         objective = partial(self.objective, progress=progress, bonus=bonus)
-        shares = None
-        if neighbourhood.divide is not None:
-            own = hyper_parameters(self.config.algo, "neighbourhood_params")
-            shares = haml.shares(neighbourhood, own, objective, self.divergence, agents.params, batches)
+        shares = self.shares(objective, agents, batches)
 
         def batch_of(log_m, i):
             batch = jax.tree.map(lambda x: x[i], batches)
