@@ -7,14 +7,15 @@ STAMP  := $(VENV)/.stamp
 UV     := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long demo lint bench smac-env clean
+.PHONY: help setup test test-long demo lint docs bench smac-env clean
 
 help:
 	@echo "make demo    train HAPPO and MAPPO-S on a small battle, print a table, draw a picture"
 	@echo "make test    run the tests"
-	@echo "make test-long  run the large ones: forty kills, resuming, command lines by the thousand, robots and battles"
+	@echo "make test-long  run the large ones: thirty kills, resuming, command lines by the hundred, robots and battles"
 	@echo "make bench   measure the speed (hamljax bench)"
 	@echo "make lint    check the style"
+	@echo "make docs    the pages and the reference as a site in docs/_site"
 	@echo "make setup   only make $(VENV)"
 	@echo "make smac-env   make .venv-smac, an environment of its own for StarCraft's SMAC"
 	@echo "make clean   remove $(VENV)"
@@ -40,6 +41,10 @@ test-long: $(STAMP)
 
 demo: $(STAMP)
 	$(VENV)/bin/python experiments/demo.py
+
+docs: $(STAMP)
+	$(VENV)/bin/python -m sphinx -q -E docs docs/_site
+	@echo "open docs/_site/contents.html"
 
 bench: $(STAMP)
 	$(VENV)/bin/hamljax bench

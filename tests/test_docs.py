@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,25 @@ def test_the_commands_are_found():
 def test_the_python_runs(code, capsys):
     exec(code, {})
     assert "bthigh" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_site_is_made_and_its_links_lead_somewhere(tmp_path):
+    """Pages, pictures and anchors; what is public stands in the reference."""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "sphinx", "-q", "-E", str(root / "docs"), str(tmp_path)]
+    subprocess.run(command, check=True, cwd=root)
+    texts = {page.name: page.read_text() for page in tmp_path.glob("*.html")}
+    assert {"index.html", "contents.html", "extending.html", "reference.html", "examples.html"} <= texts.keys()
+    for name, text in texts.items():
+        for link in re.findall(r'(?:href|src)="([^":]+)"', text):
+            path, _, place = link.partition("#")
+            target = tmp_path / (path or name)
+            assert target.is_file(), (name, link)
+            if place and target.suffix == ".html" and not target.name.startswith(("genindex", "files")):
+                assert f'id="{place}"' in target.read_text(), (name, link)
+    for public in ("register_drift", "register_family", "make_train", "Learner", "TeamPolicy"):
+        assert f"{public}</span>" in texts["reference.html"], public
 
 
 def test_the_commands_of_the_bridges_page_are_understood():

@@ -156,7 +156,10 @@ def test_what_is_wrong_with_a_parameter_is_one_line_and_exit_code_2(tmp_path, ca
         (["algo.neighbourhood_params={radius:a}", weight], "neighbourhood_params.radius must be a number or a list"),
         ([], "drift 'square' needs 'weight'; add +algo.drift_params.weight=VALUE"),
         (["+algo.drift_params.weigth=1"], "drift 'square' has no parameter 'weigth'; did you mean 'weight'?"),
-        (["algo=hasac", "+algo.neighbourhood_params.radius=1"], "unknown setting 'algo.neighbourhood_params'"),
+        (
+            ["algo=hasac", "+algo.neighbourhood_params.radius=1", "algo.learning_starts=0", "algo.batch_size=8"],
+            "has no parameter 'radius'",
+        ),
         (["algo.drift_params=3"], "algo.drift_params must be a dictionary of numbers by name, not '3'"),
     ):
         algo = [] if words[:1] == ["algo=hasac"] else both

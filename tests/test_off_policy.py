@@ -526,6 +526,40 @@ def test_a_temperature_of_ones_own_stays():
     assert not same(learnt[0].agents.params, after[0].agents.params)
 
 
+@pytest.mark.parametrize("env", ["game/tracking", *long("game/climbing")])
+def test_a_drift_and_a_limit_hold_a_stochastic_policy_back(env):
+    """Of eight mini-epochs on one sample: the KL to where it began is smaller with a price, and within the ball with a limit."""
+
+    def moved(**more):
+        algorithm = loop("masac", env, update_epochs=8, actor_lr=1e-2, **more)
+        state = jax.jit(algorithm.init)(jax.random.key(0))
+        state, rollout = jax.jit(algorithm.collect)(state)
+        sample = draw(state.replay.add(rollout.transitions), jax.random.key(1))
+        (after, _), _ = gradient_step(algorithm)(learnt_of(state), sample, jax.random.key(2))
+        sweep, views = algorithm.sweep, algorithm.sweep.views(sample.observation)
+
+        def kl(params, old, view):
+            found = sweep.divergence(old, params, view)
+            return found.mean(found.kl)
+
+        return np.asarray(jax.vmap(kl)(after.agents.params, state.learnt.agents.params, views))
+
+    free = moved()
+    assert (moved(drift="reverse_kl", kl_coef=50.0) < 0.7 * free).all()
+    ball = float(free.min()) / 4
+    held = moved(neighbourhood="kl_stop", max_kl=ball)
+    assert (held <= ball * 1.001).all() and (held > 0).all()
+    assert np.array_equal(moved(kl_coef=50.0, max_kl=1e-9), free)  # nothing asks for them
+
+
+def test_the_divergence_of_squashed_gaussians_is_that_of_the_gaussians():
+    first, second = (0.5 * jax.random.normal(jax.random.key(i), (32, 2, 3)) for i in (0, 1))
+    found = SquashedGaussian.kl(first, second, jnp.array([True, True, False]))
+    (m, s), (n, t) = ((np.asarray(x)[:, 0, :2], np.asarray(x)[:, 1, :2]) for x in (first, second))
+    wanted = t - s + (np.exp(2 * s) + (m - n) ** 2) / (2 * np.exp(2 * t)) - 0.5
+    np.testing.assert_allclose(found, wanted.sum(-1), rtol=1e-4)
+
+
 def test_the_environment_gets_actions_in_its_own_bounds():
     """Policies and replay have them in [-1, 1]; the reward of ``Pair`` is the sum of what it got, within [-2, 2]."""
     algorithm = pair_loop("haddpg", 2)
@@ -912,6 +946,11 @@ def test_discrete_rows_learn_to_climb(algo):
         ({"algo": "hasac", "others": "bufer"}, "did you mean 'buffer'"),
         ({"algo": "hasac", "clip_eps": 0.1}, "unknown setting 'clip_eps'"),
         ({"algo": "happo", "tau": 0.1}, "unknown setting 'tau'"),
+        ({"algo": "haddpg", "drift": "kl"}, "haddpg is deterministic"),
+        ({"algo": "hasac", "drift": "clip"}, "drift 'clip' is about the ratio of actions of a rollout"),
+        ({"algo": "hasac", "neighbourhood": "kl_ball"}, "neighbourhood 'kl_ball' is for rollouts"),
+        ({"algo": "hasac", "neighbourhood": "ratio_box"}, "neighbourhood 'ratio_box' is for rollouts"),
+        ({"algo": "hasac", "kl_coef": (1.0, 2.0)}, "algo.kl_coef has 2 numbers, and the team has 3 agents"),
     ],
 )
 def test_what_cannot_be_is_one_line(settings, line):

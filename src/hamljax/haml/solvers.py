@@ -99,7 +99,7 @@ def minibatches(step, carry, batch, key, epochs: int, num_minibatches: int):
 
 
 @register_solver("ascent")
-def ascent(optimiser: optax.GradientTransformation, update_epochs: int, num_minibatches: int) -> Callable:
+def ascent(optimiser: optax.GradientTransformation, update_epochs: int, num_minibatches: int = 1) -> Callable:
     """``update_epochs`` x ``num_minibatches`` steps of an optax optimiser; one that would lead outside is not taken.
 
     So the result is the last iterate within the limit, with the optimiser's state that belongs to it. The limit is held over

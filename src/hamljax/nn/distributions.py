@@ -180,6 +180,11 @@ class SquashedGaussian(Unit):
         return cls.sample_and_log_prob(key, logits, avail)[0]
 
     @classmethod
+    def kl(cls, logits, other_logits, avail):
+        """KL(logits || other_logits), (...): tanh is one to one, so it is that of the Gaussians before it."""
+        return Gaussian._sum(cls._make(logits, avail).kl_divergence(cls._make(other_logits, avail)), avail)
+
+    @classmethod
     def mode(cls, logits, avail):
         return jnp.tanh(jnp.where(avail, logits[..., 0, :], 0.0))
 

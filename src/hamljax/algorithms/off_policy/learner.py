@@ -23,6 +23,7 @@ from ..base import no_update, normalises_observations, traced_once
 from ..config import Config
 from ..policies.independent import IndependentPolicies
 from ..state import RolloutState, RunnerState, see
+from ..sweep import check_numbers_of_agents
 from ..table import resolve
 from .critics import ActionValueCritics
 from .replay import Sample
@@ -47,6 +48,7 @@ class OffPolicy(ReplayLearner):
     @classmethod
     def create(cls, config: Config, env: Environment) -> "OffPolicy":
         """The learner of a checked configuration. Raises ConfigError where it does not fit the team."""
+        check_numbers_of_agents(config, env.team)
         algo, row = config.algo, resolve(config.algo)
         if row.actor == "stochastic":
             distribution = Categorical() if env.team.discrete else SquashedGaussian()
@@ -130,8 +132,11 @@ class OffPolicy(ReplayLearner):
         critic, info = self.critics.fit(critic, observation.world_state, joint, target, sample.weight)
 
         # POLICIES
+        progress = (count - 1) / (self.config.num_updates * self.config.algo.gradient_steps)
+
         def move_policies(agents):
-            return self._sweep(agents, critic, observation, joint, others_key, order_key, policy_key)
+            keys = others_key, order_key, policy_key
+            return self._sweep(agents, critic, observation, joint, keys, progress)
 
         delay = self.row.policy_delay
         moves = unvmap(count) % delay == 0
@@ -180,7 +185,8 @@ class OffPolicy(ReplayLearner):
         entropy = self._entropy(agents, flat, log_prob).reshape(discounts.shape)
         return jnp.sum(jnp.where(discounts > 0, discounts * entropy, 0.0), axis=-1)
 
-    def _sweep(self, agents: PolicyState, critic: Agent, observation: Observation, joint, others_key, order_key, key):
+    def _sweep(self, agents: PolicyState, critic: Agent, observation: Observation, joint, keys, progress):
+        others_key, order_key, key = keys
         if self.config.algo.others == "policy":
             joint = self.sweep.sample_all(agents.params, observation, others_key)[0]
         # A deterministic policy climbs the first critic alone (Fujimoto et al., 2018).
@@ -189,4 +195,4 @@ class OffPolicy(ReplayLearner):
         def value(joint, times):
             return self.critics.value(params, jnp.repeat(observation.world_state, times, axis=0), joint)
 
-        return self.sweep.improve(agents, value, observation, joint, order_key, key)
+        return self.sweep.improve(agents, value, observation, joint, order_key, key, progress)

@@ -2,13 +2,16 @@
 
 import dataclasses
 
-from ...errors import one_of
+from ...errors import ConfigError, lookup, one_of
+from ...haml import DRIFTS, NEIGHBOURHOODS, SOLVERS
 from ...settings import setting
 from ..config import Sharing
-from ..table import resolve
+from ..table import check_parameters, resolve
 from .settings import OffPolicyAlgo
 
 ACTORS = ("deterministic", "stochastic")
+DIVERGENCES = {"kl", "reverse_kl", "agent", "progress", "num_updates", "num_agents"}  # what a drift may ask for here
+RATIOS = {"tv_ball", "ratio_box"}  # limits on the actions of a rollout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +20,8 @@ class OffPolicyAlgorithm:
 
     coordination: as in ``haml``. actor: ``deterministic`` (continuous actions only) or ``stochastic`` (with a temperature
     of its own; continuous or discrete). critics: how many; the lowest value counts. target_noise: standard deviation of
-    the noise on target actions. policy_delay: steps of the critics for one of the policies.
+    the noise on target actions. policy_delay: steps of the critics for one of the policies. drift and neighbourhood: as in
+    ``haml``, of stochastic actors alone.
     """
 
     coordination: str
@@ -27,6 +31,8 @@ class OffPolicyAlgorithm:
     policy_delay: int = setting(at_least=1)
     summary: str = ""
     sharing: Sharing = "own"
+    drift: str = "none"
+    neighbourhood: str = "everywhere"
 
 
 _row = OffPolicyAlgorithm
@@ -45,5 +51,32 @@ ROWS = {
 
 
 def check_names(algo: OffPolicyAlgo) -> None:
-    """Raise ConfigError where a row names an actor that there is not."""
-    one_of("actor", resolve(algo).actor, ACTORS)
+    """Raise ConfigError where a row names what there is not, or a drift or neighbourhood that its policies cannot have."""
+    row = resolve(algo)
+    one_of("actor", row.actor, ACTORS)
+    drift = lookup("drift", row.drift, DRIFTS)
+    neighbourhood = lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
+    solver = lookup("solver", neighbourhood.solver, SOLVERS)
+    if row.actor == "deterministic" and (row.drift, row.neighbourhood) != ("none", "everywhere"):
+        raise ConfigError(
+            f"{algo.name} is deterministic: its policies have no density for drift '{row.drift}' and neighbourhood "
+            f"'{row.neighbourhood}'; use algo.drift=none algo.neighbourhood=everywhere, or algo=hasac"
+        )
+    if row.drift != "none" and not (drift.asks and set(drift.asks) <= DIVERGENCES):
+        raise ConfigError(
+            f"drift '{row.drift}' is about the ratio of actions of a rollout, and {algo.name} learns from a replay; a drift of "
+            f"divergences alone is kl, reverse_kl or mirror_descent"
+        )
+    if (
+        not solver.uses_optimiser
+        or row.neighbourhood in RATIOS
+        or neighbourhood.divide
+        or "log_m" in neighbourhood.asks
+    ):
+        raise ConfigError(
+            f"neighbourhood '{row.neighbourhood}' is for rollouts, and {algo.name} learns from a replay; kl_stop and "
+            f"max_kl_over_states are limits on divergences that an optimiser keeps to"
+        )
+    check_parameters(f"drift '{row.drift}'", drift.parameters, algo, "drift_params")
+    own = neighbourhood.all_parameters | solver.parameters
+    check_parameters(f"neighbourhood '{row.neighbourhood}'", own, algo, "neighbourhood_params")

@@ -1,7 +1,9 @@
 """The settings of rows that learn from a replay."""
 
+import dataclasses
+
 from ...errors import ConfigError
-from ...settings import NOT_NEGATIVE, POSITIVE, SHARE, Interval, config_dataclass, setting
+from ...settings import NOT_NEGATIVE, POSITIVE, SHARE, Interval, PerAgent, config_dataclass, setting
 from ..config import Config, HamlAlgo
 
 
@@ -28,7 +30,13 @@ class OffPolicyAlgo(HamlAlgo):
     tau: float = setting(0.005, within=Interval(0, 1, low_in=False, high_in=True))
     target_every: int | None = setting(None, at_least=1)
     critics: int | None = setting(None, at_least=1)
-    # Policies.
+    # Policies. Of stochastic ones: what they pay for moving, and where they may go, in one gradient step (None: as the row).
+    drift: str | None = None
+    neighbourhood: str | None = None
+    kl_coef: PerAgent = setting(1.0, within=NOT_NEGATIVE)
+    max_kl: PerAgent = setting(0.01, within=POSITIVE)
+    drift_params: dict[str, PerAgent] = dataclasses.field(default_factory=dict)
+    neighbourhood_params: dict[str, PerAgent] = dataclasses.field(default_factory=dict)
     # Whose actions stand for the agents that have not been updated yet.
     others: str = setting("buffer", choices=("buffer", "policy"))
     policy_delay: int | None = setting(None, at_least=1)

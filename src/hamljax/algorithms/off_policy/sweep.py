@@ -1,6 +1,7 @@
 """How policies improve on samples of a replay: one after another, by the value of the joint action (Algorithm 3).
 
-What an agent learns of its predecessors is the joint action of the batch, in which theirs are already the new ones.
+What an agent learns of its predecessors is the joint action of the batch, in which theirs are already the new ones. A drift and
+a neighbourhood are about how far a policy moves in one gradient step of ``update_epochs``, in the states of its sample.
 Shapes: B samples, N agents, A action dimensions, P policies of B' samples, B times the size of a group (see ``policies.layout``).
 """
 
@@ -20,8 +21,7 @@ from ...nn.networks import initial_carry
 from ...nn.optimiser import squared_norms
 from ..config import Config
 from ..policies.independent import IndependentPolicies
-from ..table import resolve
-from .rows import OffPolicyAlgorithm
+from ..sweep import Sweep
 
 
 class PolicyState(NamedTuple):
@@ -44,15 +44,11 @@ class View(NamedTuple):
 
 
 @struct.dataclass
-class ValueSweep:
+class ValueSweep(Sweep):
     """Policies that climb the value of the joint action; pure functions of their parameters."""
 
     config: Config
     policy: IndependentPolicies
-
-    @property
-    def row(self) -> OffPolicyAlgorithm:
-        return resolve(self.config.algo)
 
     @property
     def stochastic(self) -> bool:
@@ -100,7 +96,23 @@ class ValueSweep:
         action, log_prob = (self.policy.layout.merge(x, 1) for x in samples)
         return action, log_prob
 
-    def improve(self, policies: PolicyState, value, observation: Observation, joint, order_key, key):
+    def divergence(self, old_params, params, view: View) -> haml.Divergence:
+        """How far one policy has moved from ``old_params``, sample by sample, (B',): KLs, of no action in particular."""
+        old, new, kl = self.logits(old_params, view), self.logits(params, view), self.policy.distribution.kl
+        forward, backward = kl(old, new, view.avail), kl(new, old, view.avail)
+        return haml.Divergence(jnp.zeros_like(forward), forward, backward, view.alive)
+
+    def drift_cost(self, params, view: View, policy: PolicyState, progress) -> jax.Array | float:
+        """(B',): what the drift asks for one policy's having moved; 0.0 where there is none."""
+        drift = self.drift
+        if not drift.asks:
+            return 0.0
+        offers = self.divergence(policy.params, params, view)._asdict() | {"agent": view.agent, "progress": progress}
+        offers |= {"num_updates": self.config.num_updates, "num_agents": self.policy.layout.team.num_agents}
+        one = jnp.ones(view.alive.shape)
+        return drift(one, jnp.zeros_like(one), {name: offers[name] for name in drift.asks})
+
+    def improve(self, policies: PolicyState, value, observation: Observation, joint, order_key, key, progress=0.0):
         """Visit the policies in the order of the row; each climbs the value of its own new actions among the others'.
 
         Args:
@@ -108,6 +120,7 @@ class ValueSweep:
             value: ``(joint, times) -> (B * times,)``, the values of joint actions (B * times, N, A), of which ``times`` in a
                 row belong to one sample.
             joint: (B, N, A), the actions that the first to move takes for granted.
+            progress: () the share of the run that is over.
 
         Returns:
             The improved policies, and means over them of what there is to say.
@@ -117,7 +130,7 @@ class ValueSweep:
         count, members = layout.num_policies, layout.group_size
         keys = jax.random.split(key, (count, 2))
         agents = jnp.asarray(layout.members)
-        solve = haml.ascent(self.optimiser, config.algo.update_epochs, num_minibatches=1)
+        solve, within = self.solve, self.limit
 
         def view_of(i):
             return jax.tree.map(lambda x: x[i], views)
@@ -126,12 +139,15 @@ class ValueSweep:
             action, log_prob = self.sample_and_log_prob(params, view, keys[i, 0])
             own = view.agent[:, None, None] == jnp.arange(joint.shape[1])[:, None]
             values = value(jnp.where(own, action[:, None], jnp.repeat(joint, members, axis=0)), members)
-            return weighted_mean(values - jnp.exp(policy.log_alpha) * log_prob, view.alive)
+            worth = values - jnp.exp(policy.log_alpha) * log_prob
+            return weighted_mean(worth - self.drift_cost(params, view, policy, progress), view.alive)
 
         def improve_one(policy, joint, i):
             view, agent = view_of(i), Agent(policy.params, policy.opt_state)
             objective = partial(gain, policy=policy, joint=joint, i=i)
-            agent, info = solve(objective, None, None, agent, view, {"agent": i}, None)
+            context, moved = {"agent": i, "progress": progress}, partial(self.divergence, policy.params)
+            limit = within and partial(within, given=context)
+            agent, info = solve(objective, moved, limit, agent, view, context, None)
             action, log_prob = self.sample_and_log_prob(agent.params, view, keys[i, 1])
             action = jax.lax.stop_gradient(action).reshape(-1, members, action.shape[-1])
             policy, more = self._update_temperature(policy._replace(**agent._asdict()), log_prob, view)

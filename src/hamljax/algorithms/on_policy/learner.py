@@ -25,9 +25,10 @@ from ..config import Config
 from ..policies.independent import IndependentPolicies
 from ..rollout import episode_metrics
 from ..state import RolloutState, RunnerState, guard, see
+from ..sweep import check_numbers_of_agents
 from ..table import resolve
 from . import critics  # noqa: F401  (importing it registers its critics)
-from .probe import check_numbers_of_agents, check_traces
+from .probe import check_traces
 from .registry import CRITICS, POLICIES, SHIPPED, register_policy
 from .sweep import MirrorSweep
 from .trajectory import Trajectory, Transition

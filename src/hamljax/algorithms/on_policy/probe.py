@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from ... import haml
-from ...envs.protocol import Team
 from ...errors import ConfigError, in_line, one_of
 from ...haml import drifts, neighbourhoods, solvers
 from ..base import Learner
-from ..config import Config
 from ..policies.independent import PolicyBatch
 from ..table import hyper_parameters, resolve
 from .registry import CRITICS, POLICIES
@@ -36,25 +34,6 @@ def check_kernel(algo: Algo) -> None:
         _check_limit(algo, row.neighbourhood)
     if neighbourhood.solver not in solvers.SHIPPED:
         _check_solver(algo, neighbourhood)
-
-
-def check_numbers_of_agents(config: Config, team: Team) -> None:
-    """Raise ConfigError where a hyper-parameter is one number per agent, and the numbers are not one per agent."""
-    row = resolve(config.algo)
-    for path, value in jax.tree.leaves_with_path(config.algo, is_leaf=lambda x: isinstance(x, tuple)):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if not isinstance(value, tuple):
-            continue
-        if len(value) != team.num_agents:
-            raise ConfigError(
-                f"algo.{name} has {len(value)} numbers, and the team has {team.num_agents} agents: one, or one for each"
-            )
-        neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
-        names = (neighbourhood.all_parameters | haml.SOLVERS[neighbourhood.solver].parameters).names
-        if row.sharing != "own" and name.split(".")[-1] in names:
-            raise ConfigError(
-                f"algo.{name}: agents that share a policy have one neighbourhood, so that this is one number"
-            )
 
 
 def check_traces(what: str, name: str, learner: Learner) -> None:

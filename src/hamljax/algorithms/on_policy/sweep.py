@@ -19,47 +19,23 @@ from ...nn.distributions import Evaluation
 from ...nn.optimiser import squared_norms
 from ..base import TeamPolicy
 from ..config import Config
-from ..table import hyper_parameters, resolve
-from .rows import Algorithm
+from ..sweep import Sweep
+from ..table import hyper_parameters
 from .trajectory import Trajectory
 
 
 @struct.dataclass
-class MirrorSweep:
+class MirrorSweep(Sweep):
     """How the policies of a row learn from rollouts; pure functions of ``agents``."""
 
     config: Config
     policy: TeamPolicy
 
     @property
-    def row(self) -> Algorithm:
-        return resolve(self.config.algo)
-
-    @property
-    def drift(self) -> haml.BoundDrift:
-        return haml.bind_drift(haml.DRIFTS[self.row.drift], hyper_parameters(self.config.algo, "drift_params"))
-
-    @property
-    def solver(self) -> haml.Solver:
-        return haml.SOLVERS[haml.NEIGHBOURHOODS[self.row.neighbourhood].solver]
-
-    @property
     def optimiser(self) -> optax.GradientTransformation:
         algo = self.config.algo
         steps = algo.update_epochs * algo.num_minibatches
         return self.config.adam(algo.actor_lr, steps) if self.solver.uses_optimiser else optax.identity()
-
-    @property
-    def limit(self) -> Callable | None:
-        """``(divergence, given) -> excess`` of the neighbourhood; None for the whole space."""
-        own = hyper_parameters(self.config.algo, "neighbourhood_params")
-        return haml.bind_limit(haml.NEIGHBOURHOODS[self.row.neighbourhood], own)
-
-    @property
-    def solve(self) -> Callable:
-        """The solver that keeps to it (see ``haml.solvers``)."""
-        own = hyper_parameters(self.config.algo, "neighbourhood_params")
-        return haml.bind_solver(self.solver, own, self.optimiser)
 
     def init(self, key: jax.Array, observation) -> Agent:
         """Fresh agents, stacked on the policy axis."""
@@ -150,7 +126,7 @@ class MirrorSweep:
 
     def shares(self, objective: Callable, agents: Agent, batches: Any) -> jax.Array | None:
         """(P,): the policies' shares in what the neighbourhood divides among them; None: nothing is divided."""
-        neighbourhood = haml.NEIGHBOURHOODS[self.row.neighbourhood]
+        neighbourhood = self.neighbourhood
         if neighbourhood.divide is None:
             return None
         own = hyper_parameters(self.config.algo, "neighbourhood_params")
