@@ -124,7 +124,7 @@ def mirror_descent(ratio, m_advantage, *, reverse_kl, kl_coef, progress, num_upd
 
 @register_drift("spo")
 def spo(ratio, m_advantage, *, clip_eps):
-    """Simple policy optimisation: |M A| (r - 1)^2 / (2 clip_eps)."""
+    """Simple policy optimisation: abs(M A) (r - 1)^2 / (2 clip_eps)."""
     return jnp.abs(m_advantage) * (ratio - 1) ** 2 / (2 * clip_eps)
 
 

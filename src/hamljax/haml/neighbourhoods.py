@@ -144,7 +144,7 @@ def max_kl_over_states(divergence, *, max_kl):
 
 @register_neighbourhood("tv_ball")
 def tv_ball(divergence, *, max_tv=0.1):
-    """Mean total variation of at most max_tv: half of |ratio - 1|, over the actions that were taken."""
+    """Mean total variation of at most max_tv: half of abs(ratio - 1), over the actions that were taken."""
     return divergence.mean(jnp.abs(jnp.expm1(divergence.log_ratio))) / 2 - max_tv
 
 
