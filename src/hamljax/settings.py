@@ -52,7 +52,7 @@ def setting(
     return dataclasses.field(default=default, metadata={k: v for k, v in said.items() if v not in (None, ())}, **more)
 
 
-def config_dataclass(cls):
+def config_dataclass(cls) -> type:
     """A frozen dataclass registered as a pytree whose leaves are its floats (and those of nested configurations)."""
     cls = dataclasses.dataclass(frozen=True)(cls)
     fields = dataclasses.fields(cls)
@@ -87,7 +87,7 @@ class Settings:
         for f in dataclasses.fields(self):
             check_value(prefix + f.name, getattr(self, f.name), f)
 
-    def replace_flat(self, **changes):
+    def replace_flat(self, **changes) -> Any:
         """A copy with some fields replaced; a field of a nested configuration is named by itself (``actor_lr=1e-3``)."""
         own = [f.name for f in dataclasses.fields(self)]
         nested = {name: getattr(self, name) for name in own if isinstance(getattr(self, name), Settings)}

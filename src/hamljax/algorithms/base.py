@@ -44,7 +44,13 @@ class TeamPolicy(Protocol):
         ...
 
     def act(
-        self, params: Any, memory: jax.Array, key: jax.Array, observation: Observation, start: jax.Array, greedy=False
+        self,
+        params: Any,
+        memory: jax.Array,
+        key: jax.Array,
+        observation: Observation,
+        start: jax.Array,
+        greedy: bool = False,
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """One decision of the team.
 
@@ -263,6 +269,6 @@ def normalises_observations(config: Config, env: Environment) -> bool:
     return config.obs_norm == "always" or (config.obs_norm == "auto" and env.needs_obs_norm)
 
 
-def no_update(improve):
+def no_update(improve: Callable) -> Callable:
     """A function that leaves alone what ``improve(x) -> x, info`` would improve, with NaN for its ``info``."""
     return lambda x: (x, jax.tree.map(lambda i: jnp.full(i.shape, jnp.nan, i.dtype), jax.eval_shape(improve, x)[1]))

@@ -76,7 +76,7 @@ class Config(Settings):
             return 1
         return self.network.data_chunk_length or self.num_steps
 
-    def adam(self, learning_rate, steps_per_update: float) -> optax.GradientTransformation:
+    def adam(self, learning_rate: float | jax.Array, steps_per_update: float) -> optax.GradientTransformation:
         """Adam for what makes so many steps in an update."""
         algo = self.algo
         over = self.num_updates if algo.anneal_lr else None

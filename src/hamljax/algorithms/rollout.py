@@ -65,6 +65,6 @@ def merge_leading(x: jax.Array) -> jax.Array:
     return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
-def time_major(x):
+def time_major(x: jax.Array | None) -> jax.Array | None:
     """(samples, L, ...) -> (L, samples, ...); None stays None."""
     return None if x is None else x.swapaxes(0, 1)

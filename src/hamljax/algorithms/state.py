@@ -34,7 +34,7 @@ class RolloutState(NamedTuple):
     key: jax.Array
 
     @classmethod
-    def begin(cls, vec: VectorEnv, env_key, memory, key) -> "RolloutState":
+    def begin(cls, vec: VectorEnv, env_key: jax.Array, memory: jax.Array, key: jax.Array) -> "RolloutState":
         """The start of every environment's first episode."""
         env_state, observation = vec.reset(env_key)
         return cls(env_state, observation, jnp.ones(vec.num_envs, bool), memory, key)
@@ -52,7 +52,7 @@ class RunnerState(NamedTuple):
     skipped: jax.Array  # () int32: how many updates in a row, up to now, were not taken because of a non-finite number
 
     @classmethod
-    def begin(cls, learnt, rollout: RolloutState, carried, eval_key) -> "RunnerState":
+    def begin(cls, learnt: Any, rollout: RolloutState, carried: Any, eval_key: jax.Array) -> "RunnerState":
         """The state of a run that has not begun, without a replay."""
         zero = jnp.zeros((), jnp.int32)
         return cls(learnt, rollout, carried, None, eval_key, zero, zero)

@@ -39,20 +39,20 @@ class Numbering:
         self.num_envs = num_envs
         self.limit = LARGEST // (2 * num_envs) * 2 * num_envs
 
-    def keys(self, key, first):
+    def keys(self, key: jax.Array, first: jax.Array):
         """Keys (E,) of the E episodes from number ``first`` on, which may go past the limit."""
         numbers = first + jnp.arange(self.num_envs, dtype=jnp.int32)
         late = numbers >= self.limit
         pool_keys = jax.vmap(lambda late: self._next(key, late))(late)
         return jax.vmap(jax.random.fold_in)(pool_keys, jnp.where(late, numbers - self.limit, numbers))
 
-    def begin_again(self, key, head, *others):
+    def begin_again(self, key: jax.Array, head, *others):
         """``key`` and numbers, after ``head`` of which come the others, with those of a new round where ``head`` is of one."""
         late = head >= self.limit
         return self._next(key, late), *(jnp.where(late, n - self.limit, n) for n in (head, *others))
 
     @staticmethod
-    def _next(key, late):
+    def _next(key: jax.Array, late):
         return jnp.where(late, jax.random.fold_in(key, jnp.uint32(2**32 - 1)), key)
 
 
@@ -92,7 +92,7 @@ class VecEnv:
         self.env, self.num_envs, self.numbering = env, num_envs, Numbering(num_envs)
         self._top_up = self._make_top_up()
 
-    def _fresh(self, pool_key, first):
+    def _fresh(self, pool_key, first: jax.Array):
         """The E episodes from number ``first`` on."""
         return self.env.reset_many(self.numbering.keys(pool_key, first))
 
@@ -144,7 +144,7 @@ class VecEnv:
 
         return top_up
 
-    def reset(self, key) -> tuple[VecState, Observation]:
+    def reset(self, key: jax.Array) -> tuple[VecState, Observation]:
         """Start all environments. Observation arrays gain a leading axis (E,)."""
         pool_key, step_key = jax.random.split(key)
         zero = jnp.zeros((), jnp.int32)
@@ -153,7 +153,7 @@ class VecEnv:
         pool = Pool(pool_key, *episodes, head=zero + self.num_envs, tail=zero + 2 * self.num_envs)
         return VecState(states, pool, EpisodeStats.begin(self.num_envs), step_key), observations
 
-    def step(self, state: VecState, action) -> tuple[VecState, VecStep]:
+    def step(self, state: VecState, action: jax.Array) -> tuple[VecState, VecStep]:
         """Advance all environments; action (E, N) or (E, N, A), clipped to the bounds here."""
         key, step_key = jax.random.split(state.key)
         keys = jax.random.split(step_key, self.num_envs)

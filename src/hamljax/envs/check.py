@@ -1,7 +1,9 @@
 """Whether an environment keeps the protocol, found without running it."""
 
 import inspect
+from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +97,7 @@ def check_length(length: int, name: str = "this environment") -> None:
     _check_size(f"{name}: max_episode_length is", length)
 
 
-def check_metrics(metrics, name: str = "this environment") -> None:
+def check_metrics(metrics: Any, name: str = "this environment") -> None:
     """Raise ConfigError where the names of ``metrics`` are no names, or already taken."""
     if not isinstance(metrics, dict):
         raise ConfigError(
@@ -113,7 +115,7 @@ def _check_size(what: str, size) -> None:
         raise ConfigError(f"{what} {size!r}; it must be a whole number of at least 1")
 
 
-def _traced(what: str, function, wanted: str, kind: type, **arguments):
+def _traced(what: str, function: Callable, wanted: str, kind: type, **arguments):
     """The shapes of the two things that ``function`` of ``arguments`` returns, the second a ``kind``."""
     takes = ", ".join(arguments)
     try:

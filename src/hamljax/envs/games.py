@@ -11,7 +11,7 @@ import math
 import os
 from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,14 +24,14 @@ from .registry import register_environment
 MAX_ENTRIES = 2_000_000  # of the largest table of a game: tables become constants of the compiled program
 
 
-def check_integer(name: str, value, low: int, high: float = math.inf) -> None:
+def check_integer(name: str, value: Any, low: int, high: float = math.inf) -> None:
     """Raise ConfigError unless ``value`` is a whole number in [low, high]."""
     if not isinstance(value, Integral) or not low <= value <= high:
         above = f" of at least {low}" if math.isinf(high) else f" from {low} to {high}"
         raise ConfigError(f"{name} must be a whole number{above}, not {value!r}")
 
 
-def check_real(name: str, value, low: float = -math.inf, high: float = math.inf) -> None:
+def check_real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
     """Raise ConfigError unless ``value`` is a finite number in [low, high]."""
     if not isinstance(value, Real) or not math.isfinite(value) or not low <= value <= high:
         raise ConfigError(f"{name} must be a finite number in [{low}, {high}], not {value!r}")
@@ -55,7 +55,7 @@ class FiniteGame(Environment):
     simulation reads float32 copies. An action index past an agent's own actions is not valid (``avail_actions``).
     """
 
-    def __init__(self, reward, transition, initial, termination: float, horizon: int):
+    def __init__(self, reward: Any, transition: Any, initial: Any, termination: float, horizon: int):
         self.reward = np.asarray(reward, np.float64)
         self.transition = np.asarray(transition, np.float64)
         self.initial = np.asarray(initial, np.float64)
@@ -73,11 +73,11 @@ class FiniteGame(Environment):
         self._next_states = _thresholds(self.transition.reshape(*self._rewards.shape, self.num_states))
         self._first_states = _thresholds(self.initial)
 
-    def reset(self, key):
+    def reset(self, key: jax.Array):
         state = GameState(_draw(key, self._first_states), jnp.zeros((), jnp.int32))
         return state, self._observe(state)
 
-    def step(self, key, state, action):
+    def step(self, key: jax.Array, state: Any, action: jax.Array):
         transition_key, termination_key = jax.random.split(key)
         joint = self._joint(action)
         reward = jnp.asarray(self._rewards)[state.state, joint]
@@ -88,11 +88,11 @@ class FiniteGame(Environment):
         state = GameState(next_state, state.time + 1)
         return state, Step(self._observe(state), reward, terminated, truncated, metrics)
 
-    def _joint(self, action):
+    def _joint(self, action: jax.Array):
         """Joint action (N,) -> its row-major number."""
         return jnp.sum(action * self._strides)
 
-    def _metrics(self, state: GameState, joint) -> dict[str, jax.Array]:
+    def _metrics(self, state: GameState, joint: jax.Array) -> dict[str, jax.Array]:
         return {}
 
     def _observe(self, state: GameState) -> Observation:
@@ -110,7 +110,7 @@ def _thresholds(probabilities: np.ndarray) -> np.ndarray:
     return np.cumsum(probabilities, axis=-1)[..., :-1].astype(np.float32)
 
 
-def _draw(key, thresholds) -> jax.Array:
+def _draw(key: jax.Array, thresholds) -> jax.Array:
     """A state by inversion: how many thresholds (S - 1,) a uniform number has reached. () int32."""
     return jnp.sum(jax.random.uniform(key) >= thresholds, dtype=jnp.int32)
 
@@ -128,7 +128,7 @@ class MatrixGame(FiniteGame):
         super().__init__(self.payoff[None], transition, np.ones(1), termination=1.0, horizon=1)
         self._optimal = (self.payoff == self.payoff.max()).ravel().astype(np.float32)
 
-    def _metrics(self, state, joint):
+    def _metrics(self, state: Any, joint: jax.Array):
         return {"optimal": jnp.asarray(self._optimal)[joint]}
 
 

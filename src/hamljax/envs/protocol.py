@@ -136,13 +136,13 @@ class Team:
         """(N, A) float64: the upper bounds, 1 where padded."""
         return self._padded("action_high", 1.0)
 
-    def clip(self, action) -> jax.Array:
+    def clip(self, action: jax.Array) -> jax.Array:
         """Continuous actions (..., N, A) within their bounds; discrete ones as they are."""
         if self.discrete:
             return action
         return jnp.clip(action, *(bound.astype(np.float32) for bound in (self.low, self.high)))
 
-    def from_unit(self, action) -> jax.Array:
+    def from_unit(self, action: jax.Array) -> jax.Array:
         """Continuous actions (..., N, A) in [-1, 1] scaled to their bounds, where there are any; discrete ones as they are."""
         if self.discrete:
             return action
@@ -162,7 +162,7 @@ class Team:
             obs = jnp.where(alive[..., None] & self.obs_mask, obs.astype(jnp.float32), 0.0)
         return observation._replace(obs=obs, world_state=observation.world_state.astype(jnp.float32))
 
-    def pad(self, observations) -> jax.Array:
+    def pad(self, observations: jax.Array) -> jax.Array:
         """A list of N vectors of the team's observation sizes -> (N, O), zero-padded."""
         return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])
 
@@ -246,13 +246,13 @@ class Environment:
         """Advance by one step, without resetting. action: (N,) int32 if discrete, else (N, A) float within the bounds."""
         raise NotImplementedError
 
-    def reset_many(self, keys):
+    def reset_many(self, keys: jax.Array):
         """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
         with jax.enable_x64(False):  # simulators are written for single precision, and some only run in it
             states, observation = jax.vmap(self.reset)(keys)
         return states, observation.settled()
 
-    def step_many(self, keys, states, action):
+    def step_many(self, keys: jax.Array, states: Any, action: jax.Array):
         """Advance them: keys (E,), action (E, N) or (E, N, A). States keep the types that ``reset`` gave them."""
         with jax.enable_x64(False):
             after, step = jax.vmap(self.step)(keys, states, action)

@@ -101,7 +101,7 @@ def configure(name: str, **parameters) -> Any:
     return kind(**{key: _frozen(typed(f"env.{key}", value, kinds[key])) for key, value in parameters.items()})
 
 
-def _frozen(value):
+def _frozen(value: Any):
     """Lists as tuples, however deep, so that settings can be hashed."""
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,11 +92,11 @@ class Smax(Environment):
         )
         self.max_episode_length = max_steps + 1  # the simulator reads its clock before it moves on
 
-    def reset(self, key):
+    def reset(self, key: jax.Array):
         observations, state = self.smax.reset(key)
         return state, self._observe(observations, state)
 
-    def step(self, key, state, action):
+    def step(self, key: jax.Array, state: Any, action: jax.Array):
         actions = {agent: action[i] for i, agent in enumerate(self.smax.agents)}
         observations, state, reward, done, _ = self.smax.step_env(key, state, actions)
         alive = state.state.unit_alive
@@ -106,7 +107,7 @@ class Smax(Environment):
         truncated = done["__all__"] & ~terminated
         return state, Step(self._observe(observations, state), reward, terminated, truncated, metrics)
 
-    def _observe(self, observations, state) -> Observation:
+    def _observe(self, observations: jax.Array, state: Any) -> Observation:
         avail = self.smax.get_avail_actions(state)
         return Observation(
             obs=jnp.stack([observations[agent] for agent in self.smax.agents]),
@@ -115,7 +116,7 @@ class Smax(Environment):
             alive=state.state.unit_alive[: self.team.num_agents],
         )
 
-    def _world_state(self, world_state):
+    def _world_state(self, world_state: jax.Array):
         """Every unit's features, scaled to about [0, 1].
 
         JaxMARL's vector ends with teams and integer unit types; both say nothing that a unit's place in the vector

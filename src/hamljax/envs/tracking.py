@@ -1,6 +1,6 @@
 """A small continuous game with unlike agents and a known optimum."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,12 +60,12 @@ class Tracking(Environment):
         )
         self.max_episode_length = self.horizon
 
-    def reset(self, key):
+    def reset(self, key: jax.Array):
         targets = jax.random.uniform(key, OWNERS.shape, minval=-BOUND, maxval=BOUND)
         state = TrackingState(targets, jnp.zeros((), jnp.int32))
         return state, self._observe(state)
 
-    def step(self, key, state, action):
+    def step(self, key: jax.Array, state: Any, action: jax.Array):
         errors = action[OWNERS, DIMENSIONS] - state.targets
         squares = jnp.sum(AVERAGE * errors**2, axis=-1)
         biases = jnp.sum(AVERAGE * errors, axis=-1)

@@ -5,6 +5,7 @@ agent axis of length n; ``context`` is all that an agent learns of those updated
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def register_coordination(name: str) -> Callable:
 
 
 @register_coordination("sequential")
-def sequential(update, agents, context, choose):
+def sequential(update: Callable, agents: Any, context: Any, choose: Callable) -> tuple[Any, Any]:
     """Visit the agents one after another, each with the context that its predecessors left (Algorithm Template 1).
 
     ``choose(visited, agents, context) -> i`` says who is next; visited (n,) bool. Returns the agents and the infos, both on
@@ -53,7 +54,7 @@ def sequential(update, agents, context, choose):
 
 
 @register_coordination("simultaneous")
-def simultaneous(update, agents, context, choose):
+def simultaneous(update: Callable, agents: Any, context: Any, choose: Callable) -> tuple[Any, Any]:
     """Update every agent against the same, initial context: each ignores that the others move too."""
     del choose
     count = jax.tree.leaves(agents)[0].shape[0]

@@ -67,7 +67,7 @@ class BoundDrift(NamedTuple):
     values: Mapping[str, Any]
     asks: tuple[str, ...]
 
-    def __call__(self, ratio, m_advantage, given=None):
+    def __call__(self, ratio: jax.Array, m_advantage: jax.Array, given=None):
         given = given or {}
         own = {name: of_agent(value, given) for name, value in self.values.items()}
         return self.drift.function(ratio, m_advantage, **own, **{name: given[name] for name in self.drift.asks})
@@ -81,55 +81,69 @@ def bind_drift(drift: Drift, values: Mapping[str, Any]) -> BoundDrift:
 
 
 @register_drift("none")
-def none(ratio, m_advantage):
+def none(ratio: jax.Array, m_advantage: jax.Array) -> jax.Array:
     """No drift: the plain surrogate (HAA2C, HATRPO)."""
     return jnp.zeros_like(ratio)
 
 
 @register_drift("clip")
-def clip(ratio, m_advantage, *, clip_eps):
+def clip(ratio: jax.Array, m_advantage: jax.Array, *, clip_eps: float | jax.Array) -> jax.Array:
     """PPO's clipping: relu((r - clip(r, 1 +- clip_eps)) M A), so that r M A minus it is min(r M A, clip(r) M A) (App. D)."""
     return jax.nn.relu((ratio - jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)) * m_advantage)
 
 
 @register_drift("clip_n")
-def clip_n(ratio, m_advantage, *, clip_eps, num_agents):
+def clip_n(ratio: jax.Array, m_advantage: jax.Array, *, clip_eps: float | jax.Array, num_agents: int) -> jax.Array:
     """PPO's clipping with clip_eps / N, so that the joint ratio stays below exp(clip_eps) however many agents there are."""
     return clip(ratio, m_advantage, clip_eps=clip_eps / num_agents)
 
 
 @register_drift("rollback")
-def rollback(ratio, m_advantage, *, clip_eps, rollback_coef=0.3):
+def rollback(
+    ratio: jax.Array, m_advantage: jax.Array, *, clip_eps: float | jax.Array, rollback_coef: float | jax.Array = 0.3
+) -> jax.Array:
     """PPO's clipping with a slope of -rollback_coef outside, which leads back (Truly PPO, arXiv 1903.07940); 0 is clip."""
     return (1 + rollback_coef) * clip(ratio, m_advantage, clip_eps=clip_eps)
 
 
 @register_drift("kl")
-def kl(ratio, m_advantage, *, kl, kl_coef):
+def kl(ratio: jax.Array, m_advantage: jax.Array, *, kl: jax.Array, kl_coef: float | jax.Array) -> jax.Array:
     """KL penalty: kl_coef * KL(old || new)."""
     return kl_coef * kl
 
 
 @register_drift("reverse_kl")
-def reverse_kl(ratio, m_advantage, *, reverse_kl, kl_coef):
+def reverse_kl(
+    ratio: jax.Array, m_advantage: jax.Array, *, reverse_kl: jax.Array, kl_coef: float | jax.Array
+) -> jax.Array:
     """Reverse KL penalty: kl_coef * KL(new || old)."""
     return kl_coef * reverse_kl
 
 
 @register_drift("mirror_descent")
-def mirror_descent(ratio, m_advantage, *, reverse_kl, kl_coef, progress, num_updates):
+def mirror_descent(
+    ratio: jax.Array,
+    m_advantage: jax.Array,
+    *,
+    reverse_kl: jax.Array,
+    kl_coef: float | jax.Array,
+    progress: float | jax.Array,
+    num_updates: float | jax.Array,
+) -> jax.Array:
     """kl_coef / t_k KL(new || old) with t_k = 1 - (k - 1) / K, so that steps get smaller (HAMDPO, arXiv 2308.06741)."""
     return kl_coef * reverse_kl / (1 - progress + 1 / num_updates)
 
 
 @register_drift("spo")
-def spo(ratio, m_advantage, *, clip_eps):
+def spo(ratio: jax.Array, m_advantage: jax.Array, *, clip_eps: float | jax.Array) -> jax.Array:
     """Simple policy optimisation: abs(M A) (r - 1)^2 / (2 clip_eps)."""
     return jnp.abs(m_advantage) * (ratio - 1) ** 2 / (2 * clip_eps)
 
 
 @register_drift("dpo")
-def dpo(ratio, m_advantage, *, dpo_alpha, dpo_beta):
+def dpo(
+    ratio: jax.Array, m_advantage: jax.Array, *, dpo_alpha: float | jax.Array, dpo_beta: float | jax.Array
+) -> jax.Array:
     """Discovered policy optimisation: relu of x - alpha tanh(x / alpha), x = (r-1)MA if A >= 0, log(r)MA with beta if A < 0."""
     gain = (ratio - 1) * m_advantage
     log_gain = jnp.log(jnp.maximum(ratio, 1e-8)) * m_advantage  # a vanished ratio must not make the gradient 0 * inf

@@ -1,5 +1,6 @@
 """The natural gradient of an objective: its direction, without a matrix."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,9 @@ class NaturalDirection(NamedTuple):
     quadratic: jax.Array
 
 
-def natural_direction(objective, divergence, params: Any, batch: Any, cg_iters: int, cg_damping) -> NaturalDirection:
+def natural_direction(
+    objective: Callable, divergence: Callable, params: Any, batch: Any, cg_iters: int, cg_damping: float | jax.Array
+) -> NaturalDirection:
     """``H^-1 g`` by conjugate gradients: g of ``objective(params, batch)``, H the Hessian of the mean KL plus ``cg_damping``."""
     start, unravel = ravel_pytree(params)
     value, gradient = jax.value_and_grad(lambda x: objective(unravel(x), batch))(start)
@@ -32,7 +35,7 @@ def natural_direction(objective, divergence, params: Any, batch: Any, cg_iters: 
     return NaturalDirection(value, gradient, direction, direction @ fisher(direction))
 
 
-def conjugate_gradient(product, b, iterations: int):
+def conjugate_gradient(product: Callable, b: jax.Array, iterations: int) -> jax.Array:
     """Solve ``product(x) = b`` for a positive definite ``product`` in a fixed number of iterations (no early exit)."""
 
     def step(carry, _):

@@ -31,11 +31,11 @@ class Divergence(NamedTuple):
     reverse_kl: jax.Array  # KL(new || old)
     weight: jax.Array  # >= 0, bool or float; 0: a sample that does not count
 
-    def mean(self, x) -> jax.Array:
+    def mean(self, x: jax.Array) -> jax.Array:
         """The weighted mean of ``x``, one number a sample: over the (normalised) occupancy of the samples."""
         return weighted_mean(x, self.weight)
 
-    def largest(self, x) -> jax.Array:
+    def largest(self, x: jax.Array) -> jax.Array:
         """The largest ``x`` of a sample that counts; 0 where none does."""
         return jnp.max(jnp.where(self.weight > 0, x, 0.0))
 
@@ -103,7 +103,12 @@ def bind_limit(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Calla
 
 
 def shares(
-    neighbourhood: Neighbourhood, values: Mapping[str, Any], objective, divergence, params, batches
+    neighbourhood: Neighbourhood,
+    values: Mapping[str, Any],
+    objective: Callable,
+    divergence: Callable,
+    params: Any,
+    batches: Any,
 ) -> jax.Array:
     """(P,): every policy's share in what a neighbourhood divides, of parameters and batches stacked on an axis of policies."""
     own = neighbourhood.divide_parameters.chosen(values)
@@ -114,42 +119,44 @@ def shares(
 
 
 @register_neighbourhood("kl_ball", solver="natural_gradient")
-def kl_ball(divergence, *, max_kl):
+def kl_ball(divergence: Divergence, *, max_kl: float | jax.Array) -> jax.Array:
     """Mean KL(old || new) of at most max_kl, in one natural-gradient step (HATRPO)."""
     return divergence.mean(divergence.kl) - max_kl
 
 
-def natural_gain(objective, divergence, params, batch, *, cg_iters, cg_damping):
+def natural_gain(
+    objective: Callable, divergence: Callable, params: Any, batch: Any, *, cg_iters: int, cg_damping: float | jax.Array
+) -> jax.Array:
     """g' H^-1 g: the square of what a natural-gradient step promises, by its length."""
     return natural_direction(objective, divergence, params, batch, cg_iters, cg_damping).quadratic
 
 
 @register_neighbourhood("kl_budget", solver="natural_gradient", divide=natural_gain)
-def kl_budget(divergence, *, max_kl, share):
+def kl_budget(divergence: Divergence, *, max_kl: float | jax.Array, share: jax.Array) -> jax.Array:
     """Mean KLs of at most max_kl in sum, divided where they promise most: d_i in proportion to g_i' H_i^-1 g_i (HATRPO-W)."""
     return divergence.mean(divergence.kl) - max_kl * share
 
 
 @register_neighbourhood("kl_stop")
-def kl_stop(divergence, *, max_kl):
+def kl_stop(divergence: Divergence, *, max_kl: float | jax.Array) -> jax.Array:
     """Mean KL(old || new) of at most max_kl: the optimiser's steps up to where it would leave (early stopping)."""
     return divergence.mean(divergence.kl) - max_kl
 
 
 @register_neighbourhood("max_kl_over_states")
-def max_kl_over_states(divergence, *, max_kl):
+def max_kl_over_states(divergence: Divergence, *, max_kl: float | jax.Array) -> jax.Array:
     """KL(old || new) of at most max_kl in every state of the rollout (TRPO's own constraint)."""
     return divergence.largest(divergence.kl) - max_kl
 
 
 @register_neighbourhood("tv_ball")
-def tv_ball(divergence, *, max_tv=0.1):
+def tv_ball(divergence: Divergence, *, max_tv: float | jax.Array = 0.1) -> jax.Array:
     """Mean total variation of at most max_tv: half of abs(ratio - 1), over the actions that were taken."""
     return divergence.mean(jnp.abs(jnp.expm1(divergence.log_ratio))) / 2 - max_tv
 
 
 @register_neighbourhood("ratio_box")
-def ratio_box(divergence, *, max_log_ratio=0.2):
+def ratio_box(divergence: Divergence, *, max_log_ratio: float | jax.Array = 0.2) -> jax.Array:
     """A ratio within exp(-max_log_ratio) to exp(max_log_ratio) for every action that was taken."""
     return divergence.largest(jnp.abs(divergence.log_ratio)) - max_log_ratio
 

@@ -42,7 +42,7 @@ def register_order(name: str, start: Callable = jax.random.permutation) -> Calla
     return register
 
 
-def bind_order(order: Order, key, count: int, score: Callable) -> Callable:
+def bind_order(order: Order, key: jax.Array, count: int, score: Callable) -> Callable:
     """``choose(visited, agents, context)`` of one sweep; ``score(agents, context) -> (count,)``."""
     plan = order.start(key, count)
 
@@ -53,19 +53,19 @@ def bind_order(order: Order, key, count: int, score: Callable) -> Callable:
 
 
 @register_order("uniform", start=jax.random.permutation)
-def uniform(plan, visited, scores):
+def uniform(plan: jax.Array, visited: jax.Array, scores: Callable) -> jax.Array:
     """A random permutation, drawn anew for every sweep: the paper's own."""
     return plan[jnp.sum(visited)]
 
 
 @register_order("fixed", start=lambda key, n: jnp.arange(n))
-def fixed(plan, visited, scores):
+def fixed(plan: jax.Array, visited: jax.Array, scores: Callable) -> jax.Array:
     """The first agent first, in every sweep. Improvement stays; limit points need not be Nash equilibria."""
     return plan[jnp.sum(visited)]
 
 
 @register_order("semi_greedy")
-def semi_greedy(plan, visited, scores):
+def semi_greedy(plan: jax.Array, visited: jax.Array, scores: Callable) -> jax.Array:
     """The largest gradient first, then a random one, and so on in turn. Improvement stays; Nash limits are not proved."""
 
     def greedy():

@@ -60,7 +60,7 @@ def asked_by(
     return parameters(named, tuple(offered)), tuple(offer for offer in offered if offer in named)
 
 
-def of_agent(value, given: Mapping[str, Any]):
+def of_agent(value: Any, given: Mapping[str, Any]) -> Any:
     """A hyper-parameter; where it is a tuple of one number per agent, that of ``given["agent"]`` (an index, or several)."""
     return jnp.asarray(value, jnp.float32)[given["agent"]] if isinstance(value, tuple) else value
 

@@ -77,14 +77,18 @@ class Agent(NamedTuple):
     opt_state: Any
 
 
-def gradient_step(optimiser: optax.GradientTransformation, loss: Callable, agent: Agent, *arguments):
+def gradient_step(
+    optimiser: optax.GradientTransformation, loss: Callable, agent: Agent, *arguments
+) -> tuple[Agent, jax.Array, jax.Array]:
     """One step of ``optimiser`` down ``loss(params, *arguments)``: the agent, the loss before, the norm of its gradient."""
     value, gradient = jax.value_and_grad(loss)(agent.params, *arguments)
     updates, opt_state = optimiser.update(gradient, agent.opt_state, agent.params)
     return Agent(optax.apply_updates(agent.params, updates), opt_state), value, optax.tree.norm(gradient)
 
 
-def minibatches(step, carry, batch, key, epochs: int, num_minibatches: int):
+def minibatches(
+    step: Any, carry: jax.Array, batch: Any, key: jax.Array, epochs: int, num_minibatches: int
+) -> tuple[Any, Any]:
     """Scan ``step(carry, minibatch) -> carry, info`` over ``epochs`` reshuffled passes; infos: (epochs * num_minibatches,)."""
     if num_minibatches == 1:  # the order of a full batch does not matter, so it is not shuffled
         return jax.lax.scan(lambda carry, _: step(carry, batch), carry, None, length=epochs)
@@ -125,7 +129,14 @@ def ascent(optimiser: optax.GradientTransformation, update_epochs: int, num_mini
 
 
 @register_solver("natural_gradient", uses_optimiser=False)
-def natural_gradient(max_kl, cg_iters: int, cg_damping, backtrack_iters: int, backtrack_coef, accept_ratio) -> Callable:
+def natural_gradient(
+    max_kl: float | jax.Array,
+    cg_iters: int,
+    cg_damping: float | jax.Array,
+    backtrack_iters: int,
+    backtrack_coef: float | jax.Array,
+    accept_ratio: float | jax.Array,
+) -> Callable:
     """One natural-gradient step as long as a mean KL of ``max_kl`` allows, with backtracking (TRPO).
 
     All step lengths of the line search are evaluated as one batch. The first that stays within the limit and improves by

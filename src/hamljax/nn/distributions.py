@@ -25,45 +25,45 @@ class Categorical:
     head: ClassVar[str] = "logits"
 
     @staticmethod
-    def _make(logits, avail):
+    def _make(logits: jax.Array, avail: jax.Array):
         # Finite, so that entropy and gradients stay finite; low enough that exp underflows to exactly 0.
         return distrax.Categorical(logits=jnp.where(avail, logits, -1e9))
 
     @classmethod
-    def sample(cls, key, logits, avail):
+    def sample(cls, key: jax.Array, logits: jax.Array, avail: jax.Array) -> jax.Array:
         masked = cls._make(logits, avail).logits
         return cls._some(jax.random.categorical(key, masked), masked, avail)
 
     @staticmethod
-    def _some(action, logits, avail):
+    def _some(action: jax.Array, logits: jax.Array, avail: jax.Array):
         """``action``, or the first legal one where logits are NaN: such an update is not taken, but an environment is asked."""
         return jnp.where(jnp.isnan(logits).any(-1), jnp.argmax(avail, axis=-1), action).astype(jnp.int32)
 
     @classmethod
-    def mode(cls, logits, avail):
+    def mode(cls, logits: jax.Array, avail: jax.Array) -> jax.Array:
         masked = cls._make(logits, avail).logits
         return cls._some(jnp.argmax(masked, axis=-1), masked, avail)
 
     @classmethod
-    def probs(cls, logits, avail):
+    def probs(cls, logits: jax.Array, avail: jax.Array) -> jax.Array:
         """(..., A): the probabilities of all actions, 0 for the illegal."""
         return cls._make(logits, avail).probs
 
     @classmethod
-    def log_prob(cls, logits, avail, action):
+    def log_prob(cls, logits: jax.Array, avail: jax.Array, action: jax.Array) -> jax.Array:
         return cls._make(logits, avail).log_prob(action)
 
     @classmethod
-    def entropy(cls, logits, avail):
+    def entropy(cls, logits: jax.Array, avail: jax.Array) -> jax.Array:
         return cls._make(logits, avail).entropy()
 
     @classmethod
-    def kl(cls, logits, other_logits, avail):
+    def kl(cls, logits: jax.Array, other_logits: jax.Array, avail: jax.Array) -> jax.Array:
         """KL(logits || other_logits), (...): sum over legal actions of p log(p / q)."""
         return cls._make(logits, avail).kl_divergence(cls._make(other_logits, avail))
 
     @classmethod
-    def sample_and_log_prob(cls, key, logits, avail):
+    def sample_and_log_prob(cls, key: jax.Array, logits: jax.Array, avail: jax.Array) -> tuple[jax.Array, jax.Array]:
         """A one-hot sample by Gumbel's trick, its gradient that of the softmax at temperature 1 (Jang et al., 2017).
 
         The log-probability is its mean over all actions: exact, where a sample's own would be one draw of it.
@@ -74,16 +74,16 @@ class Categorical:
         return hard + (soft - jax.lax.stop_gradient(soft)), -cls.entropy(logits, avail)
 
     @staticmethod
-    def encode(action, avail):
+    def encode(action: jax.Array, avail: jax.Array) -> jax.Array:
         """Actions as a critic sees them: one-hot (..., A)."""
         return jax.nn.one_hot(action, avail.shape[-1], dtype=jnp.float32)
 
     @staticmethod
-    def uniform(key, avail):
+    def uniform(key: jax.Array, avail: jax.Array) -> jax.Array:
         return jax.random.categorical(key, jnp.where(avail, 0.0, -1e9)).astype(jnp.int32)
 
     @staticmethod
-    def target_entropy(avail, scale):
+    def target_entropy(avail: jax.Array, scale: float | jax.Array) -> jax.Array:
         """``scale`` of the largest entropy there is, over the legal actions (Christodoulou, 2019)."""
         return scale * jnp.log(jnp.maximum(jnp.sum(avail, axis=-1, dtype=jnp.float32), 1))
 
@@ -98,36 +98,36 @@ class Gaussian:
     head: ClassVar[str] = "gaussian"
 
     @staticmethod
-    def _make(logits, avail):
+    def _make(logits: jax.Array, avail: jax.Array):
         logits = existing(logits, avail)
         return distrax.Normal(logits[..., 0, :], jnp.exp(logits[..., 1, :]))
 
     @staticmethod
-    def _sum(x, avail):
+    def _sum(x: jax.Array, avail: jax.Array):
         return jnp.sum(jnp.where(avail, x, 0.0), axis=-1)
 
     @classmethod
-    def sample(cls, key, logits, avail):
+    def sample(cls, key: jax.Array, logits: jax.Array, avail: jax.Array) -> jax.Array:
         return jnp.where(avail, cls._make(logits, avail).sample(seed=key), 0.0)
 
     @classmethod
-    def mode(cls, logits, avail):
+    def mode(cls, logits: jax.Array, avail: jax.Array) -> jax.Array:
         return jnp.where(avail, logits[..., 0, :], 0.0)
 
     @classmethod
-    def log_prob(cls, logits, avail, action):
+    def log_prob(cls, logits: jax.Array, avail: jax.Array, action: jax.Array) -> jax.Array:
         return cls._sum(cls._make(logits, avail).log_prob(jnp.where(avail, action, 0.0)), avail)
 
     @classmethod
-    def entropy(cls, logits, avail):
+    def entropy(cls, logits: jax.Array, avail: jax.Array) -> jax.Array:
         return cls._sum(cls._make(logits, avail).entropy(), avail)
 
     @classmethod
-    def kl(cls, logits, other_logits, avail):
+    def kl(cls, logits: jax.Array, other_logits: jax.Array, avail: jax.Array) -> jax.Array:
         return cls._sum(cls._make(logits, avail).kl_divergence(cls._make(other_logits, avail)), avail)
 
 
-def existing(logits, avail):
+def existing(logits: jax.Array, avail: jax.Array) -> jax.Array:
     """``logits`` (..., 2, A) with zeros, so a standard normal, where ``avail`` (..., A) says that a dimension is none."""
     return jnp.where(avail[..., None, :], logits, 0.0)
 
@@ -136,16 +136,16 @@ class Unit:
     """What distributions over actions in [-1, 1]^A have in common; padding dimensions are zero."""
 
     @staticmethod
-    def encode(action, avail):
+    def encode(action: jax.Array, avail: jax.Array) -> jax.Array:
         """Actions as a critic sees them: as they are."""
         return jnp.where(avail, action, 0.0)
 
     @staticmethod
-    def uniform(key, avail):
+    def uniform(key: jax.Array, avail: jax.Array) -> jax.Array:
         return jnp.where(avail, jax.random.uniform(key, avail.shape, jnp.float32, minval=-1.0), 0.0)
 
     @staticmethod
-    def target_entropy(avail, scale):
+    def target_entropy(avail: jax.Array, scale: float | jax.Array) -> jax.Array:
         """Minus the number of dimensions (Haarnoja et al., 2018), whatever the ``scale`` of discrete ones."""
         del scale
         return -jnp.sum(avail, axis=-1, dtype=jnp.float32)
@@ -160,36 +160,36 @@ class SquashedGaussian(Unit):
     EDGE: ClassVar[float] = 1 - 1e-6  # the arc tangent of 1 is infinite
 
     @classmethod
-    def _make(cls, logits, avail):
+    def _make(cls, logits: jax.Array, avail: jax.Array):
         logits = existing(logits, avail)
         return distrax.Normal(logits[..., 0, :], jnp.exp(jnp.clip(logits[..., 1, :], *cls.LOG_STD)))
 
     @classmethod
-    def _log_prob(cls, logits, avail, before):
+    def _log_prob(cls, logits: jax.Array, avail: jax.Array, before):
         """Of the action tanh(``before``): log N(before) - log(1 - tanh(before)^2), written so that nothing overflows."""
         log_slope = 2 * (jnp.log(2.0) - before - jax.nn.softplus(-2 * before))
         return Gaussian._sum(cls._make(logits, avail).log_prob(before) - log_slope, avail)
 
     @classmethod
-    def sample_and_log_prob(cls, key, logits, avail):
+    def sample_and_log_prob(cls, key: jax.Array, logits: jax.Array, avail: jax.Array) -> tuple[jax.Array, jax.Array]:
         before = cls._make(logits, avail).sample(seed=key)
         return jnp.where(avail, jnp.tanh(before), 0.0), cls._log_prob(logits, avail, before)
 
     @classmethod
-    def sample(cls, key, logits, avail):
+    def sample(cls, key: jax.Array, logits: jax.Array, avail: jax.Array) -> jax.Array:
         return cls.sample_and_log_prob(key, logits, avail)[0]
 
     @classmethod
-    def kl(cls, logits, other_logits, avail):
+    def kl(cls, logits: jax.Array, other_logits: jax.Array, avail: jax.Array) -> jax.Array:
         """KL(logits || other_logits), (...): tanh is one to one, so it is that of the Gaussians before it."""
         return Gaussian._sum(cls._make(logits, avail).kl_divergence(cls._make(other_logits, avail)), avail)
 
     @classmethod
-    def mode(cls, logits, avail):
+    def mode(cls, logits: jax.Array, avail: jax.Array) -> jax.Array:
         return jnp.tanh(jnp.where(avail, logits[..., 0, :], 0.0))
 
     @classmethod
-    def log_prob(cls, logits, avail, action):
+    def log_prob(cls, logits: jax.Array, avail: jax.Array, action: jax.Array) -> jax.Array:
         """Finite also at -1 and 1, which tanh rounds to."""
         inside = jnp.clip(jnp.where(avail, action, 0.0), -cls.EDGE, cls.EDGE)
         return cls._log_prob(logits, avail, jnp.arctanh(inside))
@@ -203,23 +203,25 @@ class Deterministic(Unit):
     head: ClassVar[str] = "mean"
 
     @staticmethod
-    def mode(logits, avail):
+    def mode(logits: jax.Array, avail: jax.Array) -> jax.Array:
         return jnp.tanh(jnp.where(avail, logits, 0.0))
 
-    def sample(self, key, logits, avail):
+    def sample(self, key: jax.Array, logits: jax.Array, avail: jax.Array) -> jax.Array:
         return perturb(key, self.mode(logits, avail), avail, self.noise)
 
     @staticmethod
-    def log_prob(logits, avail, action):
+    def log_prob(logits: jax.Array, avail: jax.Array, action: jax.Array) -> jax.Array:
         """Zero: there is no density."""
         return jnp.zeros(action.shape[:-1], jnp.float32)
 
     @classmethod
-    def sample_and_log_prob(cls, key, logits, avail):
+    def sample_and_log_prob(cls, key: jax.Array, logits: jax.Array, avail: jax.Array) -> tuple[jax.Array, jax.Array]:
         return cls.mode(logits, avail), jnp.zeros(logits.shape[:-1], jnp.float32)
 
 
-def perturb(key, action, avail, noise, limit=jnp.inf):
+def perturb(
+    key: jax.Array, action: jax.Array, avail: jax.Array, noise: float | jax.Array, limit: float | jax.Array = jnp.inf
+) -> jax.Array:
     """``action`` with Gaussian noise of at most ``limit`` on its real dimensions, within [-1, 1]."""
     noise = jnp.clip(noise * jax.random.normal(key, action.shape, action.dtype), -limit, limit)
     return jnp.where(avail, jnp.clip(action + noise, -1.0, 1.0), 0.0)

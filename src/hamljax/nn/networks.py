@@ -5,6 +5,8 @@ Every network maps ``(carry, inputs, start) -> carry, carries, outputs`` over ti
 feed-forward network is a recurrent one whose carry has size H = 0.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -30,7 +32,7 @@ class Network(Settings):
     std_y_coef: float = 0.5
 
 
-def orthogonal(gain):
+def orthogonal(gain: float | jax.Array) -> Callable:
     """Initialiser: ``gain`` (may be traced) times a matrix with orthonormal rows or columns, uniformly distributed.
 
     A product of random Householder reflections (Stewart, 1980). ``flax``'s own calls LAPACK's QR, which can deadlock on
@@ -61,13 +63,13 @@ def orthogonal(gain):
 LAYER_NORM_EPSILON = 1e-6
 
 
-def _row_mean(x, count):
+def _row_mean(x: jax.Array, count: int):
     """Mean over the last axis as a matrix-vector product, which a CPU does several times faster than a reduction."""
     return x @ jnp.ones((x.shape[-1], 1), x.dtype) / count
 
 
 @jax.custom_vjp
-def layer_norm(x, mask, scale, bias):
+def layer_norm(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """Normalise x (..., F) over its real entries (Ba et al., 2016); mask broadcasts to x, and padding comes out zero.
 
     The gradient is written by hand: the compiler's own recomputes the statistics inside every fused loop, which made
@@ -76,7 +78,7 @@ def layer_norm(x, mask, scale, bias):
     return _layer_norm_forward(x, mask, scale, bias)[0]
 
 
-def _layer_norm_forward(x, mask, scale, bias):
+def _layer_norm_forward(x: jax.Array, mask: jax.Array, scale: jax.Array, bias: jax.Array):
     count = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
     centred = jnp.where(mask, x - _row_mean(jnp.where(mask, x, 0.0), count), 0.0)
     inverse = jax.lax.rsqrt(_row_mean(centred**2, count) + LAYER_NORM_EPSILON)
@@ -101,7 +103,7 @@ class LayerNorm(nn.Module):
     """``layer_norm`` with its scale and bias; without a mask every entry is real."""
 
     @nn.compact
-    def __call__(self, x, mask=None):
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), jnp.float32)
         return layer_norm(x, jnp.ones(x.shape[-1], bool) if mask is None else mask, scale, bias)
@@ -113,7 +115,7 @@ class GRU(nn.Module):
     size: int
 
     @nn.compact
-    def __call__(self, carry, x, start):
+    def __call__(self, carry: jax.Array, x: jax.Array, start: jax.Array):
         gates = nn.Dense(3 * self.size, kernel_init=orthogonal(1.0), name="input")(x)
         kernel = self.param("kernel", orthogonal(1.0), (self.size, 3 * self.size), jnp.float32)
         bias = self.param(
@@ -138,7 +140,7 @@ class Body(nn.Module):
     config: Network
 
     @nn.compact
-    def __call__(self, carry, x, start, mask):
+    def __call__(self, carry: jax.Array, x: jax.Array, start: jax.Array, mask: jax.Array | None):
         config = self.config
         if config.input_norm:
             x = LayerNorm(name="input_norm")(x, mask)
@@ -164,7 +166,7 @@ class Actor(nn.Module):
     head: str
 
     @nn.compact
-    def __call__(self, carry, x, start, mask):
+    def __call__(self, carry: jax.Array, x: jax.Array, start: jax.Array, mask: jax.Array | None):
         config = self.config
         carry, carries, x = Body(config)(carry, x, start, mask)
 
@@ -189,11 +191,11 @@ class Critic(nn.Module):
     config: Network
 
     @nn.compact
-    def __call__(self, carry, x, start, mask):
+    def __call__(self, carry: jax.Array, x: jax.Array, start: jax.Array, mask: jax.Array | None):
         carry, carries, x = Body(self.config)(carry, x, start, mask)
         return carry, carries, nn.Dense(1, kernel_init=orthogonal(1.0), name="head")(x)[..., 0]
 
 
-def initial_carry(config: Network, batch: int):
+def initial_carry(config: Network, batch: int) -> jax.Array:
     """(batch, H) zeros; H = 0 without recurrence."""
     return jnp.zeros((batch, config.gru_size), jnp.float32)

@@ -1,6 +1,6 @@
 """Running statistics of returns (ValueNorm) and observations (ObsNorm), and the normalisation of advantages."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ class Moments(NamedTuple):
         zero = jnp.zeros(shape, jnp.float32)
         return cls(jnp.zeros(shape[:-1], jnp.float32), zero, jnp.full(shape, variance, jnp.float32), zero)
 
-    def update(self, batch, seen, count=None, decay: float = 1.0) -> "Moments":
+    def update(self, batch: jax.Array, seen: jax.Array, count: Any = None, decay: float = 1.0) -> "Moments":
         """Fold in samples (B, ..., F) where ``seen`` (B, ...) is true (Chan et al., 1979).
 
         count: what the batch counts, () or per row; None: as many as were seen. decay: of the count of all before.
@@ -54,11 +54,11 @@ class Moments(NamedTuple):
         back = mean - self.mean
         return mean, variance, (self.mean - (mean - back)) + (by - back)
 
-    def away(self, x) -> jax.Array:
+    def away(self, x: jax.Array) -> jax.Array:
         """``x`` minus the mean."""
         return (x - self.mean) - self.rest
 
-    def normalise(self, x):
+    def normalise(self, x: jax.Array):
         """(x - mean) / std, clipped to [-10, 10]; a standard deviation below 0.01 counts as 0.01."""
         return jnp.clip(self.away(x) / jnp.sqrt(jnp.maximum(self.variance, 1e-4)), -10.0, 10.0)
 
@@ -82,7 +82,7 @@ class ValueNorm(NamedTuple):
     def create(cls, enabled: bool):
         return cls(Moments.create(1, variance=0.0), jnp.zeros((), jnp.float32), jnp.array(enabled))
 
-    def update(self, returns, beta: float = 0.99999, seen=None):
+    def update(self, returns: jax.Array, beta: float = 0.99999, seen: Any = None):
         """Fold in a batch of returns, of any shape, where ``seen`` (of that shape; None: everywhere) is true."""
         seen = jnp.ones(returns.shape, bool) if seen is None else seen
         moments = self.moments.update(returns.reshape(-1, 1), seen.reshape(-1), 1 - beta, beta)
@@ -97,7 +97,7 @@ class ValueNorm(NamedTuple):
         std = jnp.maximum(jnp.sqrt(self.moments.variance[0]), floor)
         return jnp.where(self.enabled, mean, 0.0), jnp.where(self.enabled, std, 1.0)
 
-    def normalise(self, returns):
+    def normalise(self, returns: jax.Array):
         _, std = self.statistics()
         return jnp.where(self.enabled, self.moments.away(returns), returns) / jnp.maximum(std, TINY)
 
@@ -106,7 +106,7 @@ class ValueNorm(NamedTuple):
         return values * std + mean
 
 
-def normalise_advantages(advantages, mask):
+def normalise_advantages(advantages: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(A - mean) / scale with statistics over the samples where ``mask`` is true, and 0 elsewhere; shapes equal.
 
     Returns also the scale, std + 1e-5 rms(A).

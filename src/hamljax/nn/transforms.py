@@ -1,10 +1,13 @@
 """Transformations of functions and trees that the loops need and JAX does not have."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 
-def one_at_a_time_on_cpu(function):
+def one_at_a_time_on_cpu(function: Callable) -> Callable:
     """``function``, which under ``vmap`` handles its batch in turn on a CPU, and all at once elsewhere.
 
     Eight rollouts at once do not fit into a CPU's caches: learning from them took 1.6 times as long as in turn. Each
@@ -21,7 +24,7 @@ def one_at_a_time_on_cpu(function):
     return in_turn
 
 
-def blanked(record, kept, fields: tuple[str, ...]):
+def blanked(record: Any, kept, fields: tuple[str, ...]) -> Any:
     """``record``, a named tuple, with zeros in ``fields`` where ``kept`` (bool, the leading axes of their arrays) is false."""
 
     def blank(x):
@@ -31,7 +34,7 @@ def blanked(record, kept, fields: tuple[str, ...]):
 
 
 @jax.custom_batching.custom_vmap
-def unvmap(x):
+def unvmap(x: jax.Array) -> jax.Array:
     """``x``, a scalar of which the caller knows that every run of a batch has the same.
 
     Under ``vmap`` it stays one scalar, so that a branch on it remains a branch (not a choice between two results) and a
@@ -41,13 +44,13 @@ def unvmap(x):
 
 
 @unvmap.def_vmap
-def _(axis_size, in_batched, x):
+def _(axis_size, in_batched, x: jax.Array):
     del axis_size
     return unvmap(x[0] if in_batched[0] else x), False
 
 
 @jax.custom_batching.custom_vmap
-def unvmap_any(x):
+def unvmap_any(x: jax.Array) -> jax.Array:
     """``x``, a scalar bool; under ``vmap``, whether it holds in any run of the batch.
 
     As the condition of a loop it stays one scalar, so that what a loop carries is not chosen anew for every run in every
@@ -57,6 +60,6 @@ def unvmap_any(x):
 
 
 @unvmap_any.def_vmap
-def _(axis_size, in_batched, x):
+def _(axis_size, in_batched, x: jax.Array):
     del axis_size
     return unvmap_any(jnp.any(x) if in_batched[0] else x), False

@@ -40,7 +40,7 @@ class Episode(NamedTuple):
         return Episode(kept, *jax.tree.map(lambda x: x[:length], tuple(self[1:])))
 
 
-def _room(length: int, x, key):
+def _room(length: int, x: Any, key: jax.Array):
     """An empty array (length, ...) for things like ``x``, of which some may be keys."""
     shape = (length, *x.shape)
     return jnp.broadcast_to(key, shape) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.zeros(shape, x.dtype)

@@ -1,7 +1,7 @@
 """Evaluation over an exact number of episodes, and the best team that it has seen."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,17 @@ from ..nn.transforms import unvmap_any
 ABSOLUTE_ROUNDS = 10  # the absolute metric: the best team over ten times as many episodes (Gorsane et al., 2022)
 
 
-def play(policy: TeamPolicy, env, actors: ActorState, keys, env_state, observation, start, memory, greedy: bool = True):
+def play(
+    policy: TeamPolicy,
+    env: Any,
+    actors: ActorState,
+    keys: jax.Array,
+    env_state: Any,
+    observation,
+    start,
+    memory: jax.Array,
+    greedy: bool = True,
+):
     """One step of E episodes.
 
     Args:
@@ -33,7 +43,7 @@ def play(policy: TeamPolicy, env, actors: ActorState, keys, env_state, observati
     return env_state, memory, action, out
 
 
-def keys_of(key, numbers) -> jax.Array:
+def keys_of(key: jax.Array, numbers) -> jax.Array:
     """A key for each of ``numbers`` (E,). With JAX's own settings these are rows ``numbers`` of ``split(key, any size)``."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 

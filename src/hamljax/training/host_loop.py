@@ -87,14 +87,14 @@ class HostLoop:
         memory, action, decision = self.learner.act(state, rollout, act_key)
         return self.learner.vec.request(rollout.env_state, action), (key, memory, decision)
 
-    def _settle(self, state: RunnerState, decided, answer):
+    def _settle(self, state: RunnerState, decided, answer: Any):
         rollout, (key, memory, decision) = state.rollout, decided
         env_state, out = self.learner.vec.receive(rollout.env_state, answer)
         row = self.learner.make_transition(state, rollout, decision, out)
         after = RolloutState(env_state, out.observation, out.terminated | out.truncated, memory, key)
         return state._replace(rollout=after), row
 
-    def _settle_and_decide(self, state: RunnerState, decided, answer):
+    def _settle_and_decide(self, state: RunnerState, decided, answer: Any):
         state, row = self._settle(state, decided, answer)
         return state, row, *self._decide(state)
 
@@ -104,7 +104,7 @@ def _acting(state: RunnerState) -> RunnerState:
     return state._replace(replay=None)
 
 
-def _on(device, shapes):
+def _on(device, shapes: Any):
     """``shapes`` as of arrays on ``device``."""
     sharding = SingleDeviceSharding(device)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)

@@ -1,5 +1,8 @@
 """How the seeds of a job share one machine."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +16,7 @@ def seed_sharding(num_seeds: int) -> NamedSharding:
     return NamedSharding(Mesh(np.array(devices[:count]), ("seeds",)), PartitionSpec("seeds"))
 
 
-def over_seeds(function, num_seeds: int, shared: int = 0):
+def over_seeds(function: Callable, num_seeds: int, shared: int = 0):
     """``function`` vmapped over the leading axis (num_seeds) of its arguments, and that axis spread over the devices.
 
     Every device works on its own seeds and never waits for another. The last ``shared`` arguments are the same for all
@@ -31,7 +34,7 @@ def over_seeds(function, num_seeds: int, shared: int = 0):
     return spread
 
 
-def seed_by_seed(function, num_seeds: int, shared: int = 0):
+def seed_by_seed(function: Callable, num_seeds: int, shared: int = 0):
     """``over_seeds`` for a function that no ``vmap`` can do, because it calls upon the host: one seed after another."""
 
     def in_turn(*arguments):
@@ -47,6 +50,6 @@ def stacked(trees: list):
     return jax.tree.map(lambda *x: jnp.stack(x), *trees)
 
 
-def unstacked(tree, count: int) -> list:
+def unstacked(tree: Any, count: int) -> list:
     """The inverse of ``stacked`` for ``count`` trees."""
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]

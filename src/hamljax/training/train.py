@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,13 +46,13 @@ class Trainer:
             for name, x in means(self.evaluate_episodes(actors, round, greedy)).items()
         }
 
-    def empty_metrics(self, state, capacity: int) -> dict[str, jax.Array]:
+    def empty_metrics(self, state: Any, capacity: int) -> dict[str, jax.Array]:
         """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
         return {
             name: jnp.full(capacity, jnp.nan, jnp.float32) for name in jax.eval_shape(self.learner.update, state)[1]
         }
 
-    def advance(self, carry, first, last):
+    def advance(self, carry: jax.Array, first: jax.Array, last):
         """Updates number ``first`` to ``last - 1`` (both may be traced) of ``carry`` = (state, metrics to write into)."""
 
         def body(i, carry):
@@ -63,7 +64,7 @@ class Trainer:
             return functools.reduce(lambda carry, i: body(i, carry), range(first, last), carry)
         return jax.lax.fori_loop(first, last, body, carry)
 
-    def run_updates(self, state, count, capacity: int):
+    def run_updates(self, state: Any, count: int, capacity: int):
         """``count`` updates. Returns the state and metrics (capacity,), of which the first ``count`` hold."""
         return self.advance((state, self.empty_metrics(state, capacity)), 0, count)
 
@@ -78,7 +79,7 @@ def make_learner(config: Config, env: Environment | None = None) -> Trainer:
     return Trainer(config, env)
 
 
-def make_train(config: Config, env=None) -> Callable:
+def make_train(config: Config, env: Any = None) -> Callable:
     """``train(key) -> {"runner_state", "metrics"}``: initialise, then train for ``total_timesteps``, all compilable.
 
     ``metrics`` holds arrays by name: ``train/...`` (num_updates,), ``eval/...`` one per evaluation (the first before any

@@ -42,7 +42,7 @@ class ActionValueCritics:
         return Agent(params, self.optimiser.init(params))
 
     @staticmethod
-    def _inputs(world_state, joint):
+    def _inputs(world_state: jax.Array, joint: jax.Array):
         return jnp.concatenate([world_state, joint.reshape(*joint.shape[:-2], -1)], axis=-1)[None]
 
     def _masks(self, inputs):
@@ -61,7 +61,9 @@ class ActionValueCritics:
         """(B,): the lowest of all critics' values (Fujimoto et al., 2018)."""
         return jnp.min(self.all_values(params, world_state, joint), axis=0)
 
-    def fit(self, critic: Agent, world_state, joint, target, weight=None) -> tuple[Agent, dict[str, jax.Array]]:
+    def fit(
+        self, critic: Agent, world_state: jax.Array, joint: jax.Array, target: jax.Array, weight: jax.Array = None
+    ) -> tuple[Agent, dict[str, jax.Array]]:
         """One step of every critic towards ``target`` (B,) by squared error, where ``weight`` (B,) is true."""
 
         def loss(params):

@@ -104,7 +104,7 @@ class OffPolicy(ReplayLearner):
 
     # COLLECT: at random at first, then with the policies of the state and some noise
 
-    def act(self, state: RunnerState, rollout: RolloutState, key):
+    def act(self, state: RunnerState, rollout: RolloutState, key: jax.Array):
         """One decision, random while the run warms up."""
         key, random_key = jax.random.split(key)
         seen = see(state.learnt.obs_norm, self.env.team, rollout.observation)._replace(world_state=None)
@@ -115,7 +115,9 @@ class OffPolicy(ReplayLearner):
 
     # LEARN
 
-    def _step(self, learnt: Learnt, count, sample: Sample, key) -> tuple[tuple[Learnt, jax.Array], tuple[dict, dict]]:
+    def _step(
+        self, learnt: Learnt, count: int, sample: Sample, key: jax.Array
+    ) -> tuple[tuple[Learnt, jax.Array], tuple[dict, dict]]:
         """One gradient step, number ``count`` from 0 on, on a sample as the networks see it.
 
         Returns what is learnt and the next number, and what there is to say of the critics and of the policies, which is NaN
@@ -153,7 +155,7 @@ class OffPolicy(ReplayLearner):
         info["value_target"] = jnp.mean(target) if sample.weight is None else weighted_mean(target, sample.weight)
         return (Learnt(agents, critic, moved, learnt.obs_norm), count), (info, more)
 
-    def _target(self, agents: PolicyState, targets: Targets, sample: Sample, key):
+    def _target(self, agents: PolicyState, targets: Targets, sample: Sample, key: jax.Array):
         """(B,): the n-step target of the joint action's value, a' by the target policies.
 
         Deterministic: ``R + discount min Q'(s', a')``. Stochastic: that plus the entropies, weighed by the temperatures, of
@@ -178,14 +180,22 @@ class OffPolicy(ReplayLearner):
         alpha = self.policy.of_agents(jnp.exp(agents.log_alpha))
         return -jnp.sum(jnp.where(observation.alive, alpha * log_prob, 0.0), axis=-1)
 
-    def _later_entropies(self, agents: PolicyState, observation: Observation, discounts, key):
+    def _later_entropies(self, agents: PolicyState, observation: Observation, discounts, key: jax.Array):
         """(B,): the discounted sum of ``_entropy`` over the states (B, n - 1, ...) between the ends of a window."""
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observation)
         log_prob = self.sweep.sample_all(agents.params, flat, key)[1]
         entropy = self._entropy(agents, flat, log_prob).reshape(discounts.shape)
         return jnp.sum(jnp.where(discounts > 0, discounts * entropy, 0.0), axis=-1)
 
-    def _sweep(self, agents: PolicyState, critic: Agent, observation: Observation, joint, keys, progress):
+    def _sweep(
+        self,
+        agents: PolicyState,
+        critic: Agent,
+        observation: Observation,
+        joint: jax.Array,
+        keys: jax.Array,
+        progress: float | jax.Array,
+    ):
         others_key, order_key, key = keys
         if self.config.algo.others == "policy":
             joint = self.sweep.sample_all(agents.params, observation, others_key)[0]

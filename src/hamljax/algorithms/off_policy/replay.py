@@ -92,7 +92,13 @@ class Replay(NamedTuple):
         return self._replace(steps=self.steps._replace(truncated=truncated))
 
     def sample(
-        self, key, size: int, n_step: int, gamma, truncation: str = "bootstrap", with_later: bool = False
+        self,
+        key: jax.Array,
+        size: int,
+        n_step: int,
+        gamma: float | jax.Array,
+        truncation: str = "bootstrap",
+        with_later: bool = False,
     ) -> Sample:
         """``size`` windows of ``n_step`` steps, uniformly and with replacement, of those that lie wholly in the ring.
 
@@ -106,7 +112,13 @@ class Replay(NamedTuple):
         return self.windows(which // num_envs, which % num_envs, n_step, gamma, truncation, with_later)
 
     def windows(
-        self, first, env, n_step: int, gamma, truncation: str = "bootstrap", with_later: bool = False
+        self,
+        first: jax.Array,
+        env: Any,
+        n_step: int,
+        gamma: float | jax.Array,
+        truncation: str = "bootstrap",
+        with_later: bool = False,
     ) -> Sample:
         """The windows of environments ``env`` (B,) from their ``first`` step (B,) on, counted from the oldest kept."""
         steps = self.steps

@@ -54,13 +54,13 @@ class ReplayLearner(BaseLearner):
         """``state`` with fresh episodes; in the replay, those that were not finished are cut off."""
         return super().restart(state)._replace(replay=state.replay.cut())
 
-    def make_transition(self, state: RunnerState, rollout: RolloutState, decision, step) -> Rollout:
+    def make_transition(self, state: RunnerState, rollout: RolloutState, decision: Any, step: Any) -> Rollout:
         """What remains of a step."""
         del state
         end = (step.reward, step.terminated, step.truncated, step.final, step.valid)
         return Rollout(Transition(rollout.observation, decision, *end), step.metrics)
 
-    def stack(self, transitions: Rollout, memory) -> Rollout:
+    def stack(self, transitions: Rollout, memory: jax.Array) -> Rollout:
         """The rollout; nothing remembers here."""
         del memory
         return transitions
@@ -106,13 +106,13 @@ class ReplayLearner(BaseLearner):
         )
         return state, jax.random.split(learn_key, self.config.algo.gradient_steps)
 
-    def _sample(self, state: RunnerState, key):
+    def _sample(self, state: RunnerState, key: jax.Array):
         """A batch of the replay, as the environment gave it, and a key to use it with."""
         config, algo, (sample_key, key) = self.config, self.config.algo, jax.random.split(key)
         sizes = algo.batch_size, algo.n_step, config.gamma, config.truncation
         return state.replay.sample(sample_key, *sizes, self.looks_within), key
 
-    def _gradient_step(self, state: RunnerState, learnt: Any, count, key):
+    def _gradient_step(self, state: RunnerState, learnt: Any, count: jax.Array, key: jax.Array):
         sample, key = self._sample(state, key)
         return self.step(self, learnt, count, self._seen(learnt.obs_norm, sample), key)
 

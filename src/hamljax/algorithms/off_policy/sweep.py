@@ -78,31 +78,33 @@ class ValueSweep(Sweep):
         avail, agent = (layout.split(x, 1) for x in (observation.avail_actions, agent))
         return View(obs, mask, avail, layout.split_alive(observation.alive, 1), agent)
 
-    def logits(self, params, view: View) -> jax.Array:
+    def logits(self, params: Any, view: View) -> jax.Array:
         """One policy's head on what it sees, (B', ...)."""
         memory = initial_carry(self.config.network, view.obs.shape[0])
         mask = None if view.mask is None else view.mask[None]
         start = jnp.zeros((1, len(view.obs)), bool)
         return self.policy.actor.apply(params, memory, view.obs[None], start, mask)[2][0]
 
-    def sample_and_log_prob(self, params, view: View, key) -> tuple[jax.Array, jax.Array]:
+    def sample_and_log_prob(self, params: Any, view: View, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """One policy's actions as a critic sees them, (B', A), through which gradients pass, and log-probabilities."""
         return self.policy.distribution.sample_and_log_prob(key, self.logits(params, view), view.avail)
 
-    def sample_all(self, params, observation: Observation, key) -> tuple[jax.Array, jax.Array]:
+    def sample_all(self, params: Any, observation: Observation, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The team's joint action (B, N, A) and log-probabilities (B, N)."""
         keys = jax.random.split(key, self.policy.num_policies)
         samples = jax.vmap(self.sample_and_log_prob)(params, self.views(observation), keys)
         action, log_prob = (self.policy.layout.merge(x, 1) for x in samples)
         return action, log_prob
 
-    def divergence(self, old_params, params, view: View) -> haml.Divergence:
+    def divergence(self, old_params: Any, params: Any, view: View) -> haml.Divergence:
         """How far one policy has moved from ``old_params``, sample by sample, (B',): KLs, of no action in particular."""
         old, new, kl = self.logits(old_params, view), self.logits(params, view), self.policy.distribution.kl
         forward, backward = kl(old, new, view.avail), kl(new, old, view.avail)
         return haml.Divergence(jnp.zeros_like(forward), forward, backward, view.alive)
 
-    def drift_cost(self, params, view: View, policy: PolicyState, progress) -> jax.Array | float:
+    def drift_cost(
+        self, params: Any, view: View, policy: PolicyState, progress: float | jax.Array
+    ) -> jax.Array | float:
         """(B',): what the drift asks for one policy's having moved; 0.0 where there is none."""
         drift = self.drift
         if not drift.asks:
@@ -112,7 +114,16 @@ class ValueSweep(Sweep):
         one = jnp.ones(view.alive.shape)
         return drift(one, jnp.zeros_like(one), {name: offers[name] for name in drift.asks})
 
-    def improve(self, policies: PolicyState, value, observation: Observation, joint, order_key, key, progress=0.0):
+    def improve(
+        self,
+        policies: PolicyState,
+        value: Any,
+        observation: Observation,
+        joint: jax.Array,
+        order_key: jax.Array,
+        key: jax.Array,
+        progress: float | jax.Array = 0.0,
+    ):
         """Visit the policies in the order of the row; each climbs the value of its own new actions among the others'.
 
         Args:

@@ -116,7 +116,9 @@ class StateCritic:
         shape = (steps, self.config.num_envs, *mask.shape)
         return jnp.broadcast_to(mask, shape).reshape(steps, -1, mask.shape[1])
 
-    def estimate(self, critic: CriticState, memory, traj: Trajectory, teaches: jax.Array) -> tuple[jax.Array, Estimate]:
+    def estimate(
+        self, critic: CriticState, memory: jax.Array, traj: Trajectory, teaches: jax.Array
+    ) -> tuple[jax.Array, Estimate]:
         """Values of all steps of a rollout and of their true successors, in one batched pass each; advantages; targets.
 
         Args:
@@ -132,7 +134,7 @@ class StateCritic:
         chunks = to_chunks(target.reshape(target.shape[0], -1), self.config.chunk_length)
         return memory, Estimate(advantage, target, batch._replace(target=chunks))
 
-    def values(self, params, memory, traj: Trajectory, teaches):
+    def values(self, params: Any, memory: jax.Array, traj: Trajectory, teaches: jax.Array):
         """As ``estimate``. Returns the memory, the values and successor values (T, E, K), and a batch without targets."""
         steps, length = traj.transitions, self.config.chunk_length
         num_steps, size = self.config.num_steps, self.input_mask.shape[1]
@@ -159,7 +161,7 @@ class StateCritic:
         per_step = (num_steps, self.config.num_envs, self.num_values)
         return last, (value.reshape(per_step), next_value.reshape(per_step)), batch
 
-    def _returns(self, value_norm: ValueNorm, traj: Trajectory, values, teaches):
+    def _returns(self, value_norm: ValueNorm, traj: Trajectory, values, teaches: jax.Array):
         """Advantages and value targets, (T, E, K) each, by GAE of values in ``value_norm``'s units."""
         steps, config = traj.transitions, self.config
         value, next_value = (value_norm.denormalise(v) for v in values)
@@ -170,7 +172,7 @@ class StateCritic:
             reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda, ~teaches[..., None]
         )
 
-    def fit(self, critic: CriticState, estimate: Estimate, key) -> tuple[CriticState, dict[str, jax.Array]]:
+    def fit(self, critic: CriticState, estimate: Estimate, key: jax.Array) -> tuple[CriticState, dict[str, jax.Array]]:
         """Epochs x minibatches of regression onto the targets, in ValueNorm's units."""
         algo = self.config.algo
 

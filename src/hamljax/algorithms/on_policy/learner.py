@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ...envs.protocol import Environment
+from ...envs.protocol import Environment, Team
 from ...envs.vector import VectorEnv
 from ...errors import lookup
 from ...haml import Agent, weighted_mean
@@ -92,13 +92,13 @@ class OnPolicy(BaseLearner):
 
     # COLLECT
 
-    def act(self, state: RunnerState, rollout: RolloutState, key):
+    def act(self, state: RunnerState, rollout: RolloutState, key: jax.Array):
         """One decision of the policies of ``state``."""
         seen = see(state.learnt.obs_norm, self.env.team, rollout.observation)._replace(world_state=None)
         memory, action, more = self.policy.act(state.learnt.agents.params, rollout.memory, key, seen, rollout.start)
         return memory, self.policy.to_env_action(action), {"action": action, **more}
 
-    def make_transition(self, state: RunnerState, rollout: RolloutState, decision, step) -> Transition:
+    def make_transition(self, state: RunnerState, rollout: RolloutState, decision: Any, step: Any) -> Transition:
         """What remains of a step."""
         del state
         return Transition(
@@ -113,7 +113,7 @@ class OnPolicy(BaseLearner):
             valid=step.valid,
         )
 
-    def stack(self, transitions: Transition, memory) -> Trajectory:
+    def stack(self, transitions: Transition, memory: jax.Array) -> Trajectory:
         """The rollout."""
         return Trajectory(transitions, memory)
 
@@ -192,14 +192,14 @@ class OnPolicy(BaseLearner):
         return self.collect(state)[1].debug_batch(self.config.truncation)
 
 
-def mask_excluded(steps: Transition, teaches) -> Transition:
+def mask_excluded(steps: Transition, teaches: jax.Array) -> Transition:
     """``steps`` whose agents count as dead where the step does not teach: policies learn from living agents alone."""
     observation = steps.observation
     return steps._replace(observation=observation._replace(alive=observation.alive & teaches[..., None]))
 
 
 @register_policy("independent")
-def independent(config: Config, team) -> IndependentPolicies:
+def independent(config: Config, team: Team) -> IndependentPolicies:
     """A network per policy that sees its own agent's observation."""
     distribution = Categorical() if team.discrete else Gaussian()
     return IndependentPolicies.create(config.network, distribution, resolve(config.algo).sharing, team)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -165,9 +166,9 @@ def _are_numbers(info) -> bool:
     )
 
 
-def _is_float(x) -> bool:
+def _is_float(x: Any) -> bool:
     return isinstance(x, jax.ShapeDtypeStruct) and jnp.issubdtype(x.dtype, jnp.floating)
 
 
-def _said(x) -> str:
+def _said(x: Any) -> str:
     return f"{x.dtype}{list(x.shape)}" if isinstance(x, jax.ShapeDtypeStruct) else f"a {type(x).__name__}"

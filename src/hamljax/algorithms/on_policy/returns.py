@@ -1,11 +1,22 @@
 """Advantages and the critic's loss, on arrays (time, ...)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 
-def calculate_gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda, dropped=False):
+def calculate_gae(
+    reward: jax.Array,
+    value: Any,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    gamma: float | jax.Array,
+    gae_lambda: float | jax.Array,
+    dropped=False,
+) -> tuple[jax.Array, jax.Array]:
     """Generalised advantage estimation (Schulman et al., 2016) with time limits told from terminations.
 
     All arrays (T, ...). ``next_value`` is V of the true next observation, before any reset. With done = terminated or
@@ -28,7 +39,15 @@ def calculate_gae(reward, value, next_value, terminated, truncated, gamma, gae_l
     return advantage, advantage + value
 
 
-def value_loss(value, old_value, target, kind: str, huber_delta, value_clip, clip_value: bool):
+def value_loss(
+    value: Any,
+    old_value: jax.Array,
+    target: jax.Array,
+    kind: str,
+    huber_delta: float | jax.Array,
+    value_clip: float | jax.Array,
+    clip_value: bool,
+) -> jax.Array:
     """Per-sample critic loss ``max(l(R - V), l(R - [V_old + clip(V - V_old, +-value_clip)]))``.
 
     ``l`` is Huber's function or half the square; without ``clip_value`` the first term alone.

@@ -42,7 +42,7 @@ class MirrorSweep(Sweep):
         params = self.policy.init(key, observation)
         return Agent(params, jax.vmap(self.optimiser.init)(params))
 
-    def asked(self, traj: Trajectory, advantage) -> dict[str, jax.Array]:
+    def asked(self, traj: Trajectory, advantage: jax.Array) -> dict[str, jax.Array]:
         """What is asked for of a rollout, by the drift and by ``algo.occupancy``: arrays (T, E, N, ...) by name."""
         steps = traj.transitions
         observation = steps.observation
@@ -72,7 +72,7 @@ class MirrorSweep(Sweep):
         rest = {name: x for name, x in found.asked.items() if name != "occupancy"}
         return found._replace(alive=found.alive * found.asked["occupancy"], asked=rest)
 
-    def given(self, new: Evaluation, batch, progress) -> dict[str, jax.Array]:
+    def given(self, new: Evaluation, batch: Any, progress: float | jax.Array) -> dict[str, jax.Array]:
         """What the drift asks for by name (``haml.drifts.OFFERED``)."""
         offers = batch.asked | {"obs": batch.obs, "progress": progress}
         offers |= {"num_updates": self.config.num_updates, "num_agents": sum(map(len, self.policy.groups))}
@@ -83,7 +83,7 @@ class MirrorSweep(Sweep):
             offers |= self.policy.divergence(new, batch)._asdict()
         return {name: offers[name] for name in self.drift.asks}
 
-    def objective(self, params, batch, progress, bonus) -> jax.Array:
+    def objective(self, params: Any, batch: Any, progress: float | jax.Array, bonus: float | jax.Array) -> jax.Array:
         """The mirror objective of one policy, and ``bonus`` times its entropy where that is part of what is climbed."""
         new = self.policy.evaluate_actions(params, batch)
         samples = new.log_prob, batch.log_prob, batch.m_advantage, batch.alive
@@ -98,7 +98,7 @@ class MirrorSweep(Sweep):
         """Whether a group's ratio is that of its members' joint action (``algo.group_ratio``)."""
         return self.config.algo.group_ratio == "joint" and max(map(len, self.policy.groups)) > 1
 
-    def _of_groups(self, log_prob, old_log_prob, m_advantage, alive, given):
+    def _of_groups(self, log_prob, old_log_prob, m_advantage: jax.Array, alive: jax.Array, given):
         """Samples of members -> samples of groups, (teams, L): the group is one agent, which acts as its living members do."""
         alive = self.policy.by_team(alive)
 
@@ -115,7 +115,7 @@ class MirrorSweep(Sweep):
         weight = jnp.max(alive, axis=-1)
         return (total(log_prob), total(old_log_prob), mean(m_advantage), weight), given | found
 
-    def divergence(self, params, batch) -> haml.Divergence:
+    def divergence(self, params: Any, batch: Any) -> haml.Divergence:
         """How far one policy has moved: of each member, or of a group where its ratio is joint."""
         moved = self.policy.divergence(self.policy.evaluate_actions(params, batch), batch)
         if not self.joint:
@@ -137,8 +137,8 @@ class MirrorSweep(Sweep):
         agents: Agent,
         traj: Trajectory,
         advantage: jax.Array,
-        order_key,
-        key,
+        order_key: jax.Array,
+        key: jax.Array,
         progress: Any = 0.0,
         bonus: Any = None,
     ) -> tuple[Agent, dict[str, jax.Array]]:

@@ -89,7 +89,9 @@ class IndependentPolicies:
         carry = initial_carry(self.network, num_envs * self.layout.group_size)
         return jnp.broadcast_to(carry, (self.num_policies, *carry.shape))
 
-    def act(self, params, memory, key, observation: Observation, start, greedy: bool = False):
+    def act(
+        self, params: Any, memory: jax.Array, key: jax.Array, observation: Observation, start, greedy: bool = False
+    ):
         """One decision of the team.
 
         Args:
@@ -160,14 +162,14 @@ class IndependentPolicies:
             asked={name: split(x) for name, x in asked.items()},
         )
 
-    def _of_samples(self, memory, teams: tuple[int, ...], length: int):
+    def _of_samples(self, memory: jax.Array, teams: tuple[int, ...], length: int):
         """(P, T / L, B, H) -> (P, samples, H); without recurrence H = 0 and only the number of samples matters."""
         samples = teams[0] // length * teams[1] * self.layout.group_size
         if not self.network.gru_size:
             return jnp.zeros((memory.shape[0], samples, 0), memory.dtype)
         return memory.reshape(memory.shape[0], samples, memory.shape[-1])
 
-    def evaluate_actions(self, params, batch: PolicyBatch) -> Evaluation:
+    def evaluate_actions(self, params: Any, batch: PolicyBatch) -> Evaluation:
         """One policy's log-probabilities, entropies (samples, L) and logits of the stored actions."""
         _, _, logits = self.actor.apply(
             params, batch.memory, time_major(batch.obs), time_major(batch.start), time_major(batch.mask)

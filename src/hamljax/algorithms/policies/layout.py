@@ -8,6 +8,7 @@ within the group. Nothing above this module knows the difference.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ class Layout:
         x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
         return _taken(x, self._places, axis)
 
-    def _with_id(self, x, kind):
+    def _with_id(self, x: Any, kind):
         """x (..., N, O) with every agent's one-hot number in its group, where agents share a policy."""
         if self.group_size == 1:
             return x
@@ -116,7 +117,7 @@ def policy_of(sharing: str | tuple, team: Team) -> tuple[int, ...]:
     return tuple(next(p for p, group in enumerate(sharing) if agent in group) for agent in range(count))
 
 
-def _taken(x, indices: np.ndarray, axis: int):
+def _taken(x: Any, indices: np.ndarray, axis: int):
     """``x`` at ``indices`` of an axis; no gather where that is all of it in order."""
     in_order = np.array_equal(indices, np.arange(x.shape[axis]))
     return x if in_order else jnp.take(x, indices, axis=axis)
