@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
+import hamljax
 from hamljax.envs import ENVIRONMENTS, configure, make
 from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
 from hamljax.lab.configuration.jobs import expand, make_job
+from hamljax.training.train import make_learner
 
 PAGES = {name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge")}
 PAGE = PAGES["mamujoco"]
@@ -92,6 +95,26 @@ def test_the_commands_are_found():
 def test_the_python_runs(code, capsys):
     exec(code, {})
     assert "bthigh" in capsys.readouterr().out
+
+
+EXTENDING = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs/extending.md").read_text(), re.S)
+
+
+def test_the_python_of_the_page_on_extending_trains():
+    """Each block registers something, and a learner takes all of it."""
+    for code in EXTENDING:
+        if code.startswith("import"):
+            exec(code, {})
+    for choice in (
+        {"algo": "haspo", "coordination": "halves", "critic": "wrapped"},
+        {"drift": "square", "neighbourhood": "mostly_near", "order": "last_first"},
+        {"neighbourhood": "wherever"},
+    ):
+        sizes = {"num_envs": 2, "num_steps": 4, "total_timesteps": 16, "hidden_sizes": (4,)}
+        env = hamljax.configure("game/random", num_agents=3)
+        learner = make_learner(hamljax.config(env=env, **choice, **sizes)).learner
+        found = jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0)))[1]
+        assert found["train/objective"].shape == (), choice
 
 
 def test_the_site_is_made_and_its_links_lead_somewhere(tmp_path):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sizes import long
 
 import hamljax
 from hamljax import haml
@@ -156,15 +157,39 @@ def test_a_budget_is_divided_where_steps_promise_most(slopes, wanted):
     """d_i in proportion to g_i' H_i^-1 g_i: with the identity, to the squares of the gradients' lengths."""
     gradients = jnp.array(slopes)[:, None] * jnp.array([0.6, 0.8])
     values = {"cg_iters": 5, "cg_damping": 0.0, "max_kl": 0.01}
-    found = haml.shares(haml.NEIGHBOURHOODS["kl_budget"], values, linear, quadratic, jnp.zeros((2, 2)), gradients)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    of = haml.NEIGHBOURHOODS["kl_budget"], values, linear, quadratic, jnp.zeros((2, 2)), gradients
+    np.testing.assert_allclose(haml.shares(*of, jnp.array([1, 1])), wanted, rtol=1e-5)
+    several = haml.shares(*of, jnp.array([3, 1]))  # of a group of three each takes a share
+    np.testing.assert_allclose(several @ jnp.array([3, 1]), 1, rtol=1e-5)
+    np.testing.assert_allclose(several[0] * wanted[1], several[1] * wanted[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("algo", ["hatrpo_w"])
-def test_the_measured_kls_of_a_sweep_stay_within_the_budget_of_the_team(algo):
-    sizes = {"num_envs": 16, "num_steps": 8, "total_timesteps": 512, "max_kl": 0.05, "accept_ratio": 0.0}
+def test_a_direction_that_hardly_changes_the_policy_gets_more_of_the_budget():
+    """Of two gradients of one length, where the KL is four times as steep the gain is a quarter."""
+
+    def steep(params, batch):
+        kl = 0.5 * batch[2] * jnp.sum(params**2, keepdims=True)
+        return haml.Divergence(jnp.zeros(1), kl, kl, jnp.ones(1))
+
+    batches = jnp.array([[0.6, 0.8, 1.0], [0.6, 0.8, 4.0]])
+    values = {"cg_iters": 5, "cg_damping": 0.0, "max_kl": 0.01}
+    of = haml.NEIGHBOURHOODS["kl_budget"], values, lambda params, batch: params @ batch[:2], steep
+    found = haml.shares(*of, jnp.zeros((2, 2)), batches, jnp.array([1, 1]))
+    np.testing.assert_allclose(found, (0.8, 0.2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("sharing", ["own", *long("all")])
+def test_the_measured_kls_of_a_sweep_stay_within_the_budget_of_the_team(sharing):
+    sizes = {
+        "num_envs": 16,
+        "num_steps": 8,
+        "total_timesteps": 512,
+        "max_kl": 0.05,
+        "accept_ratio": 0.0,
+        "sharing": sharing,
+    }
     sizes |= {"backtrack_iters": 2}  # a step that is too long is not shortened until it fits
-    loop = make_learner(hamljax.config(algo, hamljax.configure("game/random", num_agents=3), **sizes)).learner
+    loop = make_learner(hamljax.config("hatrpo_w", hamljax.configure("game/random", num_agents=3), **sizes)).learner
     state = jax.jit(loop.init)(jax.random.key(0))
     state, info = jax.jit(loop.update)(state)
     assert 0.02 < 3 * info["train/kl"] <= 0.05

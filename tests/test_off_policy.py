@@ -542,6 +542,14 @@ def test_a_drift_and_a_limit_hold_a_stochastic_policy_back(env):
             found = sweep.divergence(old, params, view)
             return found.mean(found.kl)
 
+        for policy in range(len(sweep.policy.groups)):  # which is which
+            new, old, view = (one(x, policy) for x in (after.agents.params, state.learnt.agents.params, views))
+            found, logits = sweep.divergence(old, new, view), (sweep.logits(old, view), sweep.logits(new, view))
+            np.testing.assert_allclose(
+                found.kl, sweep.policy.distribution.kl(*logits, view.avail), rtol=1e-4, atol=1e-6
+            )
+            backward = sweep.policy.distribution.kl(*logits[::-1], view.avail)
+            np.testing.assert_allclose(found.reverse_kl, backward, rtol=1e-4, atol=1e-6)
         return np.asarray(jax.vmap(kl)(after.agents.params, state.learnt.agents.params, views))
 
     free = moved()
@@ -950,6 +958,8 @@ def test_discrete_rows_learn_to_climb(algo):
         ({"algo": "hasac", "drift": "clip"}, "drift 'clip' is about the ratio of actions of a rollout"),
         ({"algo": "hasac", "neighbourhood": "kl_ball"}, "neighbourhood 'kl_ball' is for rollouts"),
         ({"algo": "hasac", "neighbourhood": "ratio_box"}, "neighbourhood 'ratio_box' is for rollouts"),
+        ({"algo": "hasac", "neighbourhood": "kl_budget"}, "neighbourhood 'kl_budget' is for rollouts"),
+        ({"algo": "hasac", "drift": "clip_n"}, "drift 'clip_n' is about the ratio of actions of a rollout"),
         ({"algo": "hasac", "kl_coef": (1.0, 2.0)}, "algo.kl_coef has 2 numbers, and the team has 3 agents"),
     ],
 )

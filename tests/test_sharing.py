@@ -110,7 +110,7 @@ def test_a_groups_joint_ratio_is_the_product_of_its_living_members():
     settings = {"sharing": ((0, 3), (1, 2, 4)), "group_ratio": "joint"}
     loop = algorithm(drift="kl", kl_coef=0.3, neighbourhood="kl_stop", **settings)
     state, traj = collected(loop)
-    advantage = jax.random.normal(jax.random.key(1), traj.transitions.reward.shape)[..., None] + jnp.zeros(5)
+    advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
     batches = loop.sweep.batches(traj, advantage)
     moved = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size).reshape(x.shape)), state.learnt.agents.params)
     alive = np.asarray(traj.transitions.observation.alive)
@@ -119,14 +119,13 @@ def test_a_groups_joint_ratio_is_the_product_of_its_living_members():
         params, batch = (jax.tree.map(lambda x, p=policy: x[p], tree) for tree in (moved, batches))
         new = loop.policy.evaluate_actions(params, batch)
         kl = np.asarray(loop.policy.divergence(new, batch).kl)
-        members = [
-            np.asarray(x).reshape(6, 2, 3)[..., : len(group)] for x in by_time(new.log_prob - batch.log_prob, kl)
-        ]
-        there = alive[..., list(group)]
-        log_ratio, kl = (np.where(there, x, 0).sum(-1) for x in members)
-        gain = np.exp(log_ratio) * advantage[..., 0] - 0.3 * kl
-        found = loop.sweep.objective(params, batch, 0.0, 0.0)
-        np.testing.assert_allclose(found, gain[there.any(-1)].mean(), rtol=1e-4)
+        members = [x[..., : len(group)] for x in by_time(new.log_prob - batch.log_prob, kl, new.entropy)]
+        there = alive[..., np.array(group)]
+        log_ratio, kl, entropy = (np.where(there, x, 0).sum(-1) for x in members)
+        mine = np.where(there, advantage[..., np.array(group)], 0).sum(-1) / np.maximum(there.sum(-1), 1)
+        worth = np.exp(log_ratio) * mine - 0.3 * kl + 0.7 * entropy
+        found = loop.sweep.objective(params, batch, 0.0, 0.7)
+        np.testing.assert_allclose(found, worth[there.any(-1)].mean(), rtol=1e-4)
         divergence = loop.sweep.divergence(params, batch)
         np.testing.assert_allclose(divergence.mean(divergence.kl), kl[there.any(-1)].mean(), rtol=1e-4)
     after, _ = jax.jit(loop.learn)(state, traj)
@@ -142,8 +141,9 @@ def test_a_joint_ratio_wants_whole_groups():
     with pytest.raises(ConfigError, match="algo.num_minibatches=2 would part them"):
         algorithm(group_ratio="joint", num_minibatches=2)
     hamljax.register_drift("of_agents")(lambda ratio, m_advantage, *, agent: 0 * ratio)
-    with pytest.raises(ConfigError, match="asks for agent of each agent"):
-        algorithm(group_ratio="joint", drift="of_agents")
+    for more in ({"drift": "of_agents"}, {"clip_eps": (0.1,) * 5}):
+        with pytest.raises(ConfigError, match="asks for agent of each agent"):
+            algorithm(group_ratio="joint", sharing="all", **more)
 
 
 def test_a_discounted_occupancy_weighs_each_step_by_its_time_in_the_episode():

@@ -60,6 +60,10 @@ def check_numbers_of_agents(config: Config, team: Team) -> None:
                 f"algo.{name} has {len(value)} numbers, and the team has {team.num_agents} agents: one, or one for each"
             )
         neighbourhood = haml.NEIGHBOURHOODS[row.neighbourhood]
+        if neighbourhood.divide and name.split(".")[-1] in neighbourhood.all_parameters.names:
+            raise ConfigError(
+                f"algo.{name}: neighbourhood '{row.neighbourhood}' is one for the team, so that this is one number"
+            )
         names = (neighbourhood.all_parameters | haml.SOLVERS[neighbourhood.solver].parameters).names
         if row.sharing != "own" and name.split(".")[-1] in names:
             raise ConfigError(

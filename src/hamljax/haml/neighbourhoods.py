@@ -19,7 +19,7 @@ OFFERED = {
     "log_m": "log M, the joint log-ratio of the agents that have moved already, one number a sample",
     "agent": "() whose policy it is, from 0 on (where agents share policies: which policy)",
     "progress": "() the share of the run that is over: k / K in update k = 0, ..., K - 1",
-    "share": "() of the policy in what a neighbourhood divides among them (``divide``); the shares of a sweep add up to 1",
+    "share": "() of each of the policy's agents in what a neighbourhood divides (``divide``); those of all agents add up to 1",
 }
 
 
@@ -83,6 +83,8 @@ def register_neighbourhood(name: str, solver: str = "ascent", divide: Callable |
         own, asks = asked_by("neighbourhood", name, limit, ("divergence",), OFFERED)
         given = ("objective", "divergence", "params", "batch")
         of_divide = asked_by("neighbourhood", name, divide, given, ())[0] if divide else Parameters((), {})
+        if "share" in asks and divide is None:
+            raise ValueError(f"neighbourhood '{name}' asks for a share, and divides nothing: say divide=...")
         NEIGHBOURHOODS[name] = Neighbourhood(limit, solver, own, asks, summary(limit), divide, of_divide)
         return limit
 
@@ -109,13 +111,17 @@ def shares(
     divergence: Callable,
     params: Any,
     batches: Any,
+    members: jax.Array,
 ) -> jax.Array:
-    """(P,): every policy's share in what a neighbourhood divides, of parameters and batches stacked on an axis of policies."""
+    """(P,): every policy's share in what a neighbourhood divides, for each of its ``members`` (P,): ``members @ shares`` is 1.
+
+    params, batches: stacked on an axis of policies (P, ...).
+    """
     own = neighbourhood.divide_parameters.chosen(values)
     score = jax.vmap(lambda params, batch: neighbourhood.divide(objective, divergence, params, batch, **own))
     scores = jnp.maximum(score(params, batches), 0.0)
-    total = jnp.sum(scores)
-    return jnp.where(total > 0, scores / jnp.where(total > 0, total, 1.0), 1 / len(scores))
+    total = jnp.sum(members * scores)
+    return jnp.where(total > 0, scores / jnp.where(total > 0, total, 1.0), 1 / jnp.sum(members))
 
 
 @register_neighbourhood("kl_ball", solver="natural_gradient")

@@ -134,7 +134,8 @@ class OffPolicy(ReplayLearner):
         critic, info = self.critics.fit(critic, observation.world_state, joint, target, sample.weight)
 
         # POLICIES
-        progress = (count - 1) / (self.config.num_updates * self.config.algo.gradient_steps)
+        before = self.first_update * self.config.algo.gradient_steps  # which were left out
+        progress = (before + count - 1) / (self.config.num_updates * self.config.algo.gradient_steps)
 
         def move_policies(agents):
             keys = others_key, order_key, policy_key

@@ -43,6 +43,11 @@ class ReplayLearner(BaseLearner):
         """In steps of each environment: until then nothing is learnt."""
         return max(self.config.algo.n_step, -(-self.config.algo.learning_starts // self.config.num_envs))
 
+    @property
+    def first_update(self) -> int:
+        """The number of the update in which learning begins, from 0 on."""
+        return -(-self.enough // self.config.num_steps) - 1
+
     def empty_replay(self, state: RunnerState) -> Replay:
         """Room for what ``state`` collects, whole rollouts."""
         steps = jax.eval_shape(self.collect, state)[1].transitions

@@ -2,16 +2,17 @@
 
 import dataclasses
 
+import jax.numpy as jnp
+
 from ...errors import ConfigError, lookup, one_of
-from ...haml import DRIFTS, NEIGHBOURHOODS, SOLVERS
+from ...haml import DRIFTS, NEIGHBOURHOODS, SOLVERS, Divergence, Neighbourhood, bind_limit
 from ...settings import setting
 from ..config import Sharing
-from ..table import check_parameters, resolve
+from ..table import check_parameters, hyper_parameters, resolve
 from .settings import OffPolicyAlgo
 
 ACTORS = ("deterministic", "stochastic")
 DIVERGENCES = {"kl", "reverse_kl", "agent", "progress", "num_updates", "num_agents"}  # what a drift may ask for here
-RATIOS = {"tv_ball", "ratio_box"}  # limits on the actions of a rollout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,27 @@ ROWS = {
 }
 
 
+class _OfNoAction(Divergence):
+    """Of two policies in states in which nobody acted."""
+
+    @property
+    def log_ratio(self):
+        raise LookupError
+
+
+def _asks_for_ratios(neighbourhood: Neighbourhood, algo: OffPolicyAlgo) -> bool:
+    """Whether a limit is about the ratio of actions, found by trying it."""
+    limit = bind_limit(neighbourhood, hyper_parameters(algo, "neighbourhood_params"))
+    given = {"agent": 0, "progress": 0.0}
+    try:
+        limit and limit(_OfNoAction(*(jnp.zeros(2),) * 3, jnp.ones(2)), given)
+    except LookupError:
+        return True
+    except Exception:  # what else is wrong with it is said where it is traced as in training
+        return False
+    return False
+
+
 def check_names(algo: OffPolicyAlgo) -> None:
     """Raise ConfigError where a row names what there is not, or a drift or neighbourhood that its policies cannot have."""
     row = resolve(algo)
@@ -62,16 +84,17 @@ def check_names(algo: OffPolicyAlgo) -> None:
             f"{algo.name} is deterministic: its policies have no density for drift '{row.drift}' and neighbourhood "
             f"'{row.neighbourhood}'; use algo.drift=none algo.neighbourhood=everywhere, or algo=hasac"
         )
-    if row.drift != "none" and not (drift.asks and set(drift.asks) <= DIVERGENCES):
+    asks = set(drift.asks)
+    if row.drift != "none" and not (asks & {"kl", "reverse_kl"} and asks <= DIVERGENCES):
         raise ConfigError(
             f"drift '{row.drift}' is about the ratio of actions of a rollout, and {algo.name} learns from a replay; a drift of "
             f"divergences alone is kl, reverse_kl or mirror_descent"
         )
     if (
         not solver.uses_optimiser
-        or row.neighbourhood in RATIOS
         or neighbourhood.divide
         or "log_m" in neighbourhood.asks
+        or _asks_for_ratios(neighbourhood, algo)
     ):
         raise ConfigError(
             f"neighbourhood '{row.neighbourhood}' is for rollouts, and {algo.name} learns from a replay; kl_stop and "

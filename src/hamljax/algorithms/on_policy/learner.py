@@ -148,7 +148,9 @@ class OnPolicy(BaseLearner):
         # ADVANTAGES
         critic_memory, estimate = self.critic.estimate(learnt.critic, state.carried, traj, teaches)
         advantage, scale = self.agent_advantages(estimate.advantage, steps.observation.alive)
-        bonus = self.config.algo.ent_coef / scale if self.sweep.row.entropy == "reward" else None
+        bonus = None
+        if self.sweep.row.entropy == "reward":  # in units of the advantages, which may all be 0
+            bonus = self.config.algo.ent_coef / jnp.where(scale > 0, scale, 1.0)
 
         # POLICIES
         progress = state.num_updates / self.config.num_updates

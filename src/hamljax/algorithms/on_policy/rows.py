@@ -3,9 +3,9 @@
 import dataclasses
 
 from ...errors import ConfigError, lookup
-from ...haml import DRIFTS, NEIGHBOURHOODS, SOLVERS
+from ...haml import DRIFTS, NEIGHBOURHOODS, SOLVERS, bind_drift
 from ..config import Sharing
-from ..table import check_parameters, resolve
+from ..table import check_parameters, hyper_parameters, resolve
 from .settings import Algo
 
 
@@ -51,7 +51,7 @@ def check_names(algo: Algo) -> None:
     neighbourhood = lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)
     solver = lookup("solver", neighbourhood.solver, SOLVERS)
     check_parameters(f"drift '{row.drift}'", drift.parameters, algo, "drift_params")
-    asks = set(drift.asks) & {"obs", "agent", "world_state"}
+    asks = set(bind_drift(drift, hyper_parameters(algo, "drift_params")).asks) & {"obs", "agent", "world_state"}
     if algo.group_ratio == "joint" and asks:
         raise ConfigError(
             f"drift '{row.drift}' asks for {', '.join(sorted(asks))} of each agent, and with algo.group_ratio=joint a sample "

@@ -87,19 +87,22 @@ class MirrorSweep(Sweep):
         """The mirror objective of one policy, and ``bonus`` times its entropy where that is part of what is climbed."""
         new = self.policy.evaluate_actions(params, batch)
         samples = new.log_prob, batch.log_prob, batch.m_advantage, batch.alive
-        given = self.given(new, batch, progress)
+        given, entropy = self.given(new, batch, progress), new.entropy
         if self.joint:
-            samples, given = self._of_groups(*samples, given)
+            samples, given, entropy = self._of_groups(*samples, given, entropy)
         gain = haml.mirror_objective(*samples, self.drift, given)
-        return gain + bonus * weighted_mean(new.entropy, batch.alive)
+        return gain + bonus * weighted_mean(entropy, samples[-1])
 
     @property
     def joint(self) -> bool:
         """Whether a group's ratio is that of its members' joint action (``algo.group_ratio``)."""
         return self.config.algo.group_ratio == "joint" and max(map(len, self.policy.groups)) > 1
 
-    def _of_groups(self, log_prob, old_log_prob, m_advantage: jax.Array, alive: jax.Array, given):
-        """Samples of members -> samples of groups, (teams, L): the group is one agent, which acts as its living members do."""
+    def _of_groups(self, log_prob, old_log_prob, m_advantage: jax.Array, alive: jax.Array, given, entropy):
+        """Samples of members -> samples of groups, (teams, L): the group is one agent, which acts as its living members do.
+
+        Its advantage is the mean of theirs, which is the team's where the critic's baselines are of the state alone.
+        """
         alive = self.policy.by_team(alive)
 
         def total(x):
@@ -113,24 +116,39 @@ class MirrorSweep(Sweep):
         if "old_prob" in given:
             found["old_prob"] = jnp.exp(total(old_log_prob))
         weight = jnp.max(alive, axis=-1)
-        return (total(log_prob), total(old_log_prob), mean(m_advantage), weight), given | found
+        return (total(log_prob), total(old_log_prob), mean(m_advantage), weight), given | found, total(entropy)
 
-    def divergence(self, params: Any, batch: Any) -> haml.Divergence:
-        """How far one policy has moved: of each member, or of a group where its ratio is joint."""
-        moved = self.policy.divergence(self.policy.evaluate_actions(params, batch), batch)
+    def moved(self, new: Evaluation, batch: Any) -> haml.Divergence:
+        """How far one policy has moved: each member, or a group where its ratio is joint."""
+        moved = self.policy.divergence(new, batch)
         if not self.joint:
             return moved
         alive = self.policy.by_team(batch.alive)
         sums = (jnp.sum(jnp.where(alive > 0, self.policy.by_team(x), 0.0), axis=-1) for x in moved[:3])
         return haml.Divergence(*sums, jnp.max(alive, axis=-1))
 
-    def shares(self, objective: Callable, agents: Agent, batches: Any) -> jax.Array | None:
-        """(P,): the policies' shares in what the neighbourhood divides among them; None: nothing is divided."""
+    def divergence(self, params: Any, batch: Any) -> haml.Divergence:
+        """``moved`` of one policy's parameters."""
+        return self.moved(self.policy.evaluate_actions(params, batch), batch)
+
+    def _batch_of(self, batches: Any, log_m: jax.Array, i: jax.Array) -> Any:
+        """What policy ``i`` learns from, M times its advantages."""
+        batch = jax.tree.map(lambda x: x[i], batches)
+        m = jnp.exp(self.policy.of_members(log_m))
+        asked = batch.asked | ({"m": m} if "m" in self.drift.asks else {})
+        return batch._replace(m_advantage=m * batch.m_advantage, asked=asked)
+
+    def shares(self, objective: Callable, agents: Agent, batches: Callable) -> jax.Array | None:
+        """(P,): the policies' shares in what the neighbourhood divides among them; None: nothing is divided.
+
+        Of a budget of the team each member of a policy takes a share, or a group one where its ratio is joint.
+        """
         neighbourhood = self.neighbourhood
         if neighbourhood.divide is None:
             return None
         own = hyper_parameters(self.config.algo, "neighbourhood_params")
-        return haml.shares(neighbourhood, own, objective, self.divergence, agents.params, batches)
+        members = jnp.array([1 if self.joint else len(group) for group in self.policy.groups])
+        return haml.shares(neighbourhood, own, objective, self.divergence, agents.params, batches(), members)
 
     def improve(
         self,
@@ -160,13 +178,11 @@ class MirrorSweep(Sweep):
         if bonus is None:
             bonus = self.config.algo.ent_coef if self.solver.uses_optimiser else 0.0
         objective = partial(self.objective, progress=progress, bonus=bonus)
-        shares = self.shares(objective, agents, batches)
 
-        def batch_of(log_m, i):
-            batch = jax.tree.map(lambda x: x[i], batches)
-            m = jnp.exp(policy.of_members(log_m))
-            asked = batch.asked | ({"m": m} if "m" in self.drift.asks else {})
-            return batch._replace(m_advantage=m * batch.m_advantage, asked=asked)
+        batch_of = partial(self._batch_of, batches)
+        # log M, one number a team and step: (T / L * E, L), which is (T * E, 1) without recurrence. The dead add nothing.
+        nobody_moved = jnp.zeros_like(policy.by_team(batches.log_prob[0])[..., 0])
+        shares = self.shares(objective, agents, lambda: jax.vmap(partial(batch_of, nobody_moved))(jnp.arange(count)))
 
         def improve_one(agent, log_m, i):
             batch = batch_of(log_m, i)
@@ -177,7 +193,8 @@ class MirrorSweep(Sweep):
             agent, info = solve(objective, self.divergence, limit, agent, batch, context, keys[i])
             new = policy.evaluate_actions(agent.params, batch)
             info["entropy"] = weighted_mean(new.entropy, batch.alive)
-            info["kl"] = weighted_mean(policy.divergence(new, batch).kl, batch.alive)
+            moved = self.moved(new, batch)
+            info["kl"] = moved.mean(moved.kl)
             return agent, haml.compound(log_m, *map(policy.by_team, (new.log_prob, batch.log_prob, batch.alive))), info
 
         def slope(agent, log_m, i):
@@ -187,7 +204,5 @@ class MirrorSweep(Sweep):
             return squared_norms(jax.vmap(slope, (0, None, 0))(agents, log_m, jnp.arange(count)))
 
         choose = haml.bind_order(haml.ORDERS[self.config.algo.order], order_key, count, score)
-        # log M, one number a team and step: (T / L * E, L), which is (T * E, 1) without recurrence. The dead add nothing.
-        nobody_moved = jnp.zeros_like(policy.by_team(batches.log_prob[0])[..., 0])
         agents, info = haml.COORDINATIONS[self.row.coordination](improve_one, agents, nobody_moved, choose)
         return agents, jax.tree.map(jnp.mean, info)
