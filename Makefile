@@ -12,7 +12,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 help:
 	@echo "make demo    train HAPPO and MAPPO-S on a small battle, print a table, draw a picture"
 	@echo "make test    run the tests"
-	@echo "make test-long  run the large ones: thirty kills, resuming, command lines by the hundred, robots and battles"
+	@echo "make test-long  run the large ones: twenty kills, resuming, command lines by the hundred, robots and battles"
 	@echo "make bench   measure the speed (hamljax bench)"
 	@echo "make lint    check the style"
 	@echo "make docs    the pages and the reference as a site in docs/_site"

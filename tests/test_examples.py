@@ -147,12 +147,14 @@ def test_the_transformer_has_a_runs_whole_life(env, tmp_path):
     """And learns the matrix game whose best pair of actions is next to the worst: 5 is the safe pair's."""
     run, plugin = tmp_path / "run", f"plugin={EXAMPLES / 'new_policy.py'}"
     words = ["algo=mappo_s", "algo.policy=transformer", f"env={env}", "algo.actor_lr=3e-3", "num_evals=2"]
-    words += ["num_envs=32", "num_steps=4", "total_timesteps=5120", "num_eval_episodes=8", "absolute_metric=false"]
-    assert main(["train", plugin, *words, f"run_dir={run}"]) == 0
-    assert main(["resume", str(run), "total_timesteps=5248"]) == 0
+    words += ["num_envs=32", "num_steps=4", "num_eval_episodes=8", "absolute_metric=false"]
+    steps = 5120 if env == "game/climbing" else 256
+    assert main(["train", plugin, *words, f"total_timesteps={steps}", f"run_dir={run}"]) == 0
+    if env == "game/climbing":
+        assert main(["resume", str(run), f"total_timesteps={steps + 128}"]) == 0
     team = hamljax.load(run)
     found = jax.jit(jax.vmap(team.trainer.evaluate))(team.actors)
     assert env != "game/climbing" or found["eval/return"] >= 5
     _, seen = team.env.reset(jax.random.key(0))
     action, _ = team.policy().act(seen.obs, seen.avail_actions)
-    assert action.shape == (2,) and team.update == 41
+    assert action.shape == (2,) and team.update == (41 if env == "game/climbing" else 2)

@@ -100,6 +100,7 @@ EVERYTHING = [
     (algo, ("mlp", "gru")[(i + k) % 2], env, (1, 4)[(i + k // 2) % 2])
     for i, algo in enumerate(("happo", "hatrpo", "mappo_s"))
     for k, env in enumerate(("game", "smax", "mamujoco"))
+    if (algo, env) != ("mappo_s", "mamujoco")
 ] + [
     ("haddpg", "mlp", "tracking", 1),
     ("hatd3", "mlp", "mamujoco", 1),
@@ -157,7 +158,7 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, 
     seen = set()  # some are late enough to leave a checkpoint
     run.mkdir()
     (run / ".config.yaml.tmp").write_text("algo:")  # what an earlier one began to write
-    while kills < (30 if large else 3) or not any(seen):
+    while kills < (20 if large else 3) or not any(seen):
         since = chance.choice(["", "compiled", "compiled", "compiled"])
         code = hamljax(*words, f"run_dir={run}", signals=[[chance.uniform(0.0, 2.0), signal.SIGKILL]], since=since)
         if code == 0:  # quicker than the signal: begin another

@@ -1,5 +1,6 @@
 """What is typed is read as a person means it, and no exception of a library answers it."""
 
+import dataclasses
 import io
 import json
 import os
@@ -153,6 +154,37 @@ def test_tags_are_a_list_of_texts():
     assert job.resolved["logger"] == job.logger and job_of(job.resolved).logger == job.logger
 
 
+LIMITS = {  # of every setting that has any: a value just outside, and one just inside
+    hamljax.Config: "num_envs=0,1 num_steps=0,1 total_timesteps=0,1 gamma=-0.01,0 gamma=1.01,1 gae_lambda=1.01,1 num_evals=-1,0 "
+    "num_eval_episodes=0,1 truncation=drp,drop obs_norm=yes,always",
+    hamljax.Network: "activation=gelu,tanh gru_size=-1,0 data_chunk_length=-1,0 policy_gain=0,0.1 "
+    "std_x_coef=0,0.1 std_y_coef=-1,1",
+    hamljax.Algo: "actor_lr=0,1e-9 critic_lr=0,1 max_grad_norm=0,1 adam_eps=0,1e-8 update_epochs=0,1 num_minibatches=0,1 "
+    "critic_epochs=0,1 critic_minibatches=0,1 cg_iters=0,1 backtrack_iters=0,1 backtrack_coef=0,0.1 backtrack_coef=1,0.9 "
+    "accept_ratio=-0.1,0 accept_ratio=1,0.9 clip_eps=0,0.1 huber_delta=0,1 value_clip=0,1 max_kl=0,0.1 "
+    "dpo_alpha=0,1 dpo_beta=0,1 "
+    "ent_coef=-0.1,0 kl_coef=-0.1,0 cg_damping=-0.1,0 critic_loss=hubr,squared entropy=no,reward occupancy=no,discounted "
+    "group_ratio=no,joint",
+    hamljax.OffPolicyAlgo: "buffer_size=0,1 batch_size=0,1 gradient_steps=0,1 n_step=0,1 update_epochs=0,1 learning_starts=-1,0 "
+    "target_every=0,1 critics=0,1 policy_delay=0,1 tau=0,0.1 tau=1.1,1 exploration_noise=-1,0 target_noise=-0.1,0 "
+    "target_noise_clip=-1,0 alpha=0,0.1 alpha_lr=0,0.1 target_entropy_scale=1.1,1 others=nobody,policy max_kl=0,1 kl_coef=-1,0",
+}
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_every_limit_of_a_setting_is_where_it_was(kind):
+    parts = {"algo": hamljax.Algo(), "network": hamljax.Network(), "env": None} if kind is hamljax.Config else {}
+    limited = {f.name for f in dataclasses.fields(kind) if f.metadata}
+    said = [word.split("=") for word in LIMITS[kind].split()]
+    assert {name for name, _ in said} | COMMON >= limited
+    for name, values in said:
+        outside, inside = values.split(",")
+        kind(**parts, **{name: inside}).check_fields("it.")
+        with pytest.raises(ConfigError, match=f"it.{name}"):
+            kind(**parts, **{name: outside}).check_fields("it.")
+
+
+COMMON = {"actor_lr", "critic_lr", "max_grad_norm", "adam_eps"}  # of both families
 SWEEPS = {
     "algo.clip_eps=range(0.1,0.4,0.1)": ["0.1", "0.2", "0.3"],  # Hydra: 0.30000000000000004, and 0.4 too
     "algo.clip_eps=range(1e-3,3e-3,1e-3)": ["0.001", "0.002"],

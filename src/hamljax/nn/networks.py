@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ..settings import Settings, config_dataclass
+from ..settings import POSITIVE, Settings, config_dataclass, setting
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 
@@ -22,14 +22,15 @@ class Network(Settings):
 
     name: str = "mlp"
     hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
+    activation: str = setting("relu", choices=("relu", "tanh"))
     layer_norm: bool = False
     input_norm: bool = False
-    gru_size: int = 0  # 0: no recurrence
-    data_chunk_length: int = 0  # length of the sequences a recurrent net learns from; 0: the whole rollout
-    policy_gain: float = 0.01
-    std_x_coef: float = 1.0
-    std_y_coef: float = 0.5
+    gru_size: int = setting(0, at_least=0)  # 0: no recurrence
+    # Length of the sequences that a recurrent net learns from; 0: the whole rollout.
+    data_chunk_length: int = setting(0, at_least=0)
+    policy_gain: float = setting(0.01, within=POSITIVE)
+    std_x_coef: float = setting(1.0, within=POSITIVE)
+    std_y_coef: float = setting(0.5, within=POSITIVE)
 
 
 def orthogonal(gain: float | jax.Array) -> Callable:
