@@ -303,3 +303,17 @@ def test_memory_that_no_system_call_tells_is_no_limit(monkeypatch):
 
     monkeypatch.setattr(os, "sysconf", sysconf)
     assert machine.memory() == min(machine._limits()) and machine.memory() > 0
+
+
+UNTOUCHED = """
+from hamljax.lab.configuration.jobs import make_job
+from jax._src import xla_bridge
+for words in (["algo=happo"], ["algo=hatrpo_w"], ["algo=hasac", "algo.neighbourhood=kl_stop"], ["algo=haddpg", "env=game/tracking"]):
+    make_job(["env=game/climbing", *words])
+assert not xla_bridge._backends, xla_bridge._backends
+"""
+
+
+def test_a_configuration_touches_no_device():
+    """How many devices a CPU has is decided when the number of seeds is known, and once JAX has looked it is too late."""
+    subprocess.run([sys.executable, "-c", UNTOUCHED], check=True)

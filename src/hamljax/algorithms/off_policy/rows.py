@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from ...errors import ConfigError, lookup, one_of
@@ -60,11 +61,13 @@ class _OfNoAction(Divergence):
 
 
 def _asks_for_ratios(neighbourhood: Neighbourhood, algo: OffPolicyAlgo) -> bool:
-    """Whether a limit is about the ratio of actions, found by trying it."""
+    """Whether a limit is about the ratio of actions, found by tracing it (a device is not to be touched yet)."""
     limit = bind_limit(neighbourhood, hyper_parameters(algo, "neighbourhood_params"))
-    given = {"agent": 0, "progress": 0.0}
+    if limit is None:
+        return False
+    number, given = jax.ShapeDtypeStruct((2,), jnp.float32), {"agent": 0, "progress": 0.0}
     try:
-        limit and limit(_OfNoAction(*(jnp.zeros(2),) * 3, jnp.ones(2)), given)
+        jax.eval_shape(lambda x: limit(_OfNoAction(x, x, x, x), given), number)
     except LookupError:
         return True
     except Exception:  # what else is wrong with it is said where it is traced as in training
