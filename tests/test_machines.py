@@ -6,6 +6,8 @@ import math
 import os
 import pwd
 import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -308,8 +310,8 @@ def test_memory_that_no_system_call_tells_is_no_limit(monkeypatch):
 UNTOUCHED = """
 from hamljax.lab.configuration.jobs import make_job
 from jax._src import xla_bridge
-for words in (["algo=happo"], ["algo=hatrpo_w"], ["algo=hasac", "algo.neighbourhood=kl_stop"], ["algo=haddpg", "env=game/tracking"]):
-    make_job(["env=game/climbing", *words])
+for words in (["algo=happo"], ["algo=hatrpo_w"], ["algo=hasac", "algo.neighbourhood=kl_stop"], ["algo=haddpg"]):
+    make_job(["env=game/tracking", *words])
 assert not xla_bridge._backends, xla_bridge._backends
 """
 
