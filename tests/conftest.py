@@ -28,6 +28,23 @@ from hamljax.lab.configuration.machine import xla_flags  # noqa: E402  it import
 # value is finite became NaN. The newer generator is right at level 0, and slower for robots than is won elsewhere.
 os.environ["XLA_FLAGS"] = xla_flags(f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1".strip())
 
+from hamljax import haml  # noqa: E402  likewise
+from hamljax.algorithms import ALGORITHMS, FAMILIES  # noqa: E402
+from hamljax.algorithms.on_policy.registry import CRITICS, POLICIES  # noqa: E402
+from hamljax.envs import ENVIRONMENTS  # noqa: E402
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_a_module_registers_goes_with_it():
+    """No test is to find the drifts, rows or environments of another file's."""
+    tables = (ALGORITHMS, FAMILIES, CRITICS, POLICIES, ENVIRONMENTS)
+    tables += (haml.COORDINATIONS, haml.DRIFTS, haml.NEIGHBOURHOODS, haml.ORDERS, haml.SOLVERS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _old_objects_are_not_looked_at_again():
