@@ -188,7 +188,7 @@ def test_the_measured_kls_of_a_sweep_stay_within_the_budget_of_the_team(sharing)
         "accept_ratio": 0.0,
         "sharing": sharing,
     }
-    sizes |= {"backtrack_iters": 2}  # a step that is too long is not shortened until it fits
+    sizes |= {"backtrack_iters": 1}  # a step that is too long is not shortened until it fits
     loop = make_learner(hamljax.config("hatrpo_w", hamljax.configure("game/random", num_agents=3), **sizes)).learner
     state = jax.jit(loop.init)(jax.random.key(0))
     state, info = jax.jit(loop.update)(state)
