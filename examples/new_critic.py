@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import struct
 
 import hamljax
-from hamljax.algorithms.on_policy.critics import StateCritic
 from hamljax.haml import Agent, gradient_step, minibatches, weighted_mean
+from hamljax.nn.distributions import Categorical
 
 
 def counterfactual(q, policy, did):
@@ -21,7 +21,7 @@ def counterfactual(q, policy, did):
 
 
 @struct.dataclass
-class Coma(StateCritic):
+class Coma(hamljax.StateCritic):
     """Beside V a Q(state, the others' actions, agent) -> (A,) in ValueNorm's units, which learns V's targets."""
 
     def q_network(self):
@@ -49,7 +49,7 @@ class Coma(StateCritic):
         did, learns = jax.nn.one_hot(steps.action, self.team.action_size), seen.alive & teaches[..., None]
         inputs = self.q_inputs(seen, did)
         values = v.value_norm.denormalise(self.q_network().apply(q.params, inputs))
-        advantage = counterfactual(values, jax.nn.softmax(steps.logits, where=seen.avail_actions), did)
+        advantage = counterfactual(values, Categorical.probs(steps.logits, seen.avail_actions), did)
         batch = inputs, did, jnp.broadcast_to(of_v.target, learns.shape), learns  # to be leaves (T E, N, ...)
         batch = of_v.batch, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
         return memory, of_v._replace(advantage=jnp.where(learns, advantage, 0.0), batch=batch)

@@ -1,6 +1,5 @@
 """The files of ``examples/``: each does what its first lines say."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -18,11 +17,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def example(name: str):
-    """The module ``examples/NAME.py``, under a name of its own."""
-    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module ``examples/NAME.py``."""
+    load_plugin(str(EXAMPLES / f"{name}.py"))
+    return sys.modules[f"hamljax_plugin_{name}"]
 
 
 # HAPPO IN ONE FILE

@@ -80,7 +80,7 @@ class MirrorSweep(Sweep):
         if "old_prob" in asks:
             offers["old_prob"] = jnp.exp(batch.log_prob)
         if "kl" in asks or "reverse_kl" in asks:
-            offers |= self.policy.divergence(new, batch)._asdict()
+            offers |= self.moved(new, batch)._asdict()
         return {name: offers[name] for name in self.drift.asks}
 
     def objective(self, params: Any, batch: Any, progress: float | jax.Array, bonus: float | jax.Array) -> jax.Array:
@@ -98,24 +98,25 @@ class MirrorSweep(Sweep):
         """Whether a group's ratio is that of its members' joint action (``algo.group_ratio``)."""
         return self.config.algo.group_ratio == "joint" and max(map(len, self.policy.groups)) > 1
 
+    def _total(self, x: jax.Array, alive: jax.Array) -> jax.Array:
+        """Of one number a sample, (samples, L): the sums over the living members of each group, (teams, L)."""
+        there, x = self.policy.by_team(alive) > 0, self.policy.by_team(x)
+        return jnp.sum(jnp.where(there, x, 0.0), axis=-1)
+
     def _of_groups(self, log_prob, old_log_prob, m_advantage: jax.Array, alive: jax.Array, given, entropy):
         """Samples of members -> samples of groups, (teams, L): the group is one agent, which acts as its living members do.
 
         Its advantage is the mean of theirs, which is the team's where the critic's baselines are of the state alone.
         """
-        alive = self.policy.by_team(alive)
-
-        def total(x):
-            return jnp.sum(jnp.where(alive > 0, self.policy.by_team(x), 0.0), axis=-1)
+        total, members = partial(self._total, alive=alive), self.policy.by_team(alive)
 
         def mean(x):
-            return total(x) / jnp.maximum(jnp.sum(alive > 0, axis=-1), 1)
+            return total(x) / jnp.maximum(jnp.sum(members > 0, axis=-1), 1)
 
-        found = {name: total(given[name]) for name in ("kl", "reverse_kl") if name in given}
-        found |= {name: mean(given[name]) for name in ("m", "advantage") if name in given}
+        found = {name: mean(given[name]) for name in ("m", "advantage") if name in given}
         if "old_prob" in given:
             found["old_prob"] = jnp.exp(total(old_log_prob))
-        weight = jnp.max(alive, axis=-1)
+        weight = jnp.max(members, axis=-1)
         return (total(log_prob), total(old_log_prob), mean(m_advantage), weight), given | found, total(entropy)
 
     def moved(self, new: Evaluation, batch: Any) -> haml.Divergence:
@@ -123,9 +124,8 @@ class MirrorSweep(Sweep):
         moved = self.policy.divergence(new, batch)
         if not self.joint:
             return moved
-        alive = self.policy.by_team(batch.alive)
-        sums = (jnp.sum(jnp.where(alive > 0, self.policy.by_team(x), 0.0), axis=-1) for x in moved[:3])
-        return haml.Divergence(*sums, jnp.max(alive, axis=-1))
+        sums = (self._total(x, batch.alive) for x in moved[:3])
+        return haml.Divergence(*sums, jnp.max(self.policy.by_team(batch.alive), axis=-1))
 
     def divergence(self, params: Any, batch: Any) -> haml.Divergence:
         """``moved`` of one policy's parameters."""
