@@ -14,7 +14,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make test-long  run the large ones: twenty kills, resuming, command lines by the hundred, robots and battles"
 	@echo "make bench   measure the speed (hamljax bench)"
-	@echo "make lint    check the style"
+	@echo "make lint    check the style and the types"
 	@echo "make docs    the pages and the reference as a site in docs/_site"
 	@echo "make setup   only make $(VENV)"
 	@echo "make smac-env   make .venv-smac, an environment of its own for StarCraft's SMAC"
@@ -52,6 +52,7 @@ bench: $(STAMP)
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 # SMAC needs a protobuf that wandb cannot live with, and some of its versions a numpy that still has numpy.bool.
 # Python 3.8 to 3.10 parse that protobuf fastest; later ones work too.

@@ -19,8 +19,8 @@ import optax
 from flax import struct
 
 import hamljax
-from hamljax.algorithms.base import normalises_observations, traced_once
 from hamljax.algorithms.config import Sharing
+from hamljax.algorithms.learner import normalises_observations, traced_once
 from hamljax.algorithms.off_policy.replay import Sample
 from hamljax.algorithms.off_policy.replay_learner import ReplayLearner
 from hamljax.algorithms.policies.independent import IndependentPolicies

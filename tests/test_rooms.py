@@ -62,7 +62,7 @@ def test_arrows_point_down(room):
         if room != "lab":
             assert not packages & LAB_ONLY, file
         if room == "haml":
-            assert packages <= {"jax", "optax", "inspect", "collections", "typing"}, file
+            assert packages <= {"jax", "jaxtyping", "optax", "inspect", "collections", "typing"}, file
 
 
 def test_every_module_has_a_room():

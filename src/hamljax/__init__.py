@@ -1,11 +1,12 @@
 """Heterogeneous-Agent Mirror Learning in JAX."""
 
 import importlib
+from typing import Any
 
 __version__ = "0.2.0"
 
 # Public names and where they live; loaded on first use, so that ``hamljax --help`` does not wait for JAX.
-_PUBLIC = {
+_PUBLIC: dict[str, str | tuple[str, str]] = {
     "ALGORITHMS": "algorithms",
     "Algorithm": "algorithms.on_policy.rows",
     "OffPolicyAlgorithm": "algorithms.off_policy.rows",
@@ -31,7 +32,7 @@ _PUBLIC = {
     "Estimate": "algorithms.base",
     "StateCritic": "algorithms.on_policy.critics",
     "TeamPolicy": "algorithms.base",
-    "BaseLearner": "algorithms.base",
+    "BaseLearner": "algorithms.learner",
     "ReplayLearner": "algorithms.off_policy.replay_learner",
     "AnyAlgo": "algorithms.config",
     "HamlAlgo": "algorithms.config",
@@ -48,11 +49,11 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'hamljax' has no attribute '{name}'")
     place = _PUBLIC[name]

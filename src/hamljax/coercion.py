@@ -19,8 +19,13 @@ def typed(name: str, value: Any, kind: Any) -> Any:
     """``value`` as ``kind``, an annotation.
 
     Numbers may be texts (``"1e6"``, as YAML 1.2 writes them), a whole number may be written as a float, lists become tuples,
-    and an array, traced it may be, stands for a float. Kinds that are none of Python's own are taken on trust. Raises
-    ConfigError, which names the setting ``name`` and what it must be.
+    and an array, traced it may be, stands for a float. Kinds that are none of Python's own are taken on trust.
+
+    Args:
+        name: of the setting. value: as it was typed, read or given. kind: such as ``int`` or ``tuple[float, ...]``.
+
+    Raises:
+        ConfigError: it cannot be that; the setting is named, and what it must be.
     """
     if typing.get_origin(kind) is dict and isinstance(value, collections.abc.Mapping):
         return {str(key): typed(f"{name}.{key}", x, typing.get_args(kind)[1]) for key, x in value.items()}

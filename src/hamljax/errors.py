@@ -2,7 +2,10 @@
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ConfigError(ValueError):
@@ -26,7 +29,12 @@ def one_line(error: Exception) -> str:
 
 
 def in_line(error: Exception, file: str) -> str:
-    """`` in line 3: ValueError: ...``: where in a user's ``file``, and what; of many lines of a message the first."""
+    """`` in line 3: ValueError: ...``: where in a user's file an error came from, and what it is.
+
+    Args:
+        error: as it was caught; of many lines of its message the first is shown.
+        file: as its code knows itself by name.
+    """
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     where = f" in line {lines[-1]}" if lines else ""
     said, *_ = [*str(error).strip().splitlines(), ""]
@@ -38,7 +46,11 @@ RENAMED = {"fixed_order": "algo.order=fixed", "shared": "algo.coordination=simul
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """A hint such as ``; did you mean 'happo'?``, or the list of choices when nothing is near."""
+    """A hint such as ``; did you mean 'happo'?``, or the list of choices when nothing is near.
+
+    Args:
+        name: what was given. choices: all that there is.
+    """
     if (now := RENAMED.get(str(name).split(".")[-1])) is not None:
         return f"; it is {now} now"
     choices = sorted(choices)
@@ -51,12 +63,20 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def one_of(kind: str, name: str, choices: Iterable[str]) -> str:
-    """``name``, or a ConfigError that names the nearest of ``choices``."""
+    """``name``, where it is one of ``choices``.
+
+    Raises:
+        ConfigError: it is not; the nearest of them is named. ``kind`` says what they are.
+    """
     if name not in choices:
         raise ConfigError(f"unknown {kind} '{name}'{nearest(name, choices)}")
     return name
 
 
-def lookup(kind: str, name: str, table: dict):
-    """``table[name]``, or a ConfigError that names the nearest entry."""
+def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """``table[name]``.
+
+    Raises:
+        ConfigError: there is no such entry; the nearest is named. ``kind`` says what they are.
+    """
     return table[one_of(kind, name, table)]

@@ -7,7 +7,7 @@ other field is static. What a field may hold stands in its metadata (``setting``
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self, TypeVar, dataclass_transform
 
 import jax
 
@@ -16,6 +16,7 @@ from .errors import ConfigError, nearest
 
 PerAgent = float | tuple[float, ...]  # one number for all agents, or one for each
 LEAVES = (float, float | None, PerAgent, dict[str, PerAgent])
+S = TypeVar("S", bound="Settings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +46,26 @@ def setting(
     within: Interval | None = None,
     at_least: int | None = None,
     choices: Iterable[str] = (),
-    **more,
+    **more: Any,
 ) -> Any:
-    """A field of settings: a float ``within`` an interval, a whole number of ``at_least``, or one of ``choices``."""
+    """A field of settings, and what it may hold.
+
+    Args:
+        default: what it holds where nothing is said; None: nothing was set.
+        within: of a float: the interval. at_least: of a whole number. choices: of a text.
+        more: of ``dataclasses.field``.
+    """
     said = {"within": within, "at_least": at_least, "choices": tuple(choices)}
     return dataclasses.field(default=default, metadata={k: v for k, v in said.items() if v not in (None, ())}, **more)
 
 
-def config_dataclass(cls) -> type:
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def config_dataclass(cls: type[S]) -> type[S]:
     """A frozen dataclass registered as a pytree whose leaves are its floats (and those of nested configurations)."""
     cls = dataclasses.dataclass(frozen=True)(cls)
     fields = dataclasses.fields(cls)
-    data = [f.name for f in fields if f.type in LEAVES or isinstance(f.type, type) and issubclass(f.type, Settings)]
+    kinds = {f.name: getattr(f.type, "__bound__", f.type) for f in fields}  # of a type variable, what it stands for
+    data = [n for n, kind in kinds.items() if kind in LEAVES or isinstance(kind, type) and issubclass(kind, Settings)]
     meta = [f.name for f in fields if f.name not in data]
 
     def unflatten(static, leaves):
@@ -75,23 +84,33 @@ def config_dataclass(cls) -> type:
     return cls
 
 
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """Base of settings: fields become what their annotations say, and ``check_fields`` holds them to their metadata."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name), f.type))
 
     def check_fields(self, prefix: str = "") -> None:
-        """Raise ConfigError for a field that may not hold what it does, named with ``prefix``; traced floats are trusted."""
+        """Hold every field to its metadata; traced floats are trusted.
+
+        Raises:
+            ConfigError: a field may not hold what it does; it is named with ``prefix``.
+        """
         for f in dataclasses.fields(self):
             check_value(prefix + f.name, getattr(self, f.name), f)
 
-    def replace_flat(self, **changes) -> Any:
-        """A copy with some fields replaced; a field of a nested configuration is named by itself (``actor_lr=1e-3``)."""
+    def replace_flat(self, **changes: Any) -> Self:
+        """A copy with some fields replaced; a field of a nested configuration is named by itself (``actor_lr=1e-3``).
+
+        Raises:
+            ConfigError: there is no such field, or several have its name, or it cannot hold the value.
+        """
         own = [f.name for f in dataclasses.fields(self)]
         nested = {name: getattr(self, name) for name in own if isinstance(getattr(self, name), Settings)}
-        direct, inner = {}, {}
+        direct: dict[str, Any] = {}
+        inner: dict[str, dict[str, Any]] = {}
         for name, value in changes.items():
             if name in own:
                 direct[name] = value
@@ -113,7 +132,14 @@ class Settings:
 
 
 def check_value(name: str, value: Any, field: dataclasses.Field) -> None:
-    """Raise ConfigError where ``value``, called ``name``, is not what the metadata of ``field`` want."""
+    """Hold a value to the metadata of a field.
+
+    Args:
+        name: how an error calls it. value: of the field's type already; None is what was not set. field: what it is for.
+
+    Raises:
+        ConfigError: it is not one of the choices, too small, or outside of the interval.
+    """
     limits = field.metadata
     if value is None:
         return

@@ -1,10 +1,11 @@
 """Everything that a training run is made of, as frozen dataclasses. Floats may be traced (see ``hamljax.settings``)."""
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from ..errors import ConfigError
 from ..nn.networks import Network
@@ -30,7 +31,11 @@ class AnyAlgo(Settings):
         return config.num_steps
 
     def check(self, config: "Config") -> None:
-        """Raise ConfigError where these settings and the rest of ``config`` do not go together."""
+        """Hold these settings and the rest of ``config`` to each other.
+
+        Raises:
+            ConfigError: they do not go together.
+        """
 
 
 @config_dataclass
@@ -47,11 +52,14 @@ class HamlAlgo(AnyAlgo):
     critic_lr: float = setting(5e-4, within=POSITIVE)
 
 
-@config_dataclass
-class Config(Settings):
-    """A whole training run, apart from its seed."""
+A = TypeVar("A", bound=AnyAlgo)
 
-    algo: AnyAlgo
+
+@config_dataclass
+class Config(Settings, Generic[A]):
+    """A whole training run, apart from its seed; ``Config[Algo]`` is one of rows with these settings."""
+
+    algo: A
     network: Network
     env: Any  # made by hamljax.envs.configure(name, **parameters)
     num_envs: int = setting(64, at_least=1)
@@ -67,6 +75,7 @@ class Config(Settings):
 
     @property
     def num_updates(self) -> int:
+        """Whole rollouts in ``total_timesteps``."""
         return int(self.total_timesteps) // (self.num_envs * self.num_steps)
 
     @property
@@ -76,15 +85,23 @@ class Config(Settings):
             return 1
         return self.network.data_chunk_length or self.num_steps
 
-    def adam(self, learning_rate: float | jax.Array, steps_per_update: float) -> optax.GradientTransformation:
-        """Adam for what makes so many steps in an update."""
+    def adam(self, learning_rate: float | Array, steps_per_update: float) -> optax.GradientTransformation:
+        """Adam as this run has it: its epsilon, its gradient clip, and its annealing.
+
+        Args:
+            learning_rate: at the start of the run. steps_per_update: how many steps the optimiser makes in an update.
+        """
         algo = self.algo
         over = self.num_updates if algo.anneal_lr else None
         return adam(learning_rate, algo.adam_eps, algo.max_grad_norm, over, steps_per_update)
 
 
 def validate(config: Config) -> None:
-    """Raise ConfigError for values that cannot train; traced floats are taken on trust."""
+    """Hold a configuration to what can be trained; traced floats are taken on trust.
+
+    Raises:
+        ConfigError: a field cannot hold its value, or fields do not go together.
+    """
     for place, value in jax.tree.leaves_with_path(config):
         if shape := jnp.shape(value):
             raise ConfigError(

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ..envs.protocol import Observation, Team
 from ..envs.vector import VectorEnv
@@ -15,11 +16,15 @@ class ActorState(NamedTuple):
 
     params: Any  # of the team's policies, stacked on the policy axis (P, ...)
     obs_norm: Moments | None  # of what the agents see; None: observations reach the networks as they are
-    eval_key: jax.Array
-    num_updates: jax.Array  # () int32: after how many updates
+    eval_key: Key[Array, ""]
+    num_updates: Int[Array, ""]  # after how many updates
 
     def see(self, team: Team, observation: Observation) -> Observation:
-        """``observation`` with ``obs`` as the actors see it."""
+        """An observation with ``obs`` as the actors see it, and without the state of the world.
+
+        Args:
+            team: whose it is. observation: any leading axes, as the environment gave it.
+        """
         seen = team.visible(observation)._replace(world_state=None)  # it is the critics'
         return seen if self.obs_norm is None else seen._replace(obs=self.obs_norm.normalise(seen.obs))
 
@@ -29,13 +34,20 @@ class RolloutState(NamedTuple):
 
     env_state: Any  # of a ``VectorEnv``
     observation: Observation  # (E, ...)
-    start: jax.Array  # (E,) bool: the next step begins an episode
-    memory: jax.Array  # (P, B, H) of the policies
-    key: jax.Array
+    start: Bool[Array, " E"]  # the next step begins an episode
+    memory: Float[Array, "P B H"]  # of the policies
+    key: Key[Array, ""]
 
     @classmethod
-    def begin(cls, vec: VectorEnv, env_key: jax.Array, memory: jax.Array, key: jax.Array) -> "RolloutState":
-        """The start of every environment's first episode."""
+    def begin(
+        cls, vec: VectorEnv, env_key: Key[Array, ""], memory: Float[Array, "P B H"], key: Key[Array, ""]
+    ) -> "RolloutState":
+        """The start of every environment's first episode.
+
+        Args:
+            vec: the environments. env_key: of their episodes.
+            memory: of the policies, where nothing has been seen. key: of the actions.
+        """
         env_state, observation = vec.reset(env_key)
         return cls(env_state, observation, jnp.ones(vec.num_envs, bool), memory, key)
 
@@ -47,27 +59,41 @@ class RunnerState(NamedTuple):
     rollout: RolloutState
     carried: Any  # what a learner takes along beside these: a critic's memory, a counter
     replay: Any  # None where nothing is replayed
-    eval_key: jax.Array  # never changes: evaluations derive their keys from it
-    num_updates: jax.Array  # () int32
-    skipped: jax.Array  # () int32: how many updates in a row, up to now, were not taken because of a non-finite number
+    eval_key: Key[Array, ""]  # never changes: evaluations derive their keys from it
+    num_updates: Int[Array, ""]
+    skipped: Int[Array, ""]  # how many updates in a row, up to now, were not taken because of a non-finite number
 
     @classmethod
-    def begin(cls, learnt: Any, rollout: RolloutState, carried: Any, eval_key: jax.Array) -> "RunnerState":
-        """The state of a run that has not begun, without a replay."""
+    def begin(cls, learnt: Any, rollout: RolloutState, carried: Any, eval_key: Key[Array, ""]) -> "RunnerState":
+        """The state of a run that has not begun, without a replay.
+
+        Args:
+            learnt, rollout, carried: as of the fields. eval_key: that of all its evaluations.
+        """
         zero = jnp.zeros((), jnp.int32)
         return cls(learnt, rollout, carried, None, eval_key, zero, zero)
 
 
 def see(obs_norm: ObsNorm | None, team: Team, observation: Observation) -> Observation:
-    """``observation`` as networks see it: what is visible, normalised if this run does so."""
+    """``observation`` as networks see it: what is visible, normalised if this run does so.
+
+    Args:
+        obs_norm: the statistics in force; None: this run does not. team: whose observation it is.
+        observation: any leading axes, as the environment gave it.
+    """
     seen = team.visible(observation)
     return seen if obs_norm is None else obs_norm.normalise(seen)
 
 
-def guard(before: RunnerState, after: RunnerState, info: dict) -> tuple[RunnerState, jax.Array]:
-    """``after``; or, where something learnt or a scalar of ``info`` is not finite, ``after`` with nothing learnt.
+def guard(before: RunnerState, after: RunnerState, info: dict[str, Array]) -> tuple[RunnerState, Float[Array, ""]]:
+    """Take an update, unless it made something that is not finite.
 
-    Returns also 1.0 if the update was not taken, else 0.0.
+    Args:
+        before, after: the update. info: scalars that are finite where all is well.
+
+    Returns:
+        ``after``; or, where something learnt or a scalar of ``info`` is not finite, ``after`` with nothing learnt. And 1.0 if
+        the update was not taken, else 0.0.
     """
     numbers = [x for x in jax.tree.leaves((after.learnt, info)) if jnp.issubdtype(x.dtype, jnp.floating)]
     finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))

@@ -1,6 +1,5 @@
 """What the sweeps of both distributions have in common: the row's drift, limit and solver, with their numbers filled in."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,10 +16,15 @@ class Sweep:
     """How the policies of a row improve; one is a ``flax.struct.dataclass`` with ``config`` and an ``optimiser``."""
 
     config: Config
-    optimiser: optax.GradientTransformation
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """What the policies' solver takes steps with."""
+        raise NotImplementedError
 
     @property
     def row(self) -> Any:
+        """The row, with what the settings say otherwise."""
         return resolve(self.config.algo)
 
     @property
@@ -37,19 +41,26 @@ class Sweep:
         return haml.SOLVERS[self.neighbourhood.solver]
 
     @property
-    def limit(self) -> Callable | None:
+    def limit(self) -> haml.Limit | None:
         """``(divergence, given) -> excess`` of the neighbourhood; None for the whole space."""
         return haml.bind_limit(self.neighbourhood, hyper_parameters(self.config.algo, "neighbourhood_params"))
 
     @property
-    def solve(self) -> Callable:
+    def solve(self) -> haml.Solve:
         """The solver that keeps to it (see ``haml.solvers``)."""
         own = hyper_parameters(self.config.algo, "neighbourhood_params")
         return haml.bind_solver(self.solver, own, self.optimiser)
 
 
 def check_numbers_of_agents(config: Config, team: Team) -> None:
-    """Raise ConfigError where a hyper-parameter is one number per agent, and the numbers are not one per agent."""
+    """Hold hyper-parameters that are one number per agent to the team.
+
+    Args:
+        config: whose ``algo`` may have such. team: how many agents there are.
+
+    Raises:
+        ConfigError: the numbers are not one per agent, or what takes them is not each agent's own.
+    """
     row = resolve(config.algo)
     for path, value in jax.tree.leaves_with_path(config.algo, is_leaf=lambda x: isinstance(x, tuple)):
         name = jax.tree_util.keystr(path, simple=True, separator=".")

@@ -9,25 +9,21 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ..envs.protocol import Environment
 from ..errors import ConfigError, lookup, nearest, one_of
-from ..haml import COORDINATIONS, ORDERS
+from ..haml import COORDINATIONS, ORDERS, Parameters
+from .base import Learner
 from .config import SHARING, AnyAlgo, Sharing
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Rows that are learnt alike.
-
-    settings: the dataclass (an ``AnyAlgo``) of what may be said of its rows; its ``check(config)`` refuses sizes that do not go
-    together. row: the dataclass of its rows' columns, of which a setting of the same name is another choice; ``summary``, a
-    text, is for people. learner: ``(config, env) -> Learner``, which refuses teams that it is not for. check: ``(settings)``,
-    raises ConfigError where they name what there is not. elsewhere: defaults outside of ``algo`` that suit it.
-    """
+    """Rows that are learnt alike; ``register_family`` says what the fields are."""
 
     name: str
     settings: type[AnyAlgo]
     row: type
-    learner: Callable[..., Any]
+    learner: Callable[[Any, Environment], Learner]
     check: Callable[[Any], None]
     elsewhere: Mapping[str, Any]
     summary: str
@@ -43,15 +39,27 @@ def register_family(
     *,
     settings: type[AnyAlgo],
     row: type,
-    learner: Callable[..., Any],
+    learner: Callable[[Any, Environment], Learner],
     rows: Mapping[str, Any],
     check: Callable[[Any], None] = lambda algo: None,
     elsewhere: Mapping[str, Any] = MappingProxyType({}),
     summary: str = "",
 ) -> None:
-    """Make a family and its ``rows`` known, so that ``algo=ROW`` trains with its learner. See ``Family``.
+    """Make a family and its rows known, so that ``algo=ROW`` trains with its learner.
 
-    Raises ConfigError for a name that hamljax ships, and for settings or rows that are none.
+    Args:
+        name: of the family.
+        settings: the dataclass (an ``AnyAlgo``) of what may be said of its rows; its ``check(config)`` refuses sizes that do
+            not go together.
+        row: the dataclass of its rows' columns, of which a setting of the same name is another choice; ``summary``, a text,
+            is for people.
+        learner: ``(config, env) -> Learner``, which refuses teams that it is not for.
+        rows: by name.
+        check: ``(settings)``, raises ConfigError where they name what there is not.
+        elsewhere: defaults outside of ``algo`` that suit it. summary: for people.
+
+    Raises:
+        ConfigError: for a name that hamljax ships, and for settings or rows that are none.
     """
     if name in FAMILIES and FAMILIES[name].settings.__module__.startswith("hamljax."):
         raise ConfigError(f"'{name}' is a family that hamljax ships; choose another name")
@@ -67,7 +75,13 @@ def register_family(
 def register_algorithm(name: str, row: Any) -> None:
     """Add a row of any family, so that ``algo=name`` and ``hamljax.config(name, ...)`` know it.
 
-    What it names may be registered later. Raises ConfigError for the name of a shipped row and for what is no row.
+    What it names may be registered later.
+
+    Args:
+        name: as on the command line, without a slash. row: the columns, such as an ``Algorithm``.
+
+    Raises:
+        ConfigError: for the name of a shipped row and for what is no row.
     """
     if name in SHIPPED:
         raise ConfigError(f"'{name}' is an algorithm that hamljax ships; choose another name")
@@ -88,7 +102,11 @@ def register_algorithm(name: str, row: Any) -> None:
 
 
 def family_of(name: str) -> Family:
-    """The family of the row ``name``. Raises ConfigError where there is no such row."""
+    """The family of the row ``name``.
+
+    Raises:
+        ConfigError: there is no such row.
+    """
     row = lookup("algorithm", name, ALGORITHMS)
     return next(family for family in FAMILIES.values() if family.row is type(row))
 
@@ -96,7 +114,8 @@ def family_of(name: str) -> Family:
 def resolve(algo: AnyAlgo) -> Any:
     """The row that ``algo`` names, with its overrides: what of its columns the settings say otherwise, and do not leave None.
 
-    Raises ConfigError for a coordination, an order or a sharing that there is not.
+    Raises:
+        ConfigError: for a coordination, an order or a sharing that there is not.
     """
     row = lookup("algorithm", algo.name, ALGORITHMS)
     said = {f.name: getattr(algo, f.name, None) for f in dataclasses.fields(row)}
@@ -110,15 +129,20 @@ def resolve(algo: AnyAlgo) -> Any:
 
 
 def check_row(algo: AnyAlgo) -> None:
-    """Raise ConfigError where the row of ``algo`` cannot be trained with its settings."""
+    """Hold a row to its settings.
+
+    Raises:
+        ConfigError: it cannot be trained with them.
+    """
     resolve(algo)
     family_of(algo.name).check(algo)
 
 
 def hyper_parameters(algo: AnyAlgo, own: str) -> dict[str, Any]:
-    """All that a drift (``own``: drift_params) or a neighbourhood (neighbourhood_params) may ask for by name.
+    """All that a drift or a neighbourhood may ask for by name: the numbers among the settings, and over them its own.
 
-    These are the numbers among the fields of ``algo``, and over them its ``own`` ones.
+    Args:
+        algo: the settings. own: their field for what is its own: drift_params or neighbourhood_params.
     """
     return {f.name: getattr(algo, f.name) for f in numbers_of(algo)} | getattr(algo, own)
 
@@ -128,8 +152,15 @@ def numbers_of(algo: AnyAlgo) -> list[dataclasses.Field]:
     return [f for f in dataclasses.fields(algo) if f.type is int or float in (f.type, *typing.get_args(f.type))]
 
 
-def check_parameters(what: str, parameters, algo: AnyAlgo, own: str) -> None:
-    """Every parameter has a value, and every value of ``own`` a parameter; no default hides behind a setting's."""
+def check_parameters(what: str, parameters: Parameters, algo: AnyAlgo, own: str) -> None:
+    """Every parameter has a value, and every value of ``own`` a parameter; no default hides behind a setting's.
+
+    Args:
+        what: asks for them, as an error calls it. parameters: that it asks for. algo, own: as of ``hyper_parameters``.
+
+    Raises:
+        ConfigError: it is not so.
+    """
     for name in getattr(algo, own):
         if name not in parameters.names:
             raise ConfigError(f"{what} has no parameter '{name}'{nearest(name, parameters.names)}")

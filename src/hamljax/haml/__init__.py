@@ -3,15 +3,17 @@
 Coordination and orders, drifts, the objective, neighbourhoods and the solvers that keep to them.
 """
 
-from .coordination import COORDINATIONS, register_coordination, sequential, simultaneous
+from .coordination import COORDINATIONS, Choose, Update, register_coordination, sequential, simultaneous
+from .divergence import Divergence, Measure, Objective
 from .drifts import DRIFTS, BoundDrift, Drift, bind_drift, register_drift
-from .neighbourhoods import NEIGHBOURHOODS, Divergence, Neighbourhood, bind_limit, register_neighbourhood, shares
+from .neighbourhoods import NEIGHBOURHOODS, Limit, Neighbourhood, bind_limit, register_neighbourhood, shares
 from .objective import compound, mirror_objective, weighted_mean
 from .orders import ORDERS, Order, bind_order, register_order
 from .parameters import Parameters
 from .solvers import (
     SOLVERS,
     Agent,
+    Solve,
     Solver,
     ascent,
     bind_solver,
@@ -29,12 +31,18 @@ __all__ = [
     "SOLVERS",
     "Agent",
     "BoundDrift",
+    "Choose",
     "Divergence",
     "Drift",
+    "Limit",
+    "Measure",
     "Neighbourhood",
+    "Objective",
     "Order",
     "Parameters",
+    "Solve",
     "Solver",
+    "Update",
     "ascent",
     "bind_drift",
     "bind_limit",

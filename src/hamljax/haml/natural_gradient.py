@@ -6,21 +6,33 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from .divergence import Measure, Objective
 
 
 class NaturalDirection(NamedTuple):
-    """Of flat parameters (n,). value: of the objective. quadratic: direction' H direction, which is g' H^-1 g."""
+    """Of flat parameters (n,)."""
 
-    value: jax.Array
-    gradient: jax.Array
-    direction: jax.Array
-    quadratic: jax.Array
+    value: Float[Array, ""]  # of the objective
+    gradient: Float[Array, " n"]
+    direction: Float[Array, " n"]
+    quadratic: Float[Array, ""]  # direction' H direction, which is g' H^-1 g
 
 
 def natural_direction(
-    objective: Callable, divergence: Callable, params: Any, batch: Any, cg_iters: int, cg_damping: float | jax.Array
+    objective: Objective, divergence: Measure, params: Any, batch: Any, cg_iters: int, cg_damping: float | Array
 ) -> NaturalDirection:
-    """``H^-1 g`` by conjugate gradients: g of ``objective(params, batch)``, H the Hessian of the mean KL plus ``cg_damping``."""
+    """``H^-1 g`` by conjugate gradients: g the gradient of the objective, H the Hessian of the mean KL, damped.
+
+    Args:
+        objective: ``(params, batch) -> ()``. divergence: ``(params, batch) -> Divergence`` from where ``params`` are now.
+        params, batch: of one policy, and of all its samples.
+        cg_iters: of conjugate gradients. cg_damping: added to the diagonal of H.
+
+    References:
+        Schulman et al., 2015 (arXiv 1502.05477), Appendix C.
+    """
     start, unravel = ravel_pytree(params)
     value, gradient = jax.value_and_grad(lambda x: objective(unravel(x), batch))(start)
 
@@ -35,8 +47,18 @@ def natural_direction(
     return NaturalDirection(value, gradient, direction, direction @ fisher(direction))
 
 
-def conjugate_gradient(product: Callable, b: jax.Array, iterations: int) -> jax.Array:
-    """Solve ``product(x) = b`` for a positive definite ``product`` in a fixed number of iterations (no early exit)."""
+def conjugate_gradient(
+    product: Callable[[Float[Array, " n"]], Float[Array, " n"]], b: Float[Array, " n"], iterations: int
+) -> Float[Array, " n"]:
+    """Solve ``product(x) = b`` for a positive definite ``product`` in a fixed number of iterations (no early exit).
+
+    Args:
+        product: ``x -> H x``, linear. b: the right side.
+        iterations: how many; those after convergence leave the solution as it is.
+
+    Returns:
+        x.
+    """
 
     def step(carry, _):
         x, residual, direction, norm = carry

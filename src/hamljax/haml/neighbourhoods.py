@@ -5,13 +5,14 @@ excess``, one number, which is at most 0 inside. A solver (``haml.solvers``) goe
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
+from .divergence import Divergence, Measure, Objective
 from .natural_gradient import natural_direction
-from .objective import weighted_mean
 from .parameters import Parameters, asked_by, check_name, of_agent, summary
 
 # What a limit may ask for by a keyword of that name, and over which samples.
@@ -23,35 +24,20 @@ OFFERED = {
 }
 
 
-class Divergence(NamedTuple):
-    """How far a policy has moved, sample by sample; all of one shape."""
-
-    log_ratio: jax.Array  # log new - log old probability of the action that was taken
-    kl: jax.Array  # KL(old || new) of the two distributions
-    reverse_kl: jax.Array  # KL(new || old)
-    weight: jax.Array  # >= 0, bool or float; 0: a sample that does not count
-
-    def mean(self, x: jax.Array) -> jax.Array:
-        """The weighted mean of ``x``, one number a sample: over the (normalised) occupancy of the samples."""
-        return weighted_mean(x, self.weight)
-
-    def largest(self, x: jax.Array) -> jax.Array:
-        """The largest ``x`` of a sample that counts; 0 where none does."""
-        return jnp.max(jnp.where(self.weight > 0, x, 0.0))
+Limit = Callable[[Divergence, Mapping[str, Any]], Float[Array, ""]]  # (divergence, given) -> excess
+Divide = Callable[..., Float[Array, ""]]  # (objective, divergence, params, batch, *, hyper-parameters) -> score
+Excess = TypeVar("Excess", bound=Callable[..., Array])
 
 
 class Neighbourhood(NamedTuple):
-    """A registered neighbourhood. limit: None for the whole policy space. solver: by name, who goes there.
+    """A registered neighbourhood."""
 
-    divide: what a policy's share is in proportion to; None: nothing is divided.
-    """
-
-    limit: Callable | None
-    solver: str
+    limit: Callable[..., Float[Array, ""]] | None  # (divergence, *, ...) -> excess; None for the whole policy space
+    solver: str  # by name, who goes there
     parameters: Parameters
     asks: tuple[str, ...]
     summary: str
-    divide: Callable | None = None
+    divide: Divide | None = None  # what a policy's share is in proportion to; None: nothing is divided
     divide_parameters: Parameters = Parameters((), {})
 
     @property
@@ -66,20 +52,31 @@ NEIGHBOURHOODS: dict[str, Neighbourhood] = {
 SHIPPED: set[str] = set()  # filled once this module is complete
 
 
-def register_neighbourhood(name: str, solver: str = "ascent", divide: Callable | None = None) -> Callable:
+def register_neighbourhood(
+    name: str, solver: str = "ascent", divide: Divide | None = None
+) -> Callable[[Excess], Excess]:
     """Decorator: make a limit known as ``algo.neighbourhood=name``, to which the solver of that name keeps.
 
     A limit is ``(divergence, *, ...) -> excess``: a ``Divergence`` over the samples of a rollout, and one number that is at
     most 0 where the policy is inside; so is the policy that has not moved. A keyword called like what is OFFERED is that,
     one called like a number of ``algo`` (``max_kl``, ...) is that number; any other is set by
-    ``+algo.neighbourhood_params.KEYWORD=VALUE``, or has its default. divide: ``(objective, divergence, params, batch, *,
-    hyper-parameters) -> score``, one number of at least 0 for every policy before the sweep, where M is 1; its ``share`` is in
-    proportion. Raises ValueError for the name of a shipped neighbourhood, and for functions that cannot be called so.
+    ``+algo.neighbourhood_params.KEYWORD=VALUE``, or has its default.
+
+    Args:
+        name: as on the command line. solver: that of a registered one.
+        divide: ``(objective, divergence, params, batch, *, hyper-parameters) -> score``, one number of at least 0 for every
+            policy before the sweep, where M is 1; its ``share`` is in proportion.
+
+    Raises:
+        ValueError: for the name of a shipped neighbourhood, and for functions that cannot be called so.
+
+    References:
+        HAML, Definition 2: it must contain a ball around the policy that has not moved.
     """
 
     check_name("neighbourhood", name, SHIPPED)
 
-    def register(limit):
+    def register(limit: Excess) -> Excess:
         own, asks = asked_by("neighbourhood", name, limit, ("divergence",), OFFERED)
         given = ("objective", "divergence", "params", "batch")
         of_divide = asked_by("neighbourhood", name, divide, given, ())[0] if divide else Parameters((), {})
@@ -91,15 +88,23 @@ def register_neighbourhood(name: str, solver: str = "ascent", divide: Callable |
     return register
 
 
-def bind_limit(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Callable | None:
-    """``(divergence, given) -> excess`` with hyper-parameters out of ``values`` filled in; None for the whole space."""
-    if neighbourhood.limit is None:
+def bind_limit(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Limit | None:
+    """A limit with its hyper-parameters filled in.
+
+    Args:
+        neighbourhood: a registered one.
+        values: hyper-parameters by name, of which it takes those that it names; one may be a tuple of a number per agent.
+
+    Returns:
+        ``(divergence, given) -> excess``; None for the whole space.
+    """
+    if (limit := neighbourhood.limit) is None:
         return None
     chosen = neighbourhood.parameters.chosen(values)
 
-    def bound(divergence, given):
+    def bound(divergence: Divergence, given: Mapping[str, Any]) -> Float[Array, ""]:
         own = {name: of_agent(value, given) for name, value in chosen.items()}
-        return neighbourhood.limit(divergence, **own, **{name: given[name] for name in neighbourhood.asks})
+        return limit(divergence, **own, **{name: given[name] for name in neighbourhood.asks})
 
     return bound
 
@@ -107,62 +112,74 @@ def bind_limit(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Calla
 def shares(
     neighbourhood: Neighbourhood,
     values: Mapping[str, Any],
-    objective: Callable,
-    divergence: Callable,
+    objective: Objective,
+    divergence: Measure,
     params: Any,
     batches: Any,
-    members: jax.Array,
-) -> jax.Array:
-    """(P,): every policy's share in what a neighbourhood divides, for each of its ``members`` (P,): ``members @ shares`` is 1.
+    members: Int[Array, " P"],
+) -> Float[Array, " P"]:
+    """Every policy's share in what a neighbourhood divides, for each of its members.
 
-    params, batches: stacked on an axis of policies (P, ...).
+    Args:
+        neighbourhood: one that divides something. values: hyper-parameters by name.
+        objective, divergence: of one policy, before the sweep.
+        params, batches: stacked on an axis of policies (P, ...).
+        members: (P,) how many take a share of each policy's.
+
+    Returns:
+        (P,) shares, of which ``members @ shares`` is 1; equal ones where no policy has a score.
     """
-    own = neighbourhood.divide_parameters.chosen(values)
-    score = jax.vmap(lambda params, batch: neighbourhood.divide(objective, divergence, params, batch, **own))
+    divide, own = neighbourhood.divide, neighbourhood.divide_parameters.chosen(values)
+    assert divide is not None
+    score = jax.vmap(lambda params, batch: divide(objective, divergence, params, batch, **own))
     scores = jnp.maximum(score(params, batches), 0.0)
     total = jnp.sum(members * scores)
     return jnp.where(total > 0, scores / jnp.where(total > 0, total, 1.0), 1 / jnp.sum(members))
 
 
 @register_neighbourhood("kl_ball", solver="natural_gradient")
-def kl_ball(divergence: Divergence, *, max_kl: float | jax.Array) -> jax.Array:
+def kl_ball(divergence: Divergence, *, max_kl: float | Array) -> Float[Array, ""]:
     """Mean KL(old || new) of at most max_kl, in one natural-gradient step (HATRPO)."""
     return divergence.mean(divergence.kl) - max_kl
 
 
 def natural_gain(
-    objective: Callable, divergence: Callable, params: Any, batch: Any, *, cg_iters: int, cg_damping: float | jax.Array
-) -> jax.Array:
-    """g' H^-1 g: the square of what a natural-gradient step promises, by its length."""
+    objective: Objective, divergence: Measure, params: Any, batch: Any, *, cg_iters: int, cg_damping: float | Array
+) -> Float[Array, ""]:
+    """g' H^-1 g: the square of what a natural-gradient step promises, by its length.
+
+    Args:
+        objective, divergence, params, batch, cg_iters, cg_damping: as of ``natural_direction``.
+    """
     return natural_direction(objective, divergence, params, batch, cg_iters, cg_damping).quadratic
 
 
 @register_neighbourhood("kl_budget", solver="natural_gradient", divide=natural_gain)
-def kl_budget(divergence: Divergence, *, max_kl: float | jax.Array, share: jax.Array) -> jax.Array:
+def kl_budget(divergence: Divergence, *, max_kl: float | Array, share: Array) -> Float[Array, ""]:
     """Mean KLs of at most max_kl in sum, divided where they promise most: d_i in proportion to g_i' H_i^-1 g_i (HATRPO-W)."""
     return divergence.mean(divergence.kl) - max_kl * share
 
 
 @register_neighbourhood("kl_stop")
-def kl_stop(divergence: Divergence, *, max_kl: float | jax.Array) -> jax.Array:
+def kl_stop(divergence: Divergence, *, max_kl: float | Array) -> Float[Array, ""]:
     """Mean KL(old || new) of at most max_kl: the optimiser's steps up to where it would leave (early stopping)."""
     return divergence.mean(divergence.kl) - max_kl
 
 
 @register_neighbourhood("max_kl_over_states")
-def max_kl_over_states(divergence: Divergence, *, max_kl: float | jax.Array) -> jax.Array:
+def max_kl_over_states(divergence: Divergence, *, max_kl: float | Array) -> Float[Array, ""]:
     """KL(old || new) of at most max_kl in every state of the rollout (TRPO's own constraint)."""
     return divergence.largest(divergence.kl) - max_kl
 
 
 @register_neighbourhood("tv_ball")
-def tv_ball(divergence: Divergence, *, max_tv: float | jax.Array = 0.1) -> jax.Array:
+def tv_ball(divergence: Divergence, *, max_tv: float | Array = 0.1) -> Float[Array, ""]:
     """Mean total variation of at most max_tv: half of abs(ratio - 1), over the actions that were taken."""
     return divergence.mean(jnp.abs(jnp.expm1(divergence.log_ratio))) / 2 - max_tv
 
 
 @register_neighbourhood("ratio_box")
-def ratio_box(divergence: Divergence, *, max_log_ratio: float | jax.Array = 0.2) -> jax.Array:
+def ratio_box(divergence: Divergence, *, max_log_ratio: float | Array = 0.2) -> Float[Array, ""]:
     """A ratio within exp(-max_log_ratio) to exp(max_log_ratio) for every action that was taken."""
     return divergence.largest(jnp.abs(divergence.log_ratio)) - max_log_ratio
 

@@ -1,41 +1,55 @@
 """The mirror objective of one agent (HAMO, Definition 3) on a batch of samples, and the compound factor M."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 # What a sample without weight shows to a function that may divide by it; of all else it shows zeros.
 NEUTRAL = {"ratio": 1.0, "m": 1.0, "old_prob": 1.0}
 
+Weight = Bool[Array, "..."] | Float[Array, "..."]  # of samples, >= 0
 
-def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
+
+def weighted_mean(x: Array, weight: Weight) -> Float[Array, ""]:
     """Mean of ``x`` with ``weight`` >= 0 (of one shape; bool or float); 0 where there is none.
 
     What stands in a sample of weight 0 has no influence, NaN and infinity included.
+
+    Args:
+        x: (...,) one number a sample.
+        weight: (...,) of each; its scale has no effect.
+
+    Returns:
+        The mean, of the type that ``x`` and ``weight`` have together.
     """
     total = jnp.sum(weight)
     return jnp.sum(jnp.where(weight > 0, weight * x, 0.0)) / jnp.where(total > 0, total, 1)
 
 
 def mirror_objective(
-    log_prob: jax.Array,
-    old_log_prob: jax.Array,
-    m_advantage: jax.Array,
-    weight: jax.Array,
-    drift: Callable,
-    given: Mapping[str, jax.Array] | None = None,
-) -> jax.Array:
+    log_prob: Float[Array, "..."],
+    old_log_prob: Float[Array, "..."],
+    m_advantage: Float[Array, "..."],
+    weight: Weight,
+    drift: Callable[[Array, Array, Mapping[str, Any]], Array],
+    given: Mapping[str, Any] | None = None,
+) -> Float[Array, ""]:
     """The sample mean of ``ratio * M A - drift`` (Definition 3, estimated as in Proposition 3).
 
     Args:
-      log_prob, old_log_prob: (...,) of an agent's whole action, summed over its dimensions, so that the ratio is joint.
-      m_advantage: (...,) M A, M the joint ratio of the agents that have moved already.
-      weight: (...,) of each sample, >= 0; bool or float. 0 for the dead, the lost and the padding; its scale has no effect.
-      drift: ``(ratio, m_advantage, given) -> cost`` (...,), as ``bind_drift`` makes it.
-      given: what the drift asks for by name; arrays (..., more) of samples, or numbers.
+        log_prob, old_log_prob: (...,) of an agent's whole action, summed over its dimensions, so that the ratio is joint.
+        m_advantage: (...,) M A, M the joint ratio of the agents that have moved already.
+        weight: (...,) of each sample, >= 0; bool or float. 0 for the dead, the lost and the padding; its scale has no effect.
+        drift: ``(ratio, m_advantage, given) -> cost`` (...,), as ``bind_drift`` makes it.
+        given: what the drift asks for by name; arrays (..., more) of samples, or numbers.
 
-    Returns: (), to be maximised. A sample of weight 0 has no influence, whatever stands in it.
+    Returns:
+        The objective, to be maximised. A sample of weight 0 has no influence, whatever stands in it.
+
+    References:
+        Heterogeneous-Agent Mirror Learning, Definition 3 and Proposition 3 (arXiv 2208.01682).
     """
 
     def living(name, x):  # before exp and drift, not after: a gradient would be 0 times their infinite slopes
@@ -49,9 +63,23 @@ def mirror_objective(
     return weighted_mean(ratio * gain - drift(ratio, gain, asked), weight)
 
 
-def compound(log_m: jax.Array, log_prob: jax.Array, old_log_prob: jax.Array, alive: jax.Array) -> jax.Array:
+def compound(
+    log_m: Float[Array, "..."],
+    log_prob: Float[Array, "... M"],
+    old_log_prob: Float[Array, "... M"],
+    alive: Bool[Array, "... M"] | Float[Array, "... M"],
+) -> Float[Array, "..."]:
     """Fold one updated policy into ``log M``: the sum of its agents' log-ratios, never clipped; a dead agent adds nothing.
 
-    log_m (...,); log_prob, old_log_prob and alive (bool, or weights) (..., M) of the M agents that the policy plays.
+    Args:
+        log_m: (...,) of the agents before, one number a team and step.
+        log_prob, old_log_prob: (..., M) of the M agents that the policy plays, after and before its update.
+        alive: (..., M) bool, or weights, which are 0 for the dead.
+
+    Returns:
+        (...,) ``log M`` for the agents after.
+
+    References:
+        HAML, Appendix E: the joint importance ratio of the predecessors.
     """
     return log_m + jnp.sum(jnp.where(alive > 0, log_prob - old_log_prob, 0.0), axis=-1)

@@ -15,6 +15,7 @@ class Parameters(NamedTuple):
 
     @property
     def required(self) -> tuple[str, ...]:
+        """Those without a default."""
         return tuple(name for name in self.names if name not in self.defaults)
 
     def __or__(self, other: "Parameters") -> "Parameters":
@@ -65,7 +66,7 @@ def of_agent(value: Any, given: Mapping[str, Any]) -> Any:
     return jnp.asarray(value, jnp.float32)[given["agent"]] if isinstance(value, tuple) else value
 
 
-def check_name(kind: str, name, shipped: Collection[str]) -> None:
+def check_name(kind: str, name: Any, shipped: Collection[str]) -> None:
     """Raise ValueError for what no function can be registered as."""
     if not (isinstance(name, str) and name):  # such as the function itself, decorated without a name
         raise ValueError(f"each {kind} is registered with a name: @hamljax.register_{kind}('mine')")

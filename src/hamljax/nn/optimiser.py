@@ -5,18 +5,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 
 def adam(
-    learning_rate: float | jax.Array,
-    eps: float | jax.Array,
-    max_grad_norm: float | jax.Array,
+    learning_rate: float | Array,
+    eps: float | Array,
+    max_grad_norm: float | Array,
     anneal_over: int | None = None,
     steps_per_update: float = 1,
 ) -> optax.GradientTransformation:
-    """Adam behind a global-norm clip.
+    """Adam (Kingma and Ba, arXiv 1412.6980) behind a global-norm clip.
 
-    anneal_over: over how many updates, of ``steps_per_update`` steps each, the rate falls linearly to 0; None: it stays.
+    Args:
+        learning_rate: at the start. eps: Adam's, outside of the root. max_grad_norm: of a whole gradient.
+        anneal_over: over how many updates, of ``steps_per_update`` steps each, the rate falls linearly to 0; None: it stays.
+        steps_per_update: of this optimiser.
     """
 
     def annealed(count):
@@ -26,6 +30,6 @@ def adam(
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(rate, eps=eps))
 
 
-def squared_norms(gradients: Any) -> jax.Array:
-    """(P,): the squared norms of gradients whose leaves are stacked on a leading axis (P, ...)."""
+def squared_norms(gradients: Any) -> Float[Array, " P"]:
+    """The squared norms of gradients whose leaves are stacked on a leading axis (P, ...)."""
     return sum(jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(gradients))

@@ -1,13 +1,17 @@
 """Transformations of functions and trees that the loops need and JAX does not have."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Shaped
+
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R", bound=NamedTuple)
 
 
-def one_at_a_time_on_cpu(function: Callable) -> Callable:
+def one_at_a_time_on_cpu(function: F) -> F:
     """``function``, which under ``vmap`` handles its batch in turn on a CPU, and all at once elsewhere.
 
     Eight rollouts at once do not fit into a CPU's caches: learning from them took 1.6 times as long as in turn. Each
@@ -24,8 +28,13 @@ def one_at_a_time_on_cpu(function: Callable) -> Callable:
     return in_turn
 
 
-def blanked(record: Any, kept, fields: tuple[str, ...]) -> Any:
-    """``record``, a named tuple, with zeros in ``fields`` where ``kept`` (bool, the leading axes of their arrays) is false."""
+def blanked(record: R, kept: Bool[Array, "*batch"], fields: tuple[str, ...]) -> R:
+    """A record with zeros in some of its fields where it is not to be kept.
+
+    Args:
+        record: a named tuple of trees of arrays (*batch, ...). kept: where nothing changes.
+        fields: the names of those that are blanked.
+    """
 
     def blank(x):
         return jnp.where(kept.reshape(kept.shape + (1,) * (x.ndim - kept.ndim)), x, jnp.zeros_like(x))
@@ -34,7 +43,7 @@ def blanked(record: Any, kept, fields: tuple[str, ...]) -> Any:
 
 
 @jax.custom_batching.custom_vmap
-def unvmap(x: jax.Array) -> jax.Array:
+def unvmap(x: Shaped[Array, ""]) -> Shaped[Array, ""]:
     """``x``, a scalar of which the caller knows that every run of a batch has the same.
 
     Under ``vmap`` it stays one scalar, so that a branch on it remains a branch (not a choice between two results) and a
@@ -44,13 +53,13 @@ def unvmap(x: jax.Array) -> jax.Array:
 
 
 @unvmap.def_vmap
-def _(axis_size, in_batched, x: jax.Array):
+def _(axis_size, in_batched, x):
     del axis_size
     return unvmap(x[0] if in_batched[0] else x), False
 
 
 @jax.custom_batching.custom_vmap
-def unvmap_any(x: jax.Array) -> jax.Array:
+def unvmap_any(x: Bool[Array, ""]) -> Bool[Array, ""]:
     """``x``, a scalar bool; under ``vmap``, whether it holds in any run of the batch.
 
     As the condition of a loop it stays one scalar, so that what a loop carries is not chosen anew for every run in every
@@ -60,6 +69,6 @@ def unvmap_any(x: jax.Array) -> jax.Array:
 
 
 @unvmap_any.def_vmap
-def _(axis_size, in_batched, x: jax.Array):
+def _(axis_size, in_batched, x):
     del axis_size
     return unvmap_any(jnp.any(x) if in_batched[0] else x), False

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
-from ..algorithms.base import TeamPolicy
+from ..algorithms.base import Action, TeamPolicy
 from ..algorithms.state import ActorState
 from ..envs.protocol import Environment
 from ..nn.transforms import unvmap_any
@@ -17,20 +18,15 @@ WATCHED = np.uint32(2**32 - 1)  # folded into the run's evaluation key; evaluati
 
 
 class Episode(NamedTuple):
-    """An episode of T steps.
+    """An episode of T steps."""
 
-    kept: leaves (T + 1, ...), what was kept of the environment's state, from the start to the end.
-    keys (T,): with which the environment moved. action: (T, N) or (T, N, A), as played. reward: (T,).
-    terminated, truncated: (T,) bool. metrics: named (T,).
-    """
-
-    kept: Any
-    keys: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    metrics: dict[str, jax.Array]
+    kept: Any  # leaves (T + 1, ...), what was kept of the environment's state, from the start to the end
+    keys: Key[Array, " T"]  # with which the environment moved
+    action: Action  # (T, N) or (T, N, A), as played
+    reward: Float[Array, " T"]
+    terminated: Bool[Array, " T"]
+    truncated: Bool[Array, " T"]
+    metrics: dict[str, Float[Array, " T"]]
 
     def cut(self) -> "Episode":
         """Only the steps up to the first end. On the host: the length depends on the values."""
@@ -40,7 +36,7 @@ class Episode(NamedTuple):
         return Episode(kept, *jax.tree.map(lambda x: x[:length], tuple(self[1:])))
 
 
-def _room(length: int, x: Any, key: jax.Array):
+def _room(length: int, x: Any, key: Key[Array, ""]) -> Shaped[Array, "length ..."]:
     """An empty array (length, ...) for things like ``x``, of which some may be keys."""
     shape = (length, *x.shape)
     return jnp.broadcast_to(key, shape) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.zeros(shape, x.dtype)
@@ -48,15 +44,18 @@ def _room(length: int, x: Any, key: jax.Array):
 
 def make_record(
     policy: TeamPolicy, env: Environment, keep: Callable[[Any], Any] = lambda env_state: env_state
-) -> Callable:
-    """``record(actors, number, greedy) -> Episode``: episode ``number`` of a team.
+) -> Callable[..., Episode]:
+    """``record(actors, number, greedy=True) -> Episode``: episode ``number`` of a team.
 
     Pure, so it has room for ``env.max_episode_length`` steps: ``cut`` what follows the end, which is empty. Keys come from
-    the run's seed and ``number`` alone, so episodes of earlier and later checkpoints start alike. ``keep`` chooses what
-    to write down of each state of the environment.
+    the run's seed and ``number`` alone, so episodes of earlier and later checkpoints start alike.
+
+    Args:
+        policy: of the team. env: that it plays in.
+        keep: what to write down of each state of the environment, whose leaves are (1, ...).
     """
 
-    def record(actors: ActorState, number, greedy: bool = True) -> Episode:
+    def record(actors: ActorState, number: int | Array, greedy: bool = True) -> Episode:
         key = jax.random.fold_in(jax.random.fold_in(actors.eval_key, WATCHED), number)
         reset_key, step_key = jax.random.split(key)
         env_state, observation = env.reset_many(reset_key[None])

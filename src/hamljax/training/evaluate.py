@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from ..algorithms.base import TeamPolicy
+from ..algorithms.base import Action, TeamPolicy
 from ..algorithms.state import ActorState
-from ..envs.protocol import Environment
+from ..envs.protocol import Environment, Observation, Step
 from ..nn.transforms import unvmap_any
 
 ABSOLUTE_ROUNDS = 10  # the absolute metric: the best team over ten times as many episodes (Gorsane et al., 2022)
@@ -16,21 +17,24 @@ ABSOLUTE_ROUNDS = 10  # the absolute metric: the best team over ten times as man
 
 def play(
     policy: TeamPolicy,
-    env: Any,
+    env: Environment,
     actors: ActorState,
-    keys: jax.Array,
+    keys: tuple[Key[Array, " E"], Key[Array, " E"]],
     env_state: Any,
-    observation,
-    start,
-    memory: jax.Array,
+    observation: Observation,
+    start: Bool[Array, " E"],
+    memory: Float[Array, "P B H"],
     greedy: bool = True,
-):
+) -> tuple[Any, Float[Array, "P B H"], Action, Step]:
     """One step of E episodes.
 
     Args:
+        policy: of the team. env: that it plays in. actors: the policy's parameters, and how they see.
         keys: (E,) to choose actions, unless ``greedy``, and (E,) to move the environments: each episode has randomness of
             its own, whichever others are played beside it.
+        env_state, observation: (E, ...) where the episodes are.
         start: (E,) bool. memory: the policies', as ``TeamPolicy`` has it.
+        greedy: the best actions instead of samples.
 
     Returns:
         The new environment states and memory, the actions as the environment took them (E, N[, A]) and its step.
@@ -43,21 +47,26 @@ def play(
     return env_state, memory, action, out
 
 
-def keys_of(key: jax.Array, numbers) -> jax.Array:
-    """A key for each of ``numbers`` (E,). With JAX's own settings these are rows ``numbers`` of ``split(key, any size)``."""
+def keys_of(key: Key[Array, ""], numbers: Int[Array, " E"]) -> Key[Array, " E"]:
+    """A key for each of ``numbers``. With JAX's own settings these are rows ``numbers`` of ``split(key, any size)``."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
-def make_evaluate(policy: TeamPolicy, env: Environment, episodes: int) -> Callable:
+def make_evaluate(policy: TeamPolicy, env: Environment, episodes: int) -> Callable[..., dict[str, Array]]:
     """``evaluate(actors, round=0, greedy=True) -> {"return", "length", <metric>...}``: (episodes,) each.
 
     Every episode starts afresh, runs to its own end and counts once; when all have ended, so does the evaluation. Keys come
     from the run's seed, its update counter, ``round`` and the number of the episode alone, so evaluating never changes
     training, every round plays other episodes, and no episode depends on those beside it.
+
+    Args:
+        policy: of the team. env: that it plays in. episodes: how many.
     """
     size = min(episodes, env.at_once or episodes)
 
-    def evaluate(actors: ActorState, round=0, greedy: bool = True) -> dict[str, jax.Array]:
+    def evaluate(
+        actors: ActorState, round: int | Array = 0, greedy: bool = True
+    ) -> dict[str, Shaped[Array, " episodes"]]:
         key = jax.random.fold_in(jax.random.fold_in(actors.eval_key, actors.num_updates), round)
         keys = jax.random.split(key, 3)
         if size == episodes:
@@ -97,7 +106,7 @@ def make_evaluate(policy: TeamPolicy, env: Environment, episodes: int) -> Callab
     return evaluate
 
 
-def means(episodes: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def means(episodes: dict[str, Shaped[Array, " episodes"]]) -> dict[str, Float[Array, ""]]:
     """Of what ``evaluate`` gives, over the episodes that came to their own end; ``lost`` is the share of the others."""
     found = {name: jnp.mean(x) for name, x in episodes.items()}
     if "lost" not in episodes:
@@ -112,14 +121,19 @@ class Best(NamedTuple):
     """The actors with the highest score of all evaluations so far: the win rate where there are wins, else the return."""
 
     actors: ActorState
-    score: jax.Array  # (); -inf before the first evaluation
+    score: Float[Array, ""]  # -inf before the first evaluation
 
     @classmethod
     def none_yet(cls, actors: ActorState) -> "Best":
+        """Before any evaluation."""
         return cls(actors, jnp.float32(-jnp.inf))
 
-    def update(self, actors: ActorState, metrics: dict[str, jax.Array]) -> "Best":
-        """Whoever is better, or ``actors`` in a tie, by ``metrics`` as ``Trainer.evaluate`` gives them."""
+    def update(self, actors: ActorState, metrics: dict[str, Array]) -> "Best":
+        """Whoever is better, or the new ones in a tie.
+
+        Args:
+            actors: the new ones. metrics: of them, as ``Trainer.evaluate`` gives them.
+        """
         score = metrics["eval/won" if "eval/won" in metrics else "eval/return"].astype(jnp.float32)
         better = score >= self.score
         return jax.tree.map(lambda new, old: jnp.where(better, new, old), Best(actors, score), self)

@@ -1,17 +1,18 @@
 """The loops with environments outside of the program: act in one program, let the host step, learn in another."""
 
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from ..algorithms.base import Learner
+from ..algorithms.base import Learner, Metrics
 from ..algorithms.state import RolloutState, RunnerState
 from .seeds import stacked
 
+T = TypeVar("T")
 _STACKED = jax.jit(stacked)
 
 
@@ -52,11 +53,11 @@ class HostLoop:
         sizes = [program.memory_analysis() for program in programs]
         return max(x.argument_size_in_bytes + x.output_size_in_bytes + x.temp_size_in_bytes for x in sizes)
 
-    def update(self, state: RunnerState) -> tuple[RunnerState, dict[str, jax.Array]]:
+    def update(self, state: RunnerState) -> tuple[RunnerState, Metrics]:
         """One iteration: collect and learn."""
         return self._wait_for(self._learn(*self.collect(state)))
 
-    def _wait_for(self, arrays):
+    def _wait_for(self, arrays: T) -> T:
         began = time.perf_counter()
         jax.block_until_ready(arrays)
         self.waited += time.perf_counter() - began
@@ -81,20 +82,22 @@ class HostLoop:
         after, rollout = jax.device_put(collected, self.learning)
         return state._replace(rollout=after), rollout
 
-    def _decide(self, state: RunnerState):
+    def _decide(self, state: RunnerState) -> tuple[tuple[jax.Array, ...], Any]:
         rollout = state.rollout
         key, act_key = jax.random.split(rollout.key)
         memory, action, decision = self.learner.act(state, rollout, act_key)
         return self.learner.vec.request(rollout.env_state, action), (key, memory, decision)
 
-    def _settle(self, state: RunnerState, decided, answer: Any):
+    def _settle(self, state: RunnerState, decided: Any, answer: Any) -> tuple[RunnerState, Any]:
         rollout, (key, memory, decision) = state.rollout, decided
         env_state, out = self.learner.vec.receive(rollout.env_state, answer)
         row = self.learner.make_transition(state, rollout, decision, out)
         after = RolloutState(env_state, out.observation, out.terminated | out.truncated, memory, key)
         return state._replace(rollout=after), row
 
-    def _settle_and_decide(self, state: RunnerState, decided, answer: Any):
+    def _settle_and_decide(
+        self, state: RunnerState, decided: Any, answer: Any
+    ) -> tuple[RunnerState, Any, tuple[jax.Array, ...], Any]:
         state, row = self._settle(state, decided, answer)
         return state, row, *self._decide(state)
 
@@ -104,7 +107,7 @@ def _acting(state: RunnerState) -> RunnerState:
     return state._replace(replay=None)
 
 
-def _on(device, shapes: Any):
+def _on(device: jax.Device, shapes: Any) -> Any:
     """``shapes`` as of arrays on ``device``."""
     sharding = SingleDeviceSharding(device)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)

@@ -16,11 +16,14 @@ def seed_sharding(num_seeds: int) -> NamedSharding:
     return NamedSharding(Mesh(np.array(devices[:count]), ("seeds",)), PartitionSpec("seeds"))
 
 
-def over_seeds(function: Callable, num_seeds: int, shared: int = 0):
-    """``function`` vmapped over the leading axis (num_seeds) of its arguments, and that axis spread over the devices.
+def over_seeds(function: Callable[..., Any], num_seeds: int, shared: int = 0) -> Callable[..., Any]:
+    """A function vmapped over an axis of seeds, and that axis spread over the devices.
 
-    Every device works on its own seeds and never waits for another. The last ``shared`` arguments are the same for all
-    seeds.
+    Every device works on its own seeds and never waits for another.
+
+    Args:
+        function: of one seed. num_seeds: the length of the leading axis of its arguments.
+        shared: how many of the last arguments are the same for all seeds.
     """
     sharding = seed_sharding(num_seeds)
     mesh, by_seed = sharding.mesh, sharding.spec
@@ -34,8 +37,12 @@ def over_seeds(function: Callable, num_seeds: int, shared: int = 0):
     return spread
 
 
-def seed_by_seed(function: Callable, num_seeds: int, shared: int = 0):
-    """``over_seeds`` for a function that no ``vmap`` can do, because it calls upon the host: one seed after another."""
+def seed_by_seed(function: Callable[..., Any], num_seeds: int, shared: int = 0) -> Callable[..., Any]:
+    """``over_seeds`` for a function that no ``vmap`` can do, because it calls upon the host: one seed after another.
+
+    Args:
+        function, num_seeds, shared: as of ``over_seeds``.
+    """
 
     def in_turn(*arguments):
         own = len(arguments) - shared
@@ -45,11 +52,11 @@ def seed_by_seed(function: Callable, num_seeds: int, shared: int = 0):
     return in_turn
 
 
-def stacked(trees: list):
+def stacked(trees: list[Any]) -> Any:
     """Trees of one structure as one tree, whose leaves have a new leading axis."""
     return jax.tree.map(lambda *x: jnp.stack(x), *trees)
 
 
-def unstacked(tree: Any, count: int) -> list:
+def unstacked(tree: Any, count: int) -> list[Any]:
     """The inverse of ``stacked`` for ``count`` trees."""
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]

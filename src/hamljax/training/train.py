@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
 from ..algorithms.base import Learner
 from ..algorithms.config import Config, validate
-from ..algorithms.state import ActorState
+from ..algorithms.state import ActorState, RunnerState
 from ..algorithms.table import check_row, family_of
 from ..envs import Environment, make
 from ..envs.check import checked
@@ -18,12 +19,20 @@ from ..errors import ConfigError
 from .evaluate import make_evaluate, means
 from .host_loop import HostLoop
 
+Carry = tuple[RunnerState, dict[str, Float[Array, " updates"]]]
+
 
 class Trainer:
     """A configuration made runnable: ``init``, ``update``, ``evaluate`` and ``run_updates``, all pure.
 
     ``learner`` is its algorithm on its environment (``env``). Where the host steps the environments ``host`` is its loop, and
     ``update`` is no part of a program.
+
+    Args:
+        config: of the run. env: instead of the environment that it names.
+
+    Raises:
+        ConfigError: they cannot be trained.
     """
 
     def __init__(self, config: Config, env: Environment | None = None):
@@ -37,8 +46,12 @@ class Trainer:
         self.update = self.host.update if self.host else self.learner.update
         self.evaluate_episodes = make_evaluate(self.learner.policy, self.env, config.num_eval_episodes)
 
-    def evaluate(self, actors: ActorState, round=0) -> dict[str, jax.Array]:
-        """Means over ``num_eval_episodes`` episodes: greedy ``eval/...`` and, if asked for, ``eval_sampled/...``."""
+    def evaluate(self, actors: ActorState, round: int | Array = 0) -> dict[str, Float[Array, ""]]:
+        """Means over ``num_eval_episodes`` episodes: greedy ``eval/...`` and, if asked for, ``eval_sampled/...``.
+
+        Args:
+            actors: of ``actor_state``. round: of several with the same actors, each of which plays other episodes.
+        """
         kinds = {"eval": True} | ({"eval_sampled": False} if self.config.eval_sampled else {})
         return {
             f"{kind}/{name}": x
@@ -46,14 +59,21 @@ class Trainer:
             for name, x in means(self.evaluate_episodes(actors, round, greedy)).items()
         }
 
-    def empty_metrics(self, state: Any, capacity: int) -> dict[str, jax.Array]:
+    def empty_metrics(self, state: RunnerState, capacity: int) -> dict[str, Float[Array, " capacity"]]:
         """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
         return {
             name: jnp.full(capacity, jnp.nan, jnp.float32) for name in jax.eval_shape(self.learner.update, state)[1]
         }
 
-    def advance(self, carry: jax.Array, first: jax.Array, last):
-        """Updates number ``first`` to ``last - 1`` (both may be traced) of ``carry`` = (state, metrics to write into)."""
+    def advance(self, carry: Carry, first: int | Int[Array, ""], last: int | Int[Array, ""]) -> Carry:
+        """Updates number ``first`` to ``last - 1``.
+
+        Args:
+            carry: the state, and metrics to write into. first, last: may be traced, unless the host steps the environments.
+
+        Returns:
+            The carry afterwards.
+        """
 
         def body(i, carry):
             state, metrics = carry
@@ -64,8 +84,15 @@ class Trainer:
             return functools.reduce(lambda carry, i: body(i, carry), range(first, last), carry)
         return jax.lax.fori_loop(first, last, body, carry)
 
-    def run_updates(self, state: Any, count: int, capacity: int):
-        """``count`` updates. Returns the state and metrics (capacity,), of which the first ``count`` hold."""
+    def run_updates(self, state: RunnerState, count: int | Int[Array, ""], capacity: int) -> Carry:
+        """Some updates.
+
+        Args:
+            state: before them. count: how many; may be traced. capacity: how many there may be.
+
+        Returns:
+            The state, and metrics (capacity,), of which the first ``count`` hold.
+        """
         return self.advance((state, self.empty_metrics(state, capacity)), 0, count)
 
 
@@ -75,16 +102,32 @@ def evaluation_points(config: Config) -> np.ndarray:
 
 
 def make_learner(config: Config, env: Environment | None = None) -> Trainer:
-    """Check ``config`` (ConfigError) and make it runnable. ``env`` replaces the environment that it names."""
+    """Make a configuration runnable.
+
+    Args:
+        config: of the run. env: instead of the environment that it names.
+
+    Raises:
+        ConfigError: they cannot be trained.
+    """
     return Trainer(config, env)
 
 
-def make_train(config: Config, env: Any = None) -> Callable:
+def make_train(config: Config, env: Environment | None = None) -> Callable[[Key[Array, ""]], dict[str, Any]]:
     """``train(key) -> {"runner_state", "metrics"}``: initialise, then train for ``total_timesteps``, all compilable.
 
-    ``metrics`` holds arrays by name: ``train/...`` (num_updates,), ``eval/...`` one per evaluation (the first before any
-    training, the last after all of it). Pure, so vmap it over keys; the floats of ``config`` may be traced, so vmap
-    ``lambda config, key: make_train(config)(key)`` over hyper-parameters too.
+    Pure, so vmap it over keys; the floats of ``config`` may be traced, so vmap ``lambda config, key: make_train(config)(key)``
+    over hyper-parameters too.
+
+    Args:
+        config: of the run. env: instead of the environment that it names.
+
+    Returns:
+        The function. ``runner_state`` is what training left; ``metrics`` holds arrays by name: ``train/...`` (num_updates,),
+        ``eval/...`` one per evaluation (the first before any training, the last after all of it).
+
+    Raises:
+        ConfigError: they cannot be trained, or the host is to step the environments.
     """
     trainer = make_learner(config, env)
     if trainer.host:
@@ -93,7 +136,7 @@ def make_train(config: Config, env: Any = None) -> Callable:
         )
     points = evaluation_points(config)
 
-    def train(key):
+    def train(key: Key[Array, ""]) -> dict[str, Any]:
         # INITIALISE
         state = trainer.init(key)
         carry = (state, trainer.empty_metrics(state, config.num_updates))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Array, Float, Int, Key
 
 from ...envs.protocol import Environment, Observation
 from ...envs.vector import VectorEnv
@@ -19,8 +20,9 @@ from ...haml.solvers import Agent
 from ...nn.distributions import Categorical, Deterministic, SquashedGaussian, perturb
 from ...nn.normalisation import ObsNorm
 from ...nn.transforms import unvmap
-from ..base import no_update, normalises_observations, traced_once
+from ..base import Action, Metrics
 from ..config import Config
+from ..learner import no_update, normalises_observations, traced_once
 from ..policies.independent import IndependentPolicies
 from ..state import RolloutState, RunnerState, see
 from ..sweep import check_numbers_of_agents
@@ -29,6 +31,7 @@ from .critics import ActionValueCritics
 from .replay import Sample
 from .replay_learner import ReplayLearner
 from .rows import OffPolicyAlgorithm
+from .settings import OffPolicyAlgo
 from .state import Learnt, Targets
 from .sweep import PolicyState, ValueSweep
 
@@ -37,7 +40,7 @@ from .sweep import PolicyState, ValueSweep
 class OffPolicy(ReplayLearner):
     """A row that learns from a replay. ``RunnerState.carried`` () int32 counts gradient steps; all seeds make as many."""
 
-    config: Config
+    config: Config[OffPolicyAlgo]
     policy: IndependentPolicies
     env: Environment = struct.field(pytree_node=False)
     vec: VectorEnv = struct.field(pytree_node=False)
@@ -46,8 +49,15 @@ class OffPolicy(ReplayLearner):
     )  # ``_step``, traced once for a program however often JAX looks at it
 
     @classmethod
-    def create(cls, config: Config, env: Environment) -> "OffPolicy":
-        """The learner of a checked configuration. Raises ConfigError where it does not fit the team."""
+    def create(cls, config: Config[OffPolicyAlgo], env: Environment) -> "OffPolicy":
+        """The learner of a checked configuration.
+
+        Args:
+            config: of the run, as ``validate`` takes it. env: on which it learns.
+
+        Raises:
+            ConfigError: it does not fit the team.
+        """
         check_numbers_of_agents(config, env.team)
         algo, row = config.algo, resolve(config.algo)
         if row.actor == "stochastic":
@@ -62,22 +72,27 @@ class OffPolicy(ReplayLearner):
 
     @property
     def row(self) -> OffPolicyAlgorithm:
+        """The row, with what the settings say otherwise."""
         return resolve(self.config.algo)
 
     @property
     def sweep(self) -> ValueSweep:
+        """How its policies improve."""
         return ValueSweep(self.config, self.policy)
 
     @property
     def critics(self) -> ActionValueCritics:
+        """Of joint actions."""
         return ActionValueCritics(self.config, self.env.team, self.row.critics)
 
     @property
     def stochastic(self) -> bool:
+        """Whether its policies have entropies and temperatures."""
         return self.sweep.stochastic
 
     @property
     def looks_within(self) -> bool:
+        """Entropies count in all of a window's states."""
         return self.stochastic and self.config.algo.n_step > 1
 
     @property
@@ -85,7 +100,7 @@ class OffPolicy(ReplayLearner):
         """In updates: until then actions are random."""
         return -(-self.config.algo.learning_starts // (self.config.num_envs * self.config.num_steps))
 
-    def init(self, key: jax.Array) -> RunnerState:
+    def init(self, key: Key[Array, ""]) -> RunnerState:
         """The state of a run that has not begun."""
         env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
         rollout = self.begin_rollout(env_key, run_key)
@@ -104,7 +119,9 @@ class OffPolicy(ReplayLearner):
 
     # COLLECT: at random at first, then with the policies of the state and some noise
 
-    def act(self, state: RunnerState, rollout: RolloutState, key: jax.Array):
+    def act(
+        self, state: RunnerState, rollout: RolloutState, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "P B H"], Action, Action]:
         """One decision, random while the run warms up."""
         key, random_key = jax.random.split(key)
         seen = see(state.learnt.obs_norm, self.env.team, rollout.observation)._replace(world_state=None)
@@ -116,8 +133,8 @@ class OffPolicy(ReplayLearner):
     # LEARN
 
     def _step(
-        self, learnt: Learnt, count: int, sample: Sample, key: jax.Array
-    ) -> tuple[tuple[Learnt, jax.Array], tuple[dict, dict]]:
+        self, learnt: Learnt, count: Int[Array, ""], sample: Sample, key: Key[Array, ""]
+    ) -> tuple[tuple[Learnt, Int[Array, ""]], tuple[Metrics, Metrics]]:
         """One gradient step, number ``count`` from 0 on, on a sample as the networks see it.
 
         Returns what is learnt and the next number, and what there is to say of the critics and of the policies, which is NaN
@@ -156,8 +173,8 @@ class OffPolicy(ReplayLearner):
         info["value_target"] = jnp.mean(target) if sample.weight is None else weighted_mean(target, sample.weight)
         return (Learnt(agents, critic, moved, learnt.obs_norm), count), (info, more)
 
-    def _target(self, agents: PolicyState, targets: Targets, sample: Sample, key: jax.Array):
-        """(B,): the n-step target of the joint action's value, a' by the target policies.
+    def _target(self, agents: PolicyState, targets: Targets, sample: Sample, key: Key[Array, ""]) -> Float[Array, " B"]:
+        """The n-step target of the joint action's value, a' by the target policies.
 
         Deterministic: ``R + discount min Q'(s', a')``. Stochastic: that plus the entropies, weighed by the temperatures, of
         the policies in every state of the window after the first, and in s'. Left out, the states between would make a
@@ -176,13 +193,17 @@ class OffPolicy(ReplayLearner):
             reward = reward + self._later_entropies(agents, *sample.later, noise_key)
         return reward + jnp.where(sample.discount > 0, sample.discount * value, 0.0)
 
-    def _entropy(self, agents: PolicyState, observation: Observation, log_prob):
-        """(...,): ``-sum_i alpha_i log pi_i`` of log-probabilities (..., N), over the living agents of ``observation``."""
+    def _entropy(
+        self, agents: PolicyState, observation: Observation, log_prob: Float[Array, "*batch N"]
+    ) -> Float[Array, "*batch"]:
+        """``-sum_i alpha_i log pi_i`` of log-probabilities (..., N), over the living agents of ``observation``."""
         alpha = self.policy.of_agents(jnp.exp(agents.log_alpha))
         return -jnp.sum(jnp.where(observation.alive, alpha * log_prob, 0.0), axis=-1)
 
-    def _later_entropies(self, agents: PolicyState, observation: Observation, discounts, key: jax.Array):
-        """(B,): the discounted sum of ``_entropy`` over the states (B, n - 1, ...) between the ends of a window."""
+    def _later_entropies(
+        self, agents: PolicyState, observation: Observation, discounts: Float[Array, "B n-1"], key: Key[Array, ""]
+    ) -> Float[Array, " B"]:
+        """The discounted sum of ``_entropy`` over the states (B, n - 1, ...) between the ends of a window."""
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), observation)
         log_prob = self.sweep.sample_all(agents.params, flat, key)[1]
         entropy = self._entropy(agents, flat, log_prob).reshape(discounts.shape)
@@ -193,10 +214,10 @@ class OffPolicy(ReplayLearner):
         agents: PolicyState,
         critic: Agent,
         observation: Observation,
-        joint: jax.Array,
-        keys: jax.Array,
-        progress: float | jax.Array,
-    ):
+        joint: Float[Array, "B N A"],
+        keys: tuple[Key[Array, ""], Key[Array, ""], Key[Array, ""]],
+        progress: float | Array,
+    ) -> tuple[PolicyState, Metrics]:
         others_key, order_key, key = keys
         if self.config.algo.others == "policy":
             joint = self.sweep.sample_all(agents.params, observation, others_key)[0]

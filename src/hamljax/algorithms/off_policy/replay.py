@@ -7,48 +7,46 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ...envs.protocol import Observation
 from ...nn.transforms import blanked, unvmap
-from ..base import DebugBatch
+from ..base import Action, DebugBatch
 
 
 class Transition(NamedTuple):
     """One step of E environments; leaves (E, ...), stacked on a leading time axis in a rollout and in a replay."""
 
     observation: Observation  # as the environment gave it, not normalised
-    action: jax.Array  # (E, N) or (E, N, A), as the policies gave it
-    reward: jax.Array  # (E,)
-    terminated: jax.Array  # (E,)
-    truncated: jax.Array  # (E,)
+    action: Action  # (E, N) or (E, N, A), as the policies gave it
+    reward: Float[Array, "*T E"]
+    terminated: Bool[Array, "*T E"]
+    truncated: Bool[Array, "*T E"]
     final: Observation  # the true next observation, before any reset
-    valid: Any = None  # (E,) bool: a step to learn from; None: every one is
+    valid: Bool[Array, "*T E"] | None = None  # a step to learn from; None: every one is
 
 
 class Sample(NamedTuple):
-    """B windows of up to n steps: where they begin, the discounted reward in them, and where they end.
+    """B windows of up to n steps: where they begin, the discounted reward in them, and where they end."""
 
-    discount (B,): gamma^k for a window of k steps; 0 where the task was over at its end, for there is nothing to come, and
-    ``final`` may be anything. weight (B,) bool: whether to learn from it; None: from all. later: what the team saw after the
-    first step and acted on within the window, (B, n - 1, ...), and gamma^j for the j-th of these steps, 0 past the end,
-    (B, n - 1); None: nobody asked.
-    """
-
-    observation: Observation
-    action: jax.Array
-    reward: jax.Array
-    discount: jax.Array
-    final: Observation
-    weight: Any = None
-    later: tuple[Observation, jax.Array] | None = None
+    observation: Observation  # (B, ...)
+    action: Action
+    reward: Float[Array, " B"]
+    # gamma^k for a window of k steps; 0 where the task was over at its end, for there is nothing to come.
+    discount: Float[Array, " B"]
+    final: Observation  # (B, ...), anything where the discount is 0
+    weight: Bool[Array, " B"] | None = None  # whether to learn from it; None: from all
+    # What the team saw after the first step and acted on within the window, (B, n - 1, ...), and gamma^j for the j-th of these
+    # steps, 0 past the end; None: nobody asked.
+    later: tuple[Observation, Float[Array, "B n-1"]] | None = None
 
     def debug_batch(self) -> DebugBatch:
         """It, and what of it a gradient step looks at; any leading axes."""
         learnt = jnp.ones(self.reward.shape, bool) if self.weight is None else self.weight
-        seen = (self.observation, learnt), (self.final, learnt & (self.discount != 0))
+        seen = [(self.observation, learnt), (self.final, learnt & (self.discount != 0))]
         if self.later is not None:
-            seen += ((self.later[0], learnt[..., None] & (self.later[1] != 0)),)
-        return DebugBatch(self, self.reward, learnt, seen)
+            seen.append((self.later[0], learnt[..., None] & (self.later[1] != 0)))
+        return DebugBatch(self, self.reward, learnt, tuple(seen))
 
     def without_lost(self) -> "Sample":
         """Zeros, and nobody alive, where there is nothing to learn from."""
@@ -57,26 +55,31 @@ class Sample(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """A ring: the step number i (for ever) is in place ``i % C``. steps: a ``Transition`` of leaves (C, E, ...)."""
+    """A ring: the step number i (for ever) is in place ``i % C``."""
 
-    steps: Any
-    added: jax.Array  # () int32: steps of each environment so far, the same for all runs of a batch
+    steps: Transition  # (C, E, ...)
+    added: Int[Array, ""]  # steps of each environment so far, the same for all runs of a batch
 
     @property
     def capacity(self) -> int:
+        """C."""
         return self.steps.reward.shape[0]
 
     @property
-    def filled(self):
-        """() int32: how many steps of each environment it holds."""
+    def filled(self) -> Int[Array, ""]:
+        """How many steps of each environment it holds."""
         return jnp.minimum(self.added, self.capacity)
 
     @classmethod
     def create(cls, step: Any, capacity: int) -> "Replay":
-        """Room for ``capacity`` steps shaped as ``step`` (arrays or shapes, (E, ...))."""
+        """Room for steps.
+
+        Args:
+            step: a ``Transition`` of arrays or shapes, (E, ...). capacity: C.
+        """
         return cls(jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), step), jnp.zeros((), jnp.int32))
 
-    def add(self, steps: Any) -> "Replay":
+    def add(self, steps: Transition) -> "Replay":
         """Put T further steps, leaves (T, E, ...), over the oldest. T must divide C, so that they stay in one piece."""
         count = steps.reward.shape[0]
         place = unvmap(self.added) % self.capacity
@@ -93,18 +96,25 @@ class Replay(NamedTuple):
 
     def sample(
         self,
-        key: jax.Array,
+        key: Key[Array, ""],
         size: int,
         n_step: int,
-        gamma: float | jax.Array,
+        gamma: float | Array,
         truncation: str = "bootstrap",
         with_later: bool = False,
     ) -> Sample:
-        """``size`` windows of ``n_step`` steps, uniformly and with replacement, of those that lie wholly in the ring.
+        """Windows, uniformly and with replacement, of those that lie wholly in the ring.
 
         A window stops at the end of its episode. With k its length, it stands for the target
-        ``sum_{j<k} gamma^j r_j + discount Q(final)``. ``truncation``: whether a time limit bootstraps or is ``terminal``.
-        ``with_later``: with what lies between its ends.
+        ``sum_{j<k} gamma^j r_j + discount Q(final)``.
+
+        Args:
+            key: of the draw. size: B. n_step: n, the most steps of a window. gamma: the discount of a step.
+            truncation: whether a time limit bootstraps or is ``terminal``.
+            with_later: with what lies between the ends of a window.
+
+        References:
+            Sutton, 1988; Watkins, 1989: n-step returns, here without a correction for the policies having changed.
         """
         num_envs = self.steps.reward.shape[1]
         # One draw for both: drawing is a good part of the time of a sample.
@@ -113,14 +123,19 @@ class Replay(NamedTuple):
 
     def windows(
         self,
-        first: jax.Array,
-        env: Any,
+        first: Int[Array, " B"],
+        env: Int[Array, " B"],
         n_step: int,
-        gamma: float | jax.Array,
+        gamma: float | Array,
         truncation: str = "bootstrap",
         with_later: bool = False,
     ) -> Sample:
-        """The windows of environments ``env`` (B,) from their ``first`` step (B,) on, counted from the oldest kept."""
+        """The windows that begin where they are asked to.
+
+        Args:
+            first: the number of their first steps, counted from the oldest kept. env: of which environments.
+            n_step, gamma, truncation, with_later: as of ``sample``.
+        """
         steps = self.steps
         places = (self.added - self.filled + first[:, None] + jnp.arange(n_step, dtype=jnp.int32)) % self.capacity
         rows = (places, env[:, None])

@@ -9,10 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
+from ...envs.vector import VecStep
 from ...nn.normalisation import ObsNorm
 from ...nn.transforms import unvmap
-from ..base import BaseLearner, DebugBatch, no_update
+from ..base import DebugBatch, Metrics
+from ..learner import BaseLearner, no_update
 from ..rollout import episode_metrics
 from ..state import RolloutState, RunnerState, guard, see
 from .replay import Replay, Sample, Transition
@@ -31,7 +34,7 @@ class ReplayLearner(BaseLearner):
     ``more`` may be NaN where it has nothing to say.
     """
 
-    step: Callable
+    step: Callable[..., tuple[tuple[Any, Array], tuple[Metrics, Metrics]]]
 
     @property
     def looks_within(self) -> bool:
@@ -59,18 +62,18 @@ class ReplayLearner(BaseLearner):
         """``state`` with fresh episodes; in the replay, those that were not finished are cut off."""
         return super().restart(state)._replace(replay=state.replay.cut())
 
-    def make_transition(self, state: RunnerState, rollout: RolloutState, decision: Any, step: Any) -> Rollout:
+    def make_transition(self, state: RunnerState, rollout: RolloutState, decision: Any, step: VecStep) -> Rollout:
         """What remains of a step."""
         del state
         end = (step.reward, step.terminated, step.truncated, step.final, step.valid)
         return Rollout(Transition(rollout.observation, decision, *end), step.metrics)
 
-    def stack(self, transitions: Rollout, memory: jax.Array) -> Rollout:
+    def stack(self, transitions: Rollout, memory: Float[Array, "chunks P B H"]) -> Rollout:
         """The rollout; nothing remembers here."""
         del memory
         return transitions
 
-    def learn(self, state: RunnerState, rollout: Rollout) -> tuple[RunnerState, dict[str, jax.Array]]:
+    def learn(self, state: RunnerState, rollout: Rollout) -> tuple[RunnerState, Metrics]:
         """Remember a rollout, and improve critics and policies on samples of the replay. Returns scalar metrics.
 
         Learning that made anything non-finite is not taken, and counts in ``train/skipped``.
@@ -98,7 +101,7 @@ class ReplayLearner(BaseLearner):
         state, keys = self._remember(*self.collect(state))
         return jax.vmap(lambda key: self._sample(state, key)[0])(keys).debug_batch()
 
-    def _remember(self, state: RunnerState, rollout: Rollout):
+    def _remember(self, state: RunnerState, rollout: Rollout) -> tuple[RunnerState, Key[Array, " steps"]]:
         """The state with a rollout in its replay, and a key for each gradient step."""
         key, learn_key = jax.random.split(state.rollout.key)
         steps, obs_norm = rollout.transitions, state.learnt.obs_norm
@@ -111,13 +114,15 @@ class ReplayLearner(BaseLearner):
         )
         return state, jax.random.split(learn_key, self.config.algo.gradient_steps)
 
-    def _sample(self, state: RunnerState, key: jax.Array):
+    def _sample(self, state: RunnerState, key: Key[Array, ""]) -> tuple[Sample, Key[Array, ""]]:
         """A batch of the replay, as the environment gave it, and a key to use it with."""
         config, algo, (sample_key, key) = self.config, self.config.algo, jax.random.split(key)
         sizes = algo.batch_size, algo.n_step, config.gamma, config.truncation
         return state.replay.sample(sample_key, *sizes, self.looks_within), key
 
-    def _gradient_step(self, state: RunnerState, learnt: Any, count: jax.Array, key: jax.Array):
+    def _gradient_step(
+        self, state: RunnerState, learnt: Any, count: Array, key: Key[Array, ""]
+    ) -> tuple[tuple[Any, Array], tuple[Metrics, Metrics]]:
         sample, key = self._sample(state, key)
         return self.step(self, learnt, count, self._seen(learnt.obs_norm, sample), key)
 

@@ -1,6 +1,7 @@
 """The rows that learn from a replay: coordination x actor x critics, and who shares parameters."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +21,16 @@ DIVERGENCES = {"kl", "reverse_kl", "agent", "progress", "num_updates", "num_agen
 class OffPolicyAlgorithm:
     """A row that learns from a replay.
 
-    coordination: as in ``haml``. actor: ``deterministic`` (continuous actions only) or ``stochastic`` (with a temperature
-    of its own; continuous or discrete). critics: how many; the lowest value counts. target_noise: standard deviation of
-    the noise on target actions. policy_delay: steps of the critics for one of the policies. drift and neighbourhood: as in
-    ``haml``, of stochastic actors alone.
+    Args:
+        coordination: as in ``haml``.
+        actor: ``deterministic`` (continuous actions only) or ``stochastic`` (with a temperature of its own; continuous or
+            discrete).
+        critics: how many; the lowest value counts.
+        target_noise: standard deviation of the noise on target actions, which are in [-1, 1].
+        policy_delay: steps of the critics for one of the policies.
+        summary: for people.
+        sharing: of parameters: ``own``, ``kinds``, ``all``, or the groups of agents that share.
+        drift, neighbourhood: as in ``haml``, of stochastic actors alone.
     """
 
     coordination: str
@@ -56,7 +63,7 @@ class _OfNoAction(Divergence):
     """Of two policies in states in which nobody acted."""
 
     @property
-    def log_ratio(self):
+    def log_ratio(self) -> Any:
         raise LookupError
 
 
@@ -76,7 +83,11 @@ def _asks_for_ratios(neighbourhood: Neighbourhood, algo: OffPolicyAlgo) -> bool:
 
 
 def check_names(algo: OffPolicyAlgo) -> None:
-    """Raise ConfigError where a row names what there is not, or a drift or neighbourhood that its policies cannot have."""
+    """Hold a row to what is registered.
+
+    Raises:
+        ConfigError: it names what there is not, or a drift or neighbourhood that its policies cannot have.
+    """
     row = resolve(algo)
     one_of("actor", row.actor, ACTORS)
     drift = lookup("drift", row.drift, DRIFTS)

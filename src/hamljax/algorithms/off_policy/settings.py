@@ -56,7 +56,11 @@ class OffPolicyAlgo(HamlAlgo):
         return max(config.num_steps, self.gradient_steps * self.update_epochs)
 
     def check(self, config: Config) -> None:
-        """Raise ConfigError where the replay cannot hold what is to be learnt from, or the run is too short for it."""
+        """Hold the sizes of replay, batch and run to each other.
+
+        Raises:
+            ConfigError: the replay cannot hold what is to be learnt from, or the run is too short for it.
+        """
         if config.truncation == "drop":
             raise ConfigError(
                 f"unknown truncation 'drop' of {self.name}, which learns from a replay; choose one of: bootstrap, terminal"

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import jax
+from jaxtyping import Array, Bool, Float
 
 from ...haml.solvers import Agent
 from ...nn.normalisation import ObsNorm
@@ -30,16 +30,19 @@ class Rollout(NamedTuple):
     """T steps of E environments on their way into the replay, leaves (T, E, ...), and what is reported of them."""
 
     transitions: Transition
-    metrics: dict[str, jax.Array]
+    metrics: dict[str, Float[Array, "T E"]]
 
     @property
-    def terminated(self):
+    def terminated(self) -> Bool[Array, "T E"]:
+        """Where a task ended."""
         return self.transitions.terminated
 
     @property
-    def truncated(self):
+    def truncated(self) -> Bool[Array, "T E"]:
+        """Where only the time ran out."""
         return self.transitions.truncated
 
     @property
-    def valid(self):
+    def valid(self) -> Bool[Array, "T E"] | None:
+        """The steps to learn from; None: every one is."""
         return self.transitions.valid

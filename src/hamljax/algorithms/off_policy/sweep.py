@@ -5,6 +5,7 @@ a neighbourhood are about how far a policy moves in one gradient step of ``updat
 Shapes: B samples, N agents, A action dimensions, P policies of B' samples, B times the size of a group (see ``policies.layout``).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from ... import haml
 from ...envs.protocol import Observation
@@ -19,9 +21,11 @@ from ...haml.objective import weighted_mean
 from ...haml.solvers import Agent
 from ...nn.networks import initial_carry
 from ...nn.optimiser import squared_norms
+from ..base import Metrics
 from ..config import Config
 from ..policies.independent import IndependentPolicies
 from ..sweep import Sweep
+from .settings import OffPolicyAlgo
 
 
 class PolicyState(NamedTuple):
@@ -29,42 +33,49 @@ class PolicyState(NamedTuple):
 
     params: Any
     opt_state: Any
-    log_alpha: jax.Array  # (): its temperature; without effect for a deterministic policy
+    log_alpha: Float[Array, "*P"]  # of its temperature; without effect for a deterministic policy
     alpha_opt_state: Any
 
 
 class View(NamedTuple):
     """What one policy sees of a batch, leaves (B', ...)."""
 
-    obs: jax.Array
-    mask: Any  # which entries of obs are real; None: all, or nobody asks
-    avail: jax.Array
-    alive: jax.Array
-    agent: jax.Array  # (B',) int: who of the team this is
+    obs: Float[Array, "B O"]
+    mask: Bool[Array, "B O"] | None  # which entries of obs are real; None: all, or nobody asks
+    avail: Bool[Array, "B A"]
+    alive: Bool[Array, " B"]
+    agent: Int[Array, " B"]  # who of the team this is
 
 
 @struct.dataclass
 class ValueSweep(Sweep):
     """Policies that climb the value of the joint action; pure functions of their parameters."""
 
-    config: Config
+    config: Config[OffPolicyAlgo]
     policy: IndependentPolicies
 
     @property
     def stochastic(self) -> bool:
+        """Whether its policies have entropies and temperatures."""
         return self.row.actor == "stochastic"
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
+        """Adam at ``algo.actor_lr``."""
         algo = self.config.algo
         return self.config.adam(algo.actor_lr, algo.update_epochs * algo.gradient_steps / self.row.policy_delay)
 
     @property
     def alpha_optimiser(self) -> optax.GradientTransformation:
+        """Adam at ``algo.alpha_lr``, which is not annealed."""
         return optax.adam(self.config.algo.alpha_lr, eps=self.config.algo.adam_eps)
 
-    def init(self, key: jax.Array, observation: Observation) -> PolicyState:
-        """Fresh policies, stacked on the policy axis."""
+    def init(self, key: Key[Array, ""], observation: Observation) -> PolicyState:
+        """Fresh policies, stacked on the policy axis.
+
+        Args:
+            key: of the initialisation. observation: (E, N, ...) as the networks see it.
+        """
         params = self.policy.init(key, observation)
         log_alpha = jnp.full(self.policy.num_policies, jnp.log(self.config.algo.alpha), jnp.float32)
         alpha_states = jax.vmap(self.alpha_optimiser.init)(log_alpha)
@@ -78,34 +89,58 @@ class ValueSweep(Sweep):
         avail, agent = (layout.split(x, 1) for x in (observation.avail_actions, agent))
         return View(obs, mask, avail, layout.split_alive(observation.alive, 1), agent)
 
-    def logits(self, params: Any, view: View) -> jax.Array:
-        """One policy's head on what it sees, (B', ...)."""
+    def logits(self, params: Any, view: View) -> Float[Array, "B ..."]:
+        """One policy's head on what it sees.
+
+        Args:
+            params, view: of one policy.
+        """
         memory = initial_carry(self.config.network, view.obs.shape[0])
         mask = None if view.mask is None else view.mask[None]
         start = jnp.zeros((1, len(view.obs)), bool)
         return self.policy.actor.apply(params, memory, view.obs[None], start, mask)[2][0]
 
-    def sample_and_log_prob(self, params: Any, view: View, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One policy's actions as a critic sees them, (B', A), through which gradients pass, and log-probabilities."""
+    def sample_and_log_prob(
+        self, params: Any, view: View, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "B A"], Float[Array, " B"]]:
+        """One policy's actions as a critic sees them, through which gradients pass, and their log-probabilities.
+
+        Args:
+            params, view: of one policy. key: of the draw.
+        """
         return self.policy.distribution.sample_and_log_prob(key, self.logits(params, view), view.avail)
 
-    def sample_all(self, params: Any, observation: Observation, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The team's joint action (B, N, A) and log-probabilities (B, N)."""
+    def sample_all(
+        self, params: Any, observation: Observation, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "B N A"], Float[Array, "B N"]]:
+        """The team's joint action and its log-probabilities.
+
+        Args:
+            params: of all policies. observation: (B, N, ...) as the networks see it. key: of the draw.
+        """
         keys = jax.random.split(key, self.policy.num_policies)
         samples = jax.vmap(self.sample_and_log_prob)(params, self.views(observation), keys)
         action, log_prob = (self.policy.layout.merge(x, 1) for x in samples)
         return action, log_prob
 
     def divergence(self, old_params: Any, params: Any, view: View) -> haml.Divergence:
-        """How far one policy has moved from ``old_params``, sample by sample, (B',): KLs, of no action in particular."""
+        """How far one policy has moved, sample by sample: KLs, of no action in particular.
+
+        Args:
+            old_params, params: from where, and where it is now. view: what it sees.
+        """
         old, new, kl = self.logits(old_params, view), self.logits(params, view), self.policy.distribution.kl
         forward, backward = kl(old, new, view.avail), kl(new, old, view.avail)
         return haml.Divergence(jnp.zeros_like(forward), forward, backward, view.alive)
 
     def drift_cost(
-        self, params: Any, view: View, policy: PolicyState, progress: float | jax.Array
-    ) -> jax.Array | float:
-        """(B',): what the drift asks for one policy's having moved; 0.0 where there is none."""
+        self, params: Any, view: View, policy: PolicyState, progress: float | Array
+    ) -> Float[Array, " B"] | float:
+        """What the drift asks for one policy's having moved; 0.0 where there is none.
+
+        Args:
+            params: where it is now. view: what it sees. policy: where it began. progress: the share of the run that is over.
+        """
         drift = self.drift
         if not drift.asks:
             return 0.0
@@ -117,13 +152,13 @@ class ValueSweep(Sweep):
     def improve(
         self,
         policies: PolicyState,
-        value: Any,
+        value: Callable[[Array, int], Array],
         observation: Observation,
-        joint: jax.Array,
-        order_key: jax.Array,
-        key: jax.Array,
-        progress: float | jax.Array = 0.0,
-    ):
+        joint: Float[Array, "B N A"],
+        order_key: Key[Array, ""],
+        key: Key[Array, ""],
+        progress: float | Array = 0.0,
+    ) -> tuple[PolicyState, Metrics]:
         """Visit the policies in the order of the row; each climbs the value of its own new actions among the others'.
 
         Args:
@@ -131,10 +166,14 @@ class ValueSweep(Sweep):
             value: ``(joint, times) -> (B * times,)``, the values of joint actions (B * times, N, A), of which ``times`` in a
                 row belong to one sample.
             joint: (B, N, A), the actions that the first to move takes for granted.
+            order_key: of the order. key: of the actions.
             progress: () the share of the run that is over.
 
         Returns:
             The improved policies, and means over them of what there is to say.
+
+        References:
+            HAML, equation 7 and Algorithm 3.
         """
         config, layout = self.config, self.policy.layout
         views = self.views(observation)
@@ -174,7 +213,9 @@ class ValueSweep(Sweep):
         policies, info = haml.COORDINATIONS[self.row.coordination](improve_one, policies, joint, choose)
         return policies, jax.tree.map(jnp.mean, info)
 
-    def _update_temperature(self, policy: PolicyState, log_prob, view: View):
+    def _update_temperature(
+        self, policy: PolicyState, log_prob: Float[Array, " B"], view: View
+    ) -> tuple[PolicyState, Metrics]:
         """Move a temperature so that the policy's entropy approaches its target (Haarnoja et al., 2018)."""
         if not self.stochastic:
             return policy, {}

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
+from jaxtyping import Array, Bool, Float, Key
 
 from ...envs.protocol import Observation, Team
 from ...haml.objective import weighted_mean
@@ -20,6 +22,7 @@ from ..config import Config
 from ..rollout import merge_leading, time_major, to_chunks
 from .registry import register_critic
 from .returns import calculate_gae, value_loss
+from .settings import Algo
 from .trajectory import Trajectory
 
 
@@ -31,31 +34,41 @@ class CriticState(NamedTuple):
 
 
 class CriticBatch(NamedTuple):
-    """What the critic learns from, leaves (samples, L, ...)."""
+    """What the critic learns from, in samples of L steps."""
 
-    inputs: jax.Array
-    mask: Any  # which entries of inputs are real; None: all, or nobody asks
-    start: jax.Array
-    old_value: jax.Array
-    target: jax.Array
-    memory: jax.Array  # (samples, H)
-    weight: jax.Array  # (samples, L) bool: what to learn from
+    inputs: Float[Array, "samples L S"]
+    mask: Bool[Array, "samples L S"] | None  # which entries of inputs are real; None: all, or nobody asks
+    start: Bool[Array, "samples L"]
+    old_value: Float[Array, "samples L"]
+    target: Float[Array, "samples L"] | None  # in units of the reward; None until it is known
+    memory: Float[Array, "samples H"]
+    weight: Bool[Array, "samples L"]  # what to learn from
 
 
 @struct.dataclass
 class StateCritic:
-    """V of a state, by a network like the actors', in ValueNorm's units; advantages by GAE (Schulman et al., 2016)."""
+    """V of a state, by a network like the actors', in ValueNorm's units; advantages by GAE (Schulman et al., 2016).
 
-    config: Config
+    Args:
+        config: of the run. team: of the environment.
+        per_agent: a value of every agent's own view (FP), or of the team (EP).
+
+    References:
+        Yu et al., 2022 (MAPPO, arXiv 2103.01955), for ValueNorm and the inputs.
+    """
+
+    config: Config[Algo]
     team: Team = struct.field(pytree_node=False)
-    per_agent: bool = struct.field(pytree_node=False)  # a value of every agent's own view (FP), or of the team (EP)
+    per_agent: bool = struct.field(pytree_node=False)
 
     @property
     def network(self) -> networks.Critic:
+        """That of the values."""
         return networks.Critic(self.config.network)
 
     @property
-    def optimiser(self):
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam at ``algo.critic_lr``."""
         algo = self.config.algo
         return self.config.adam(algo.critic_lr, algo.critic_epochs * algo.critic_minibatches)
 
@@ -74,7 +87,7 @@ class StateCritic:
         """K."""
         return self.team.num_agents if self.per_agent else 1
 
-    def init(self, key: jax.Array, observation: Observation) -> CriticState:
+    def init(self, key: Key[Array, ""], observation: Observation) -> CriticState:
         """A fresh critic; observation (E, N, ...)."""
         inputs = self.inputs(observation).reshape(1, -1, self.input_mask.shape[1])
         memory = networks.initial_carry(self.config.network, inputs.shape[1])
@@ -86,7 +99,7 @@ class StateCritic:
         """Those of its network."""
         return critic.agent.params
 
-    def initial_memory(self, num_envs: int) -> jax.Array:
+    def initial_memory(self, num_envs: int) -> Float[Array, "EK H"]:
         """(E * K, H) zeros."""
         return networks.initial_carry(self.config.network, num_envs * self.num_values)
 
@@ -95,7 +108,7 @@ class StateCritic:
         unseen = ("avail_actions",) if self.per_agent else ("obs", "avail_actions", "alive")
         return observation._replace(**dict.fromkeys(unseen))
 
-    def inputs(self, observation: Observation) -> jax.Array:
+    def inputs(self, observation: Observation) -> Float[Array, "*batch K S"]:
         """What the critic sees, (..., K, S). EP: the world state, K = 1. FP: world state, own observation and id, K = N.
 
         A dead agent's observation does not reach the critic.
@@ -108,7 +121,7 @@ class StateCritic:
         ids = jnp.broadcast_to(jnp.eye(count, dtype=jnp.float32), (*obs.shape[:-1], count))
         return jnp.concatenate([state, obs, ids], axis=-1)
 
-    def _masks(self, steps: int):
+    def _masks(self, steps: int) -> Bool[Array, "steps EK S"] | None:
         """Which entries of ``steps`` times E critic inputs are real, (steps, E * K, S); None: all, or nobody asks."""
         mask = self.input_mask
         if not self.config.network.input_norm or mask.all():
@@ -117,11 +130,12 @@ class StateCritic:
         return jnp.broadcast_to(mask, shape).reshape(steps, -1, mask.shape[1])
 
     def estimate(
-        self, critic: CriticState, memory: jax.Array, traj: Trajectory, teaches: jax.Array
-    ) -> tuple[jax.Array, Estimate]:
+        self, critic: CriticState, memory: Float[Array, "EK H"], traj: Trajectory, teaches: Bool[Array, "T E"]
+    ) -> tuple[Float[Array, "EK H"], Estimate]:
         """Values of all steps of a rollout and of their true successors, in one batched pass each; advantages; targets.
 
         Args:
+            critic: what is learnt of it.
             memory: (E * K, H) before the first step.
             traj: a rollout whose observations are as the networks see them.
             teaches: (T, E) bool, which steps to learn from.
@@ -134,8 +148,18 @@ class StateCritic:
         chunks = to_chunks(target.reshape(target.shape[0], -1), self.config.chunk_length)
         return memory, Estimate(advantage, target, batch._replace(target=chunks))
 
-    def values(self, params: Any, memory: jax.Array, traj: Trajectory, teaches: jax.Array):
-        """As ``estimate``. Returns the memory, the values and successor values (T, E, K), and a batch without targets."""
+    def values(
+        self, params: Any, memory: Float[Array, "EK H"], traj: Trajectory, teaches: Bool[Array, "T E"]
+    ) -> tuple[Float[Array, "EK H"], tuple[Float[Array, "T E K"], Float[Array, "T E K"]], CriticBatch]:
+        """What the network says of a rollout.
+
+        Args:
+            params: of the network. memory, traj, teaches: as of ``estimate``.
+
+        Returns:
+            The memory, the values and successor values (T, E, K), in ValueNorm's units, and a batch whose targets are yet
+            to be filled in.
+        """
         steps, length = traj.transitions, self.config.chunk_length
         num_steps, size = self.config.num_steps, self.input_mask.shape[1]
         inputs = self.inputs(steps.observation).reshape(num_steps, -1, size)
@@ -161,7 +185,9 @@ class StateCritic:
         per_step = (num_steps, self.config.num_envs, self.num_values)
         return last, (value.reshape(per_step), next_value.reshape(per_step)), batch
 
-    def _returns(self, value_norm: ValueNorm, traj: Trajectory, values, teaches: jax.Array):
+    def _returns(
+        self, value_norm: ValueNorm, traj: Trajectory, values: tuple[Array, Array], teaches: Bool[Array, "T E"]
+    ) -> tuple[Float[Array, "T E K"], Float[Array, "T E K"]]:
         """Advantages and value targets, (T, E, K) each, by GAE of values in ``value_norm``'s units."""
         steps, config = traj.transitions, self.config
         value, next_value = (value_norm.denormalise(v) for v in values)
@@ -172,7 +198,7 @@ class StateCritic:
             reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda, ~teaches[..., None]
         )
 
-    def fit(self, critic: CriticState, estimate: Estimate, key: jax.Array) -> tuple[CriticState, dict[str, jax.Array]]:
+    def fit(self, critic: CriticState, estimate: Estimate, key: Key[Array, ""]) -> tuple[CriticState, dict[str, Array]]:
         """Epochs x minibatches of regression onto the targets, in ValueNorm's units."""
         algo = self.config.algo
 
@@ -201,12 +227,12 @@ class StateCritic:
 
 
 @register_critic("ep")
-def of_the_team(config: Config, team: Team) -> StateCritic:
+def of_the_team(config: Config[Algo], team: Team) -> StateCritic:
     """Environment-provided state: one value of the world state."""
     return StateCritic(config, team, per_agent=False)
 
 
 @register_critic("fp")
-def of_every_agent(config: Config, team: Team) -> StateCritic:
+def of_every_agent(config: Config[Algo], team: Team) -> StateCritic:
     """Featurised per agent: a value of world state, own observation and identity for every agent."""
     return StateCritic(config, team, per_agent=True)

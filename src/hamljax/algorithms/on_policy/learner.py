@@ -1,6 +1,6 @@
 """The on-policy loop of HAML, written once: collect a rollout, estimate advantages, sweep the agents, fit the critic.
 
-From an update to PPO's clip: ``update`` (base.py) -> ``learn`` -> ``_learn`` -> ``MirrorSweep.improve`` (sweep.py) ->
+From an update to PPO's clip: ``BaseLearner.update`` -> ``learn`` -> ``_learn`` -> ``MirrorSweep.improve`` (sweep.py) ->
 ``haml.sequential`` -> a solver, such as ``haml.ascent`` -> ``MirrorSweep.objective`` -> ``haml.mirror_objective`` -> the drift
 ``clip``.
 
@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Bool, Float, Key
 
 from ...envs.protocol import Environment, Team
-from ...envs.vector import VectorEnv
+from ...envs.vector import VecStep, VectorEnv
 from ...errors import lookup
 from ...haml import Agent, weighted_mean
 from ...nn.distributions import Categorical, Gaussian
 from ...nn.normalisation import ObsNorm, normalise_advantages
-from ..base import BaseLearner, Critic, DebugBatch, TeamPolicy, normalises_observations, traced_once
+from ..base import Action, Critic, DebugBatch, Metrics, TeamPolicy
 from ..config import Config
+from ..learner import BaseLearner, normalises_observations, traced_once
 from ..policies.independent import IndependentPolicies
 from ..rollout import episode_metrics
 from ..state import RolloutState, RunnerState, guard, see
@@ -30,6 +32,7 @@ from ..table import resolve
 from . import critics  # noqa: F401  (importing it registers its critics)
 from .probe import check_traces
 from .registry import CRITICS, POLICIES, SHIPPED, register_policy
+from .settings import Algo
 from .sweep import MirrorSweep
 from .trajectory import Trajectory, Transition
 
@@ -46,7 +49,7 @@ class Learnt(NamedTuple):
 class OnPolicy(BaseLearner):
     """A row that learns from rollouts. ``RunnerState.carried`` is its critic's memory."""
 
-    config: Config
+    config: Config[Algo]
     policy: TeamPolicy
     critic: Critic
     env: Environment = struct.field(pytree_node=False)
@@ -55,8 +58,15 @@ class OnPolicy(BaseLearner):
     compiled_learn: Callable = struct.field(pytree_node=False)
 
     @classmethod
-    def create(cls, config: Config, env: Environment) -> "OnPolicy":
-        """The learner of a checked configuration. Raises ConfigError where it does not fit the team."""
+    def create(cls, config: Config[Algo], env: Environment) -> "OnPolicy":
+        """The learner of a checked configuration.
+
+        Args:
+            config: of the run, as ``validate`` takes it. env: on which it learns.
+
+        Raises:
+            ConfigError: it does not fit the team.
+        """
         check_numbers_of_agents(config, env.team)
         policy = lookup("policy", config.algo.policy, POLICIES)(config, env.team)
         critic = lookup("critic", config.algo.critic, CRITICS)(config, env.team)
@@ -69,9 +79,10 @@ class OnPolicy(BaseLearner):
 
     @property
     def sweep(self) -> MirrorSweep:
+        """How its policies improve."""
         return MirrorSweep(self.config, self.policy)
 
-    def init(self, key: jax.Array) -> RunnerState:
+    def init(self, key: Key[Array, ""]) -> RunnerState:
         """The state of a run that has not begun."""
         env_key, policy_key, critic_key, run_key, eval_key = jax.random.split(key, 5)
         rollout = self.begin_rollout(env_key, run_key)
@@ -92,13 +103,15 @@ class OnPolicy(BaseLearner):
 
     # COLLECT
 
-    def act(self, state: RunnerState, rollout: RolloutState, key: jax.Array):
+    def act(
+        self, state: RunnerState, rollout: RolloutState, key: Key[Array, ""]
+    ) -> tuple[Float[Array, "P B H"], Action, dict[str, Array]]:
         """One decision of the policies of ``state``."""
         seen = see(state.learnt.obs_norm, self.env.team, rollout.observation)._replace(world_state=None)
         memory, action, more = self.policy.act(state.learnt.agents.params, rollout.memory, key, seen, rollout.start)
         return memory, self.policy.to_env_action(action), {"action": action, **more}
 
-    def make_transition(self, state: RunnerState, rollout: RolloutState, decision: Any, step: Any) -> Transition:
+    def make_transition(self, state: RunnerState, rollout: RolloutState, decision: Any, step: VecStep) -> Transition:
         """What remains of a step."""
         del state
         return Transition(
@@ -113,13 +126,13 @@ class OnPolicy(BaseLearner):
             valid=step.valid,
         )
 
-    def stack(self, transitions: Transition, memory: jax.Array) -> Trajectory:
+    def stack(self, transitions: Transition, memory: Float[Array, "chunks P B H"]) -> Trajectory:
         """The rollout."""
         return Trajectory(transitions, memory)
 
     # LEARN
 
-    def learn(self, state: RunnerState, rollout: Trajectory) -> tuple[RunnerState, dict[str, jax.Array]]:
+    def learn(self, state: RunnerState, rollout: Trajectory) -> tuple[RunnerState, Metrics]:
         """Improve policies and critic on a rollout. Returns scalar metrics (``train/...``).
 
         An update that made anything non-finite is not taken, and counts in ``train/skipped``.
@@ -130,7 +143,7 @@ class OnPolicy(BaseLearner):
         metrics = {**episode_metrics(steps, steps.observation), **info, "skipped": skipped}
         return state, {f"train/{name}": value for name, value in metrics.items()}
 
-    def _learn(self, state: RunnerState, traj: Trajectory) -> tuple[RunnerState, dict[str, jax.Array]]:
+    def _learn(self, state: RunnerState, traj: Trajectory) -> tuple[RunnerState, Metrics]:
         key, order_key, actor_key, critic_key = jax.random.split(state.rollout.key, 4)
         learnt, steps, team = state.learnt, traj.transitions, self.env.team
         if steps.valid is None:
@@ -171,22 +184,28 @@ class OnPolicy(BaseLearner):
         aim = weighted_mean(jnp.mean(estimate.target, axis=-1), teaches)
         return state, {**actor_info, **critic_info, "value_target": aim}
 
-    def agent_advantages(self, advantage: jax.Array, alive: jax.Array) -> tuple[jax.Array, jax.Array | float]:
-        """A critic's advantages as the agents learn from them, (T, E, N), and what they were divided by.
+    def agent_advantages(
+        self, advantage: Float[Array, "T E #N"], alive: Bool[Array, "T E N"]
+    ) -> tuple[Float[Array, "T E N"], Float[Array, ""] | float]:
+        """A critic's advantages as the agents learn from them: normalised over the living, where that is set.
 
-        Where that is set, they are normalised over the living.
+        Args:
+            advantage: (T, E, N), or (T, E, 1) for all agents. alive: (T, E, N).
+
+        Returns:
+            The advantages (T, E, N), and what they were divided by.
         """
         advantage = jnp.broadcast_to(advantage, alive.shape)
         return normalise_advantages(advantage, alive) if self.config.algo.normalise_advantages else (advantage, 1.0)
 
-    def entropy_reward(self, steps: Transition) -> jax.Array:
-        """(T, E): ``alpha sum_i H(pi_i)`` over the living, exact, of the policies that acted (MEHAML, arXiv 2306.10715)."""
+    def entropy_reward(self, steps: Transition) -> Float[Array, "T E"]:
+        """``alpha sum_i H(pi_i)`` over the living, exact, of the policies that acted (MEHAML, arXiv 2306.10715)."""
         entropy = self.policy.entropies(steps)
         alive = steps.observation.alive
         return self.config.algo.ent_coef * jnp.sum(jnp.where(alive, entropy, 0.0), axis=-1)
 
-    def step_mask(self, steps: Transition):
-        """(T, E) bool: the steps to learn from, which are neither lost nor dropped at a time limit."""
+    def step_mask(self, steps: Transition) -> Bool[Array, "T E"]:
+        """The steps to learn from, which are neither lost nor dropped at a time limit."""
         return steps.valid & ~steps.truncated if self.config.truncation == "drop" else steps.valid
 
     def debug_batch(self, state: RunnerState) -> DebugBatch:
@@ -194,14 +213,18 @@ class OnPolicy(BaseLearner):
         return self.collect(state)[1].debug_batch(self.config.truncation)
 
 
-def mask_excluded(steps: Transition, teaches: jax.Array) -> Transition:
-    """``steps`` whose agents count as dead where the step does not teach: policies learn from living agents alone."""
+def mask_excluded(steps: Transition, teaches: Bool[Array, "T E"]) -> Transition:
+    """Steps whose agents count as dead where the step does not teach: policies learn from living agents alone.
+
+    Args:
+        steps: (T, E, ...). teaches: (T, E), which of them to learn from.
+    """
     observation = steps.observation
     return steps._replace(observation=observation._replace(alive=observation.alive & teaches[..., None]))
 
 
 @register_policy("independent")
-def independent(config: Config, team: Team) -> IndependentPolicies:
+def independent(config: Config[Algo], team: Team) -> IndependentPolicies:
     """A network per policy that sees its own agent's observation."""
     distribution = Categorical() if team.discrete else Gaussian()
     return IndependentPolicies.create(config.network, distribution, resolve(config.algo).sharing, team)

@@ -23,7 +23,11 @@ NUMBER = jax.ShapeDtypeStruct((), jnp.float32)
 
 
 def check_kernel(algo: Algo) -> None:
-    """Raise ConfigError where a row names what there is not, or what a user wrote and cannot be trained with."""
+    """Hold a row to what is registered, and what a user wrote to the loop.
+
+    Raises:
+        ConfigError: it names what there is not, or what cannot be trained with.
+    """
     check_names(algo)
     one_of("algo.critic", algo.critic, CRITICS)
     one_of("algo.policy", algo.policy, POLICIES)
@@ -38,7 +42,14 @@ def check_kernel(algo: Algo) -> None:
 
 
 def check_traces(what: str, name: str, learner: Learner) -> None:
-    """Raise ConfigError where a critic or a policy of a user's own cannot be trained with; traced on shapes alone."""
+    """Hold a critic or a policy of a user's own to the loop, traced on shapes alone.
+
+    Args:
+        what: ``critic`` or ``policy``. name: of it. learner: that has it.
+
+    Raises:
+        ConfigError: it cannot be trained with.
+    """
     factory = {"critic": CRITICS, "policy": POLICIES}[what][name]
     try:
         before = jax.eval_shape(learner.init, jax.random.key(0))

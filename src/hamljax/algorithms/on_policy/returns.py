@@ -1,30 +1,39 @@
 """Advantages and the critic's loss, on arrays (time, ...)."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool, Float
 
 
 def calculate_gae(
-    reward: jax.Array,
-    value: Any,
-    next_value: jax.Array,
-    terminated: jax.Array,
-    truncated: jax.Array,
-    gamma: float | jax.Array,
-    gae_lambda: float | jax.Array,
-    dropped=False,
-) -> tuple[jax.Array, jax.Array]:
-    """Generalised advantage estimation (Schulman et al., 2016) with time limits told from terminations.
+    reward: Float[Array, "T ..."],
+    value: Float[Array, "T ..."],
+    next_value: Float[Array, "T ..."],
+    terminated: Bool[Array, "T ..."],
+    truncated: Bool[Array, "T ..."],
+    gamma: float | Array,
+    gae_lambda: float | Array,
+    dropped: Bool[Array, "T ..."] | bool = False,
+) -> tuple[Float[Array, "T ..."], Float[Array, "T ..."]]:
+    """Generalised advantage estimation with time limits told from terminations.
 
-    All arrays (T, ...). ``next_value`` is V of the true next observation, before any reset. With done = terminated or
-    truncated: ``delta = r + gamma next_value (1 - terminated) - value`` and
-    ``advantage_t = delta_t + gamma lambda (1 - done_t) advantage_{t+1}``. Where ``dropped``, delta is 0: the step teaches
-    nothing (advantage 0, target = value). ``next_value`` may be anything, NaN included, where it terminated.
+    With done = terminated or truncated: ``delta = r + gamma next_value (1 - terminated) - value`` and
+    ``advantage_t = delta_t + gamma lambda (1 - done_t) advantage_{t+1}``.
 
-    Returns advantages and value targets (advantage + value).
+    Args:
+        reward: (T, ...), as all arrays are, whose shapes broadcast to each other.
+        value: V of the observations, in units of the reward.
+        next_value: V of the true next observations, before any reset; anything, NaN included, where it terminated.
+        terminated: the task ended. truncated: only the time ran out.
+        gamma: the discount of a step. gae_lambda: 0 for one-step, 1 for Monte Carlo advantages.
+        dropped: where delta is 0: the step teaches nothing (advantage 0 + what follows in its episode, target = value).
+
+    Returns:
+        Advantages, and value targets (advantage + value).
+
+    References:
+        Schulman et al., 2016 (arXiv 1506.02438), equation 16.
     """
     delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
     delta = jnp.where(dropped, 0.0, delta)
@@ -40,17 +49,26 @@ def calculate_gae(
 
 
 def value_loss(
-    value: Any,
-    old_value: jax.Array,
-    target: jax.Array,
+    value: Float[Array, "..."],
+    old_value: Float[Array, "..."],
+    target: Float[Array, "..."],
     kind: str,
-    huber_delta: float | jax.Array,
-    value_clip: float | jax.Array,
+    huber_delta: float | Array,
+    value_clip: float | Array,
     clip_value: bool,
-) -> jax.Array:
+) -> Float[Array, "..."]:
     """Per-sample critic loss ``max(l(R - V), l(R - [V_old + clip(V - V_old, +-value_clip)]))``.
 
-    ``l`` is Huber's function or half the square; without ``clip_value`` the first term alone.
+    Args:
+        value: V now. old_value: V when the rollout was collected. target: R; all (...,) and in the same units.
+        kind: what l is: ``huber``, or half the square. huber_delta: where Huber's function becomes linear.
+        value_clip: how far V may usefully move. clip_value: false leaves the first term alone.
+
+    Returns:
+        (...,) losses.
+
+    References:
+        Yu et al., 2022 (MAPPO, arXiv 2103.01955), Appendix A.
     """
 
     def error(prediction):

@@ -11,14 +11,21 @@ from .settings import Algo
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """A row that learns from rollouts. Each field names an entry of ``haml``'s tables; ``summary`` is for people."""
+    """A row that learns from rollouts.
+
+    Args:
+        coordination, drift, neighbourhood: names of entries in ``haml``'s tables.
+        summary: for people.
+        sharing: of parameters: ``own``, ``kinds``, ``all``, or the groups of agents that share.
+        entropy: ``bonus``, in the objective, or ``reward``, of the maximum-entropy objective.
+    """
 
     coordination: str
     drift: str
     neighbourhood: str
     summary: str = ""
     sharing: Sharing = "own"
-    entropy: str = "bonus"  # or "reward": of the maximum-entropy objective
+    entropy: str = "bonus"
 
 
 ROWS = {
@@ -45,7 +52,11 @@ ROWS = {
 
 
 def check_names(algo: Algo) -> None:
-    """Raise ConfigError where a row names a drift, neighbourhood or solver that there is not, or one without its numbers."""
+    """Hold a row to what is registered.
+
+    Raises:
+        ConfigError: it names a drift, neighbourhood or solver that there is not, or one without its numbers.
+    """
     row = resolve(algo)
     drift = lookup("drift", row.drift, DRIFTS)
     neighbourhood = lookup("neighbourhood", row.neighbourhood, NEIGHBOURHOODS)

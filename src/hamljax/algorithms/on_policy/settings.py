@@ -68,7 +68,11 @@ class Algo(HamlAlgo):
                     check_value(f"{prefix}{own}.{name}", value, named[name])
 
     def check(self, config: Config) -> None:
-        """Raise ConfigError where a rollout of ``config`` cannot be cut into samples and minibatches."""
+        """Hold the sizes of a rollout to those of samples and minibatches.
+
+        Raises:
+            ConfigError: a rollout of ``config`` cannot be cut so.
+        """
         if self.group_ratio == "joint" and self.num_minibatches > 1:
             raise ConfigError(
                 f"algo.group_ratio=joint keeps the members of a group in one sample, and algo.num_minibatches="

@@ -12,15 +12,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from ... import haml
+from ...envs.protocol import Observation
 from ...haml import Agent, weighted_mean
 from ...nn.distributions import Evaluation
 from ...nn.optimiser import squared_norms
-from ..base import TeamPolicy
+from ..base import Metrics, TeamPolicy
 from ..config import Config
 from ..sweep import Sweep
 from ..table import hyper_parameters
+from .settings import Algo
 from .trajectory import Trajectory
 
 
@@ -28,22 +31,31 @@ from .trajectory import Trajectory
 class MirrorSweep(Sweep):
     """How the policies of a row learn from rollouts; pure functions of ``agents``."""
 
-    config: Config
+    config: Config[Algo]
     policy: TeamPolicy
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
+        """Adam at ``algo.actor_lr``; none where the solver has no use for one."""
         algo = self.config.algo
         steps = algo.update_epochs * algo.num_minibatches
         return self.config.adam(algo.actor_lr, steps) if self.solver.uses_optimiser else optax.identity()
 
-    def init(self, key: jax.Array, observation) -> Agent:
-        """Fresh agents, stacked on the policy axis."""
+    def init(self, key: Key[Array, ""], observation: Observation) -> Agent:
+        """Fresh agents, stacked on the policy axis.
+
+        Args:
+            key: of the initialisation. observation: (E, N, ...) as the networks see it.
+        """
         params = self.policy.init(key, observation)
         return Agent(params, jax.vmap(self.optimiser.init)(params))
 
-    def asked(self, traj: Trajectory, advantage: jax.Array) -> dict[str, jax.Array]:
-        """What is asked for of a rollout, by the drift and by ``algo.occupancy``: arrays (T, E, N, ...) by name."""
+    def asked(self, traj: Trajectory, advantage: Float[Array, "T E N"]) -> dict[str, Shaped[Array, "T E N ..."]]:
+        """What is asked for of a rollout, by the drift and by ``algo.occupancy``: arrays by name.
+
+        Args:
+            traj: whose observations are as the networks see them. advantage: of each agent.
+        """
         steps = traj.transitions
         observation = steps.observation
         teams = observation.alive.shape  # (T, E, N)
@@ -60,10 +72,13 @@ class MirrorSweep(Sweep):
         asks = (*self.drift.asks, *(["occupancy"] if self.config.algo.occupancy == "discounted" else []))
         return {name: offers[name]() for name in asks if name in offers}
 
-    def batches(self, traj: Trajectory, advantage: jax.Array) -> Any:
+    def batches(self, traj: Trajectory, advantage: Float[Array, "T E N"]) -> Any:
         """The rollout as every policy learns from it: leaves (P, samples, L, ...).
 
         ``alive`` is the weight of each sample: whether the agent lives, times gamma^t where the occupancy is discounted.
+
+        Args:
+            traj, advantage: as of ``asked``.
         """
         asked = self.asked(traj, advantage)
         found = self.policy.batches(traj.transitions, traj.memory, advantage, asked, self.config.chunk_length)
@@ -72,8 +87,12 @@ class MirrorSweep(Sweep):
         rest = {name: x for name, x in found.asked.items() if name != "occupancy"}
         return found._replace(alive=found.alive * found.asked["occupancy"], asked=rest)
 
-    def given(self, new: Evaluation, batch: Any, progress: float | jax.Array) -> dict[str, jax.Array]:
-        """What the drift asks for by name (``haml.drifts.OFFERED``)."""
+    def given(self, new: Evaluation, batch: Any, progress: float | Array) -> dict[str, Any]:
+        """What the drift asks for by name (``haml.drifts.OFFERED``).
+
+        Args:
+            new: of the policy now. batch: what it learns from. progress: the share of the run that is over.
+        """
         offers = batch.asked | {"obs": batch.obs, "progress": progress}
         offers |= {"num_updates": self.config.num_updates, "num_agents": sum(map(len, self.policy.groups))}
         asks = [name for name in self.drift.asks if name not in offers]
@@ -83,8 +102,12 @@ class MirrorSweep(Sweep):
             offers |= self.moved(new, batch)._asdict()
         return {name: offers[name] for name in self.drift.asks}
 
-    def objective(self, params: Any, batch: Any, progress: float | jax.Array, bonus: float | jax.Array) -> jax.Array:
-        """The mirror objective of one policy, and ``bonus`` times its entropy where that is part of what is climbed."""
+    def objective(self, params: Any, batch: Any, progress: float | Array, bonus: float | Array) -> Float[Array, ""]:
+        """The mirror objective of one policy, plus an entropy bonus.
+
+        Args:
+            params, batch: of the policy. progress: the share of the run that is over. bonus: what its entropy counts.
+        """
         new = self.policy.evaluate_actions(params, batch)
         samples = new.log_prob, batch.log_prob, batch.m_advantage, batch.alive
         given, entropy = self.given(new, batch, progress), new.entropy
@@ -98,12 +121,20 @@ class MirrorSweep(Sweep):
         """Whether a group's ratio is that of its members' joint action (``algo.group_ratio``)."""
         return self.config.algo.group_ratio == "joint" and max(map(len, self.policy.groups)) > 1
 
-    def _total(self, x: jax.Array, alive: jax.Array) -> jax.Array:
+    def _total(self, x: Float[Array, "samples L"], alive: Shaped[Array, "samples L"]) -> Float[Array, "teams L"]:
         """Of one number a sample, (samples, L): the sums over the living members of each group, (teams, L)."""
         there, x = self.policy.by_team(alive) > 0, self.policy.by_team(x)
         return jnp.sum(jnp.where(there, x, 0.0), axis=-1)
 
-    def _of_groups(self, log_prob, old_log_prob, m_advantage: jax.Array, alive: jax.Array, given, entropy):
+    def _of_groups(
+        self,
+        log_prob: Array,
+        old_log_prob: Array,
+        m_advantage: Array,
+        alive: Array,
+        given: dict[str, Any],
+        entropy: Array,
+    ) -> tuple[tuple[Array, Array, Array, Array], dict[str, Any], Array]:
         """Samples of members -> samples of groups, (teams, L): the group is one agent, which acts as its living members do.
 
         Its advantage is the mean of theirs, which is the team's where the critic's baselines are of the state alone.
@@ -120,7 +151,11 @@ class MirrorSweep(Sweep):
         return (total(log_prob), total(old_log_prob), mean(m_advantage), weight), given | found, total(entropy)
 
     def moved(self, new: Evaluation, batch: Any) -> haml.Divergence:
-        """How far one policy has moved: each member, or a group where its ratio is joint."""
+        """How far one policy has moved: each member, or a group where its ratio is joint.
+
+        Args:
+            new: of the policy now. batch: what it learns from.
+        """
         moved = self.policy.divergence(new, batch)
         if not self.joint:
             return moved
@@ -128,20 +163,31 @@ class MirrorSweep(Sweep):
         return haml.Divergence(*sums, jnp.max(self.policy.by_team(batch.alive), axis=-1))
 
     def divergence(self, params: Any, batch: Any) -> haml.Divergence:
-        """``moved`` of one policy's parameters."""
+        """How far a policy with these parameters has moved.
+
+        Args:
+            params, batch: of one policy.
+        """
         return self.moved(self.policy.evaluate_actions(params, batch), batch)
 
-    def _batch_of(self, batches: Any, log_m: jax.Array, i: jax.Array) -> Any:
+    def _batch_of(self, batches: Any, log_m: Float[Array, "teams L"], i: Int[Array, ""]) -> Any:
         """What policy ``i`` learns from, M times its advantages."""
         batch = jax.tree.map(lambda x: x[i], batches)
         m = jnp.exp(self.policy.of_members(log_m))
         asked = batch.asked | ({"m": m} if "m" in self.drift.asks else {})
         return batch._replace(m_advantage=m * batch.m_advantage, asked=asked)
 
-    def shares(self, objective: Callable, agents: Agent, batches: Callable) -> jax.Array | None:
-        """(P,): the policies' shares in what the neighbourhood divides among them; None: nothing is divided.
+    def shares(self, objective: haml.Objective, agents: Agent, batches: Callable[[], Any]) -> Float[Array, " P"] | None:
+        """The policies' shares in what the neighbourhood divides among them.
 
         Of a budget of the team each member of a policy takes a share, or a group one where its ratio is joint.
+
+        Args:
+            objective: of one policy. agents: before the sweep.
+            batches: ``() -> batches`` of all policies where M is 1, called where something is divided.
+
+        Returns:
+            (P,); None: nothing is divided.
         """
         neighbourhood = self.neighbourhood
         if neighbourhood.divide is None:
@@ -154,12 +200,12 @@ class MirrorSweep(Sweep):
         self,
         agents: Agent,
         traj: Trajectory,
-        advantage: jax.Array,
-        order_key: jax.Array,
-        key: jax.Array,
-        progress: Any = 0.0,
-        bonus: Any = None,
-    ) -> tuple[Agent, dict[str, jax.Array]]:
+        advantage: Float[Array, "T E N"],
+        order_key: Key[Array, ""],
+        key: Key[Array, ""],
+        progress: float | Array = 0.0,
+        bonus: float | Array | None = None,
+    ) -> tuple[Agent, Metrics]:
         """Visit the policies one after another; each sees M A, with M the joint ratio of all agents before it.
 
         Args:
@@ -170,6 +216,9 @@ class MirrorSweep(Sweep):
 
         Returns:
             The improved agents, and means over them of what there is to say.
+
+        References:
+            HAML, Algorithm Template 1 and Proposition 3.
         """
         policy, batches = self.policy, self.batches(traj, advantage)
         count = policy.num_policies

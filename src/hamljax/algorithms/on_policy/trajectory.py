@@ -3,30 +3,30 @@
 Shapes: T steps, E environments, N agents, P policies of B samples per step (see ``layout``).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from ...envs.protocol import Observation
 from ...nn.transforms import blanked
-from ..base import DebugBatch
+from ..base import Action, DebugBatch
 
 
 class Transition(NamedTuple):
     """One step of E environments; a trajectory stacks T of them on the leading axis."""
 
     observation: Observation  # as the environment gave it, not normalised
-    start: jax.Array  # (E,) bool: the first step of an episode
-    action: jax.Array  # (E, N) or (E, N, A), in units of the bounds, before any clipping
-    log_prob: jax.Array  # (E, N)
-    logits: jax.Array  # (E, N, ...) of the policy that acted
-    reward: jax.Array  # (E,)
-    terminated: jax.Array  # (E,)
-    truncated: jax.Array  # (E,)
+    start: Bool[Array, "*T E"]  # the first step of an episode
+    action: Action  # (E, N) or (E, N, A), in units of the bounds, before any clipping
+    log_prob: Float[Array, "*T E N"]
+    logits: Float[Array, "*T E N ..."]  # of the policy that acted
+    reward: Float[Array, "*T E"]
+    terminated: Bool[Array, "*T E"]
+    truncated: Bool[Array, "*T E"]
     final: Observation  # the true next observation as the environment gave it: what the critic looks at of it
-    metrics: dict[str, jax.Array]  # (E,) each
-    valid: Any = None  # (E,) bool: a step to learn from; None: every one is
+    metrics: dict[str, Float[Array, "*T E"]]
+    valid: Bool[Array, "*T E"] | None = None  # a step to learn from; None: every one is
 
     def without_lost(self) -> "Transition":
         """Zeros for what a lost step may have left behind; when it began and ended an episode stays."""
@@ -38,7 +38,7 @@ class Trajectory(NamedTuple):
     """A rollout, from whatever collected it."""
 
     transitions: Transition
-    memory: jax.Array  # (T / L, P, B, H): of the policies, at the start of every chunk
+    memory: Float[Array, "chunks P B H"]  # of the policies, at the start of each of T / L chunks
 
     def debug_batch(self, truncation: str) -> DebugBatch:
         """It, and what of it an update looks at."""

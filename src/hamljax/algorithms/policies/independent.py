@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from ...envs.protocol import Observation, Team
 from ...haml import Divergence
 from ...nn.distributions import Distribution, Evaluation
 from ...nn.networks import Actor, Network, initial_carry
+from ..base import Action
 from ..config import Sharing
 from ..rollout import time_major, to_chunks
 from .layout import Layout, policy_of
@@ -22,17 +24,17 @@ from .layout import Layout, policy_of
 class PolicyBatch(NamedTuple):
     """What one policy learns from: samples of L consecutive steps, leaves (samples, L, ...)."""
 
-    obs: jax.Array
-    mask: Any  # which entries of obs are real; None: all, or nobody asks
-    start: jax.Array
-    avail: jax.Array
-    alive: jax.Array
-    action: jax.Array
-    log_prob: jax.Array
-    logits: jax.Array
-    m_advantage: jax.Array
-    memory: jax.Array  # (samples, H)
-    asked: dict[str, jax.Array]  # what the drift asks for beside these, by name
+    obs: Float[Array, "*P samples L O"]
+    mask: Bool[Array, "*P samples L O"] | None  # which entries of obs are real; None: all, or nobody asks
+    start: Bool[Array, "*P samples L"]
+    avail: Bool[Array, "*P samples L A"]
+    alive: Bool[Array, "*P samples L"] | Float[Array, "*P samples L"]  # bool, or weights
+    action: Int[Array, "*P samples L"] | Float[Array, "*P samples L A"]
+    log_prob: Float[Array, "*P samples L"]
+    logits: Float[Array, "*P samples L ..."]
+    m_advantage: Float[Array, "*P samples L"]
+    memory: Float[Array, "*P samples H"]
+    asked: dict[str, Shaped[Array, "*P samples L ..."]]  # what the drift asks for beside these, by name
 
 
 @struct.dataclass
@@ -47,7 +49,15 @@ class IndependentPolicies:
     def create(
         cls, network: Network, distribution: Distribution, sharing: Sharing, team: Team
     ) -> "IndependentPolicies":
-        """Policies for the agents of ``team``, shared as ``algo.sharing`` says. Raises ConfigError where it says nonsense."""
+        """Policies for the agents of a team.
+
+        Args:
+            network: the body of each. distribution: on its head.
+            sharing: who shares one (``layout.policy_of``). team: the agents.
+
+        Raises:
+            ConfigError: ``sharing`` is no partition of the team.
+        """
         return cls(network, distribution, Layout(team, policy_of(sharing, team)))
 
     def for_team(self, team: Team) -> "IndependentPolicies":
@@ -61,14 +71,25 @@ class IndependentPolicies:
 
     @property
     def num_policies(self) -> int:
+        """P."""
         return self.layout.num_policies
 
     @property
     def actor(self) -> Actor:
+        """The network of each."""
         return Actor(self.network, self.layout.team.action_size, self.distribution.head)
 
-    def inputs(self, obs: jax.Array, axis: int) -> tuple[jax.Array, jax.Array | None]:
-        """Observations (..., E, N, O) -> policy inputs (P, ..., B, O') and which of their entries are real (None: all)."""
+    def inputs(
+        self, obs: Float[Array, "*batch E N O"], axis: int
+    ) -> tuple[Float[Array, "P *batch B OM"], Bool[Array, "P *batch B OM"] | None]:
+        """What networks are given of observations.
+
+        Args:
+            obs: (..., E, N, O). axis: that of N.
+
+        Returns:
+            Policy inputs (P, ..., B, O'), and which of their entries are real (None: all, or nobody asks).
+        """
         inputs = self.layout.policy_input(obs)
         asked = self.network.input_norm and not self.layout.team.obs_mask.all()
         mask = self.layout.policy_mask(inputs.shape) if asked else None
@@ -76,7 +97,7 @@ class IndependentPolicies:
 
     # ACTING
 
-    def init(self, key: jax.Array, observation: Observation) -> Any:
+    def init(self, key: Key[Array, ""], observation: Observation) -> Any:
         """Fresh parameters, stacked on the policy axis; observation (E, N, ...)."""
         memory = self.initial_memory(observation.alive.shape[0])
         obs, mask = self.inputs(observation.obs, 1)
@@ -84,14 +105,20 @@ class IndependentPolicies:
         sample = (memory[0, :1], obs[0, None, :1], jnp.ones((1, 1), bool), mask)
         return jax.vmap(lambda key: self.actor.init(key, *sample))(jax.random.split(key, self.num_policies))
 
-    def initial_memory(self, num_envs: int) -> jax.Array:
+    def initial_memory(self, num_envs: int) -> Float[Array, "P B H"]:
         """Empty memory (P, B, H); H = 0 without recurrence."""
         carry = initial_carry(self.network, num_envs * self.layout.group_size)
         return jnp.broadcast_to(carry, (self.num_policies, *carry.shape))
 
     def act(
-        self, params: Any, memory: jax.Array, key: jax.Array, observation: Observation, start, greedy: bool = False
-    ):
+        self,
+        params: Any,
+        memory: Float[Array, "P B H"],
+        key: Key[Array, "..."],
+        observation: Observation,
+        start: Bool[Array, " E"],
+        greedy: bool = False,
+    ) -> tuple[Float[Array, "P B H"], Action, dict[str, Array]]:
         """One decision of the team.
 
         Args:
@@ -125,13 +152,20 @@ class IndependentPolicies:
             log_prob = self.distribution.log_prob(logits, observation.avail_actions, action)
         return memory, action, {"log_prob": log_prob, "logits": logits}
 
-    def to_env_action(self, action: jax.Array) -> jax.Array:
+    def to_env_action(self, action: Action) -> Action:
         """Actions (..., N[, A]) as an environment takes them: a policy's [-1, 1] is the interval between its bounds."""
         return self.layout.team.clip(self.layout.team.from_unit(action))
 
     # LEARNING FROM ROLLOUTS
 
-    def batches(self, steps: Any, memory: jax.Array, advantage: jax.Array, asked: dict, length: int) -> PolicyBatch:
+    def batches(
+        self,
+        steps: Any,
+        memory: Float[Array, "chunks P B H"],
+        advantage: Float[Array, "T E N"],
+        asked: dict[str, Shaped[Array, "T E N ..."]],
+        length: int,
+    ) -> PolicyBatch:
         """A rollout as every policy sees it, in samples of ``length`` steps: leaves (P, samples, L, ...).
 
         Args:
@@ -162,7 +196,9 @@ class IndependentPolicies:
             asked={name: split(x) for name, x in asked.items()},
         )
 
-    def _of_samples(self, memory: jax.Array, teams: tuple[int, ...], length: int):
+    def _of_samples(
+        self, memory: Float[Array, "P chunks B H"], teams: tuple[int, ...], length: int
+    ) -> Float[Array, "P samples H"]:
         """(P, T / L, B, H) -> (P, samples, H); without recurrence H = 0 and only the number of samples matters."""
         samples = teams[0] // length * teams[1] * self.layout.group_size
         if not self.network.gru_size:
@@ -170,7 +206,11 @@ class IndependentPolicies:
         return memory.reshape(memory.shape[0], samples, memory.shape[-1])
 
     def evaluate_actions(self, params: Any, batch: PolicyBatch) -> Evaluation:
-        """One policy's log-probabilities, entropies (samples, L) and logits of the stored actions."""
+        """Log-probabilities, entropies (samples, L) and logits of stored actions.
+
+        Args:
+            params, batch: of one policy.
+        """
         _, _, logits = self.actor.apply(
             params, batch.memory, time_major(batch.obs), time_major(batch.start), time_major(batch.mask)
         )
@@ -182,7 +222,11 @@ class IndependentPolicies:
         )
 
     def divergence(self, new: Evaluation, batch: PolicyBatch) -> Divergence:
-        """How far one policy has moved from the one that acted, sample by sample: leaves (samples, L)."""
+        """How far one policy has moved from the one that acted, sample by sample: leaves (samples, L).
+
+        Args:
+            new: of the policy now. batch: what it was made of.
+        """
         return Divergence(
             new.log_prob - batch.log_prob,
             self.distribution.kl(batch.logits, new.logits, batch.avail),
@@ -190,18 +234,18 @@ class IndependentPolicies:
             batch.alive,
         )
 
-    def entropies(self, steps: Any) -> jax.Array:
-        """(T, E, N): exact entropies of the distributions that a rollout's actions were drawn from."""
+    def entropies(self, steps: Any) -> Float[Array, "T E N"]:
+        """Exact entropies of the distributions that a rollout's actions were drawn from."""
         return self.distribution.entropy(steps.logits, steps.observation.avail_actions)
 
-    def by_team(self, x: jax.Array) -> jax.Array:
+    def by_team(self, x: Shaped[Array, "samples L"]) -> Shaped[Array, "teams L M"]:
         """One policy's samples (samples, L) -> (teams, L, M): those of a team at one time beside each other."""
         return jnp.moveaxis(x.reshape(-1, self.layout.group_size, x.shape[-1]), 1, -1)
 
-    def of_members(self, x: jax.Array) -> jax.Array:
+    def of_members(self, x: Shaped[Array, "teams L"]) -> Shaped[Array, "samples L"]:
         """What is one number for a team, (teams, L), for each of a policy's samples: (samples, L)."""
         return jnp.repeat(x, self.layout.group_size, axis=0)
 
-    def of_agents(self, per_policy: jax.Array) -> jax.Array:
-        """One number per policy (P,) -> per agent (N,)."""
+    def of_agents(self, per_policy: Shaped[Array, " P"]) -> Shaped[Array, " N"]:
+        """One number per policy -> per agent."""
         return per_policy[np.array(self.layout.policy_of)]

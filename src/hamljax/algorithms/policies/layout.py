@@ -8,21 +8,22 @@ within the group. Nothing above this module knows the difference.
 
 import dataclasses
 import functools
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
 
 from ...envs.protocol import Team
 from ...errors import ConfigError
+from ..config import Sharing
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """How a team of N agents is laid out over P policies, in any number of environments.
 
-    policy_of: (N,) who plays each agent.
+    Args:
+        team: the agents. policy_of: (N,) who plays each.
     """
 
     team: Team
@@ -35,6 +36,7 @@ class Layout:
 
     @property
     def num_policies(self) -> int:
+        """P."""
         return max(self.policy_of) + 1
 
     @functools.cached_property
@@ -53,15 +55,26 @@ class Layout:
         """(N,) int: where each agent stands in ``members``, flattened."""
         return np.argsort(self.members, axis=None, kind="stable")[: self.team.num_agents]
 
-    def split(self, x: jax.Array, axis: int) -> jax.Array:
-        """(..., E, N, ...) with N on ``axis`` -> (P, ..., B, ...); padding repeats an agent."""
+    def split(self, x: Shaped[Array, "..."], axis: int) -> Shaped[Array, "P ..."]:
+        """From the team to its policies; padding repeats an agent.
+
+        Args:
+            x: (..., E, N, ...). axis: that of N.
+
+        Returns:
+            (P, ..., B, ...).
+        """
         members = np.minimum(self.members, self.team.num_agents - 1)
         x = _taken(x, members.ravel(), axis)
         x = jnp.moveaxis(x.reshape(*x.shape[:axis], *members.shape, *x.shape[axis + 1 :]), axis, 0)
         return x.reshape(x.shape[0], *x.shape[1:axis], -1, *x.shape[axis + 2 :])
 
-    def split_alive(self, alive: jax.Array, axis: int) -> jax.Array:
-        """``split`` of who is alive: nobody is in padding."""
+    def split_alive(self, alive: Bool[Array, "..."], axis: int) -> Bool[Array, "P ..."]:
+        """Who is alive, from the team to its policies; nobody is in padding.
+
+        Args:
+            alive: (..., E, N). axis: that of N.
+        """
         there = self.members < self.team.num_agents
         if there.all():
             return self.split(alive, axis)
@@ -70,36 +83,47 @@ class Layout:
             len(there), *(1,) * (axis - 1), -1, *(1,) * (alive.ndim - axis - 1)
         )
 
-    def merge(self, x: jax.Array, axis: int) -> jax.Array:
-        """The inverse of ``split``: (P, ..., B, ...) -> (..., E, N, ...)."""
+    def merge(self, x: Shaped[Array, "P ..."], axis: int) -> Shaped[Array, "..."]:
+        """The inverse of ``split``.
+
+        Args:
+            x: (P, ..., B, ...). axis: that of N in what comes of it, and of B in ``x``.
+
+        Returns:
+            (..., E, N, ...).
+        """
         x = x.reshape(*x.shape[:axis], -1, self.group_size, *x.shape[axis + 1 :])
         x = jnp.moveaxis(x, 0, axis)
         x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
         return _taken(x, self._places, axis)
 
-    def _with_id(self, x: Any, kind):
-        """x (..., N, O) with every agent's one-hot number in its group, where agents share a policy."""
+    def policy_input(self, obs: Float[Array, "*batch N O"]) -> Float[Array, "*batch N OM"]:
+        """What the policies see of observations: each with its agent's one-hot number in its group, where it shares a policy."""
         if self.group_size == 1:
-            return x
-        ids = jnp.eye(self.group_size, dtype=kind)[self._places % self.group_size]
-        return jnp.concatenate([x, jnp.broadcast_to(ids, (*x.shape[:-1], ids.shape[-1]))], axis=-1)
+            return obs
+        ids = jnp.eye(self.group_size, dtype=jnp.float32)[self._places % self.group_size]
+        return jnp.concatenate([obs, jnp.broadcast_to(ids, (*obs.shape[:-1], ids.shape[-1]))], axis=-1)
 
-    def policy_input(self, obs: jax.Array) -> jax.Array:
-        """What the policies see of them: (..., N, O'), with the agent's one-hot number where it shares its policy."""
-        return self._with_id(obs, jnp.float32)
-
-    def policy_mask(self, shape) -> jax.Array:
+    def policy_mask(self, shape: tuple[int, ...]) -> Bool[Array, "*batch N OM"]:
         """Which entries of ``policy_input`` are real, broadcast to its ``shape``."""
         mask = jnp.asarray(self.team.obs_mask)
         ids = jnp.ones((self.team.num_agents, shape[-1] - mask.shape[-1]), bool)
         return jnp.broadcast_to(jnp.concatenate([mask, ids], axis=-1), shape)
 
 
-def policy_of(sharing: str | tuple, team: Team) -> tuple[int, ...]:
-    """(N,): the policy of each agent by ``algo.sharing``. Raises ConfigError where that is no partition of the team.
+def policy_of(sharing: Sharing, team: Team) -> tuple[int, ...]:
+    """Who plays each agent.
 
-    ``own``: each its own. ``kinds``: agents of one kind (``Team.alike``) share. ``all``: one for all. Or the groups, as lists
-    of the agents' numbers.
+    Args:
+        sharing: ``own``: each its own. ``kinds``: agents of one kind (``Team.alike``) share. ``all``: one for all. Or the
+            groups, as tuples of the agents' numbers.
+        team: the agents.
+
+    Returns:
+        (N,) the number of each agent's policy.
+
+    Raises:
+        ConfigError: the groups are no partition of the team, or who is of which kind is not known.
     """
     count = team.num_agents
     if sharing == "own":
@@ -117,7 +141,7 @@ def policy_of(sharing: str | tuple, team: Team) -> tuple[int, ...]:
     return tuple(next(p for p, group in enumerate(sharing) if agent in group) for agent in range(count))
 
 
-def _taken(x: Any, indices: np.ndarray, axis: int):
+def _taken(x: Array, indices: np.ndarray, axis: int) -> Array:
     """``x`` at ``indices`` of an axis; no gather where that is all of it in order."""
     in_order = np.array_equal(indices, np.arange(x.shape[axis]))
     return x if in_order else jnp.take(x, indices, axis=axis)
