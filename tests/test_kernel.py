@@ -262,7 +262,7 @@ def test_kl_ball_takes_the_first_step_that_keeps_half_of_the_promise():
 
 
 def test_kl_ball_keeps_the_old_parameters_when_no_step_helps():
-    """A planted objective whose gradient points the wrong way: every step of the ladder makes it worse."""
+    """A planted objective whose gradient points the wrong way: every candidate of the line search makes it worse."""
 
     @jax.custom_jvp
     def lying(params):

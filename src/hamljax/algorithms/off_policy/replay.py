@@ -19,11 +19,11 @@ class Transition(NamedTuple):
 
     observation: Observation  # as the environment gave it, not normalised
     action: Action  # (E, N) or (E, N, A), as the policies gave it
-    reward: Float[Array, "*T E"]
-    terminated: Bool[Array, "*T E"]
-    truncated: Bool[Array, "*T E"]
+    reward: Float[Array, " E"]
+    terminated: Bool[Array, " E"]
+    truncated: Bool[Array, " E"]
     final: Observation  # the true next observation, before any reset
-    valid: Bool[Array, "*T E"] | None = None  # a step to learn from; None: every one is
+    valid: Bool[Array, " E"] | None = None  # a step to learn from; None: every one is
 
 
 class Sample(NamedTuple):

@@ -17,16 +17,16 @@ class Transition(NamedTuple):
     """One step of E environments; a trajectory stacks T of them on the leading axis."""
 
     observation: Observation  # as the environment gave it, not normalised
-    start: Bool[Array, "*T E"]  # the first step of an episode
+    start: Bool[Array, " E"]  # the first step of an episode
     action: Action  # (E, N) or (E, N, A), in units of the bounds, before any clipping
-    log_prob: Float[Array, "*T E N"]
-    logits: Float[Array, "*T E N ..."]  # of the policy that acted
-    reward: Float[Array, "*T E"]
-    terminated: Bool[Array, "*T E"]
-    truncated: Bool[Array, "*T E"]
+    log_prob: Float[Array, "E N"]
+    logits: Float[Array, "E N ..."]  # of the policy that acted
+    reward: Float[Array, " E"]
+    terminated: Bool[Array, " E"]
+    truncated: Bool[Array, " E"]
     final: Observation  # the true next observation as the environment gave it: what the critic looks at of it
-    metrics: dict[str, Float[Array, "*T E"]]
-    valid: Bool[Array, "*T E"] | None = None  # a step to learn from; None: every one is
+    metrics: dict[str, Float[Array, " E"]]
+    valid: Bool[Array, " E"] | None = None  # a step to learn from; None: every one is
 
     def without_lost(self) -> "Transition":
         """Zeros for what a lost step may have left behind; when it began and ended an episode stays."""

@@ -24,17 +24,17 @@ from .layout import Layout, policy_of
 class PolicyBatch(NamedTuple):
     """What one policy learns from: samples of L consecutive steps, leaves (samples, L, ...)."""
 
-    obs: Float[Array, "*P samples L O"]
-    mask: Bool[Array, "*P samples L O"] | None  # which entries of obs are real; None: all, or nobody asks
-    start: Bool[Array, "*P samples L"]
-    avail: Bool[Array, "*P samples L A"]
-    alive: Bool[Array, "*P samples L"] | Float[Array, "*P samples L"]  # bool, or weights
-    action: Int[Array, "*P samples L"] | Float[Array, "*P samples L A"]
-    log_prob: Float[Array, "*P samples L"]
-    logits: Float[Array, "*P samples L ..."]
-    m_advantage: Float[Array, "*P samples L"]
-    memory: Float[Array, "*P samples H"]
-    asked: dict[str, Shaped[Array, "*P samples L ..."]]  # what the drift asks for beside these, by name
+    obs: Float[Array, "samples L O"]
+    mask: Bool[Array, "samples L O"] | None  # which entries of obs are real; None: all, or nobody asks
+    start: Bool[Array, "samples L"]
+    avail: Bool[Array, "samples L A"]
+    alive: Bool[Array, "samples L"] | Float[Array, "*P samples L"]  # bool, or weights
+    action: Int[Array, "samples L"] | Float[Array, "*P samples L A"]
+    log_prob: Float[Array, "samples L"]
+    logits: Float[Array, "samples L ..."]
+    m_advantage: Float[Array, "samples L"]
+    memory: Float[Array, "samples H"]
+    asked: dict[str, Shaped[Array, "samples L ..."]]  # what the drift asks for beside these, by name
 
 
 @struct.dataclass
