@@ -68,9 +68,10 @@ def test_public_functions_say_what_their_arguments_are(room):
 def test_protocols_say_what_their_arguments_are():
     from hamljax.algorithms import base
     from hamljax.haml import Solve
-    from hamljax.nn import distributions
+    from hamljax.nn.protocols import Distribution, ReplayDistribution, RolloutDistribution
 
-    protocols = [base.TeamPolicy, base.Critic, base.Learner, distributions.Distribution]
+    protocols = [base.ActingPolicy, base.TeamPolicy, base.Critic, base.Learner]
+    protocols += [Distribution, RolloutDistribution, ReplayDistribution]
     asked = [(kind, name, f, n) for kind in protocols for name, f, n in methods(kind)] + [
         (Solve, "__call__", Solve.__call__, 1)
     ]

@@ -5,7 +5,7 @@ pure function of it and its arguments. Shapes: T steps, E environments, N agents
 per step, L steps in a sample.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
@@ -20,8 +20,8 @@ Action = Int[Array, "*batch N"] | Float[Array, "*batch N A"]  # of a team: which
 Metrics = dict[str, Array]  # named numbers
 
 
-class TeamPolicy(Protocol):
-    """How a team acts, and how likely what it did is: a pytree of pure functions; parameters are stacked (P, ...).
+class ActingPolicy(Protocol):
+    """How a team acts: a pytree of pure functions; parameters are stacked (P, ...).
 
     Of observations it is given ``obs``, ``avail_actions`` and ``alive``; the state of the world is the critics'.
     """
@@ -36,7 +36,7 @@ class TeamPolicy(Protocol):
         """The agents of every policy."""
         ...
 
-    def for_team(self, team: Team) -> "TeamPolicy":
+    def for_team(self, team: Team) -> Self:
         """The same policies in another team of the same shapes, whose bounds may be others."""
         ...
 
@@ -83,7 +83,9 @@ class TeamPolicy(Protocol):
         """Actions (..., N[, A]) as the environment takes them."""
         ...
 
-    # What learning from rollouts asks for (``on_policy.sweep``).
+
+class TeamPolicy(ActingPolicy, Protocol):
+    """How a team acts, and how likely what it did is: what learning from rollouts asks for (``on_policy.sweep``)."""
 
     def batches(
         self,
@@ -217,7 +219,7 @@ class Learner(Protocol):
     vec: VectorEnv
 
     @property
-    def policy(self) -> TeamPolicy:
+    def policy(self) -> ActingPolicy:
         """How its team acts."""
         ...
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from ..envs.protocol import Environment
 from ..envs.vector import VecStep, VectorEnv
 from ..nn.transforms import one_at_a_time_on_cpu
-from .base import Action, Metrics, TeamPolicy
+from .base import ActingPolicy, Action, Metrics
 from .config import Config
 from .rollout import unroll
 from .state import ActorState, RolloutState, RunnerState
@@ -28,7 +28,7 @@ class BaseLearner:
     """
 
     config: Config
-    policy: TeamPolicy
+    policy: ActingPolicy
     env: Environment
     vec: VectorEnv
 

@@ -22,7 +22,7 @@ class Family:
 
     name: str
     settings: type[AnyAlgo]
-    row: type
+    row: type[Any]
     learner: Callable[[Any, Environment], Learner]
     check: Callable[[Any], None]
     elsewhere: Mapping[str, Any]
@@ -38,7 +38,7 @@ def register_family(
     name: str,
     *,
     settings: type[AnyAlgo],
-    row: type,
+    row: type[Any],
     learner: Callable[[Any, Environment], Learner],
     rows: Mapping[str, Any],
     check: Callable[[Any], None] = lambda algo: None,

@@ -10,21 +10,15 @@ learn from a replay, samples so that gradients reach the logits: an action as a 
 one-hot, and its log-probability.
 """
 
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import distrax
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float
 
-Avail = Bool[Array, "*batch A"]
-OneKey = Key[Array, ""]
-PerDecision = Float[Array, "*batch"]
-Discrete = Int[Array, "*batch"]
-Continuous = Float[Array, "*batch A"]
-Logits = Float[Array, "*batch A"]  # of discrete actions
-Heads = Float[Array, "*batch 2 A"]  # mean and log standard deviation
+from .protocols import Avail, Continuous, Discrete, Heads, Logits, OneKey, PerDecision
 
 
 @struct.dataclass
@@ -223,6 +217,11 @@ class Deterministic(Unit):
         """Zero: there is no density."""
         return jnp.zeros(action.shape[:-1], jnp.float32)
 
+    @staticmethod
+    def kl(logits: Continuous, other_logits: Continuous, avail: Avail) -> PerDecision:
+        """There is none, for want of a density."""
+        raise NotImplementedError
+
     @classmethod
     def sample_and_log_prob(cls, key: OneKey, logits: Continuous, avail: Avail) -> tuple[Continuous, PerDecision]:
         return cls.mode(logits, avail), jnp.zeros(logits.shape[:-1], jnp.float32)
@@ -239,87 +238,6 @@ def perturb(
     """
     noise = jnp.clip(noise * jax.random.normal(key, action.shape, action.dtype), -limit, limit)
     return jnp.where(avail, jnp.clip(action + noise, -1.0, 1.0), 0.0)
-
-
-class Distribution(Protocol):
-    """What a policy asks of the distribution on its head; ``logits`` and ``avail`` as this module has them."""
-
-    head: ClassVar[str]  # of ``nn.networks.Actor``
-
-    def sample(self, key: OneKey, logits: Array, avail: Avail) -> Discrete | Continuous:
-        """Draw actions, with one key for all.
-
-        Args:
-            key: of the draw. logits: (..., A) or (..., 2, A), what the head returns. avail: (..., A).
-
-        Returns:
-            (...) int32 or (..., A).
-        """
-        ...
-
-    def mode(self, logits: Array, avail: Avail) -> Discrete | Continuous:
-        """The greedy actions.
-
-        Args:
-            logits, avail: as of ``sample``.
-        """
-        ...
-
-    def log_prob(self, logits: Array, avail: Avail, action: Discrete | Continuous) -> PerDecision:
-        """Logarithm of the probability (density) of actions.
-
-        Args:
-            logits, avail: as of ``sample``. action: as it gives them.
-        """
-        ...
-
-
-class RolloutDistribution(Distribution, Protocol):
-    """What learning from rollouts asks for beside that."""
-
-    def entropy(self, logits: Array, avail: Avail) -> PerDecision:
-        """In nats.
-
-        Args:
-            logits, avail: as of ``sample``.
-        """
-        ...
-
-    def kl(self, logits: Array, other_logits: Array, avail: Avail) -> PerDecision:
-        """KL(logits || other_logits) of whole actions, in nats.
-
-        Args:
-            logits, other_logits: of two policies in the same states. avail: of these.
-        """
-        ...
-
-
-class ReplayDistribution(Distribution, Protocol):
-    """What learning from a replay asks for beside that, and of stochastic ones a ``kl`` and a ``target_entropy`` too."""
-
-    def sample_and_log_prob(self, key: OneKey, logits: Array, avail: Avail) -> tuple[Continuous, PerDecision]:
-        """Actions as a critic sees them, through which gradients reach the logits, and their log-probabilities.
-
-        Args:
-            key, logits, avail: as of ``sample``.
-        """
-        ...
-
-    def encode(self, action: Discrete | Continuous, avail: Avail) -> Continuous:
-        """Actions as a critic sees them: (..., A) in [-1, 1] or one-hot.
-
-        Args:
-            action: as ``sample`` gives them. avail: (..., A).
-        """
-        ...
-
-    def uniform(self, key: OneKey, avail: Avail) -> Discrete | Continuous:
-        """Actions that are uniform over the legal ones, or over the bounds.
-
-        Args:
-            key: of the draw. avail: (..., A).
-        """
-        ...
 
 
 class Evaluation(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
-from ..algorithms.base import Action, TeamPolicy
+from ..algorithms.base import ActingPolicy, Action
 from ..algorithms.state import ActorState
 from ..envs.protocol import Environment
 from ..nn.transforms import unvmap_any
@@ -43,7 +43,7 @@ def _room(length: int, x: Any, key: Key[Array, ""]) -> Shaped[Array, "length ...
 
 
 def make_record(
-    policy: TeamPolicy, env: Environment, keep: Callable[[Any], Any] = lambda env_state: env_state
+    policy: ActingPolicy, env: Environment, keep: Callable[[Any], Any] = lambda env_state: env_state
 ) -> Callable[..., Episode]:
     """``record(actors, number, greedy=True) -> Episode``: episode ``number`` of a team.
 

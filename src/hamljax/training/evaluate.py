@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from ..algorithms.base import Action, TeamPolicy
+from ..algorithms.base import ActingPolicy, Action
 from ..algorithms.state import ActorState
 from ..envs.protocol import Environment, Observation, Step
 from ..nn.transforms import unvmap_any
@@ -16,7 +16,7 @@ ABSOLUTE_ROUNDS = 10  # the absolute metric: the best team over ten times as man
 
 
 def play(
-    policy: TeamPolicy,
+    policy: ActingPolicy,
     env: Environment,
     actors: ActorState,
     keys: tuple[Key[Array, " E"], Key[Array, " E"]],
@@ -33,7 +33,7 @@ def play(
         keys: (E,) to choose actions, unless ``greedy``, and (E,) to move the environments: each episode has randomness of
             its own, whichever others are played beside it.
         env_state, observation: (E, ...) where the episodes are.
-        start: (E,) bool. memory: the policies', as ``TeamPolicy`` has it.
+        start: (E,) bool. memory: the policies', as ``ActingPolicy`` has it.
         greedy: the best actions instead of samples.
 
     Returns:
@@ -52,7 +52,7 @@ def keys_of(key: Key[Array, ""], numbers: Int[Array, " E"]) -> Key[Array, " E"]:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
-def make_evaluate(policy: TeamPolicy, env: Environment, episodes: int) -> Callable[..., dict[str, Array]]:
+def make_evaluate(policy: ActingPolicy, env: Environment, episodes: int) -> Callable[..., dict[str, Array]]:
     """``evaluate(actors, round=0, greedy=True) -> {"return", "length", <metric>...}``: (episodes,) each.
 
     Every episode starts afresh, runs to its own end and counts once; when all have ended, so does the evaluation. Keys come

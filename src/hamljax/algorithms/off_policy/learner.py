@@ -19,6 +19,7 @@ from ...haml.objective import weighted_mean
 from ...haml.solvers import Agent
 from ...nn.distributions import Categorical, Deterministic, SquashedGaussian, perturb
 from ...nn.normalisation import ObsNorm
+from ...nn.protocols import ReplayDistribution
 from ...nn.transforms import unvmap
 from ..base import Action, Metrics
 from ..config import Config
@@ -41,7 +42,7 @@ class OffPolicy(ReplayLearner):
     """A row that learns from a replay. ``RunnerState.carried`` () int32 counts gradient steps; all seeds make as many."""
 
     config: Config[OffPolicyAlgo]
-    policy: IndependentPolicies
+    policy: IndependentPolicies[ReplayDistribution]
     env: Environment = struct.field(pytree_node=False)
     vec: VectorEnv = struct.field(pytree_node=False)
     step: Callable = struct.field(
@@ -60,6 +61,7 @@ class OffPolicy(ReplayLearner):
         """
         check_numbers_of_agents(config, env.team)
         algo, row = config.algo, resolve(config.algo)
+        distribution: ReplayDistribution
         if row.actor == "stochastic":
             distribution = Categorical() if env.team.discrete else SquashedGaussian()
         elif env.team.discrete:

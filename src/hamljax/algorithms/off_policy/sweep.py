@@ -21,6 +21,7 @@ from ...haml.objective import weighted_mean
 from ...haml.solvers import Agent
 from ...nn.networks import initial_carry
 from ...nn.optimiser import squared_norms
+from ...nn.protocols import ReplayDistribution
 from ..base import Metrics
 from ..config import Config
 from ..policies.independent import IndependentPolicies
@@ -52,7 +53,7 @@ class ValueSweep(Sweep):
     """Policies that climb the value of the joint action; pure functions of their parameters."""
 
     config: Config[OffPolicyAlgo]
-    policy: IndependentPolicies
+    policy: IndependentPolicies[ReplayDistribution]
 
     @property
     def stochastic(self) -> bool:

@@ -21,6 +21,7 @@ from ...errors import lookup
 from ...haml import Agent, weighted_mean
 from ...nn.distributions import Categorical, Gaussian
 from ...nn.normalisation import ObsNorm, normalise_advantages
+from ...nn.protocols import RolloutDistribution
 from ..base import Action, Critic, DebugBatch, Metrics, TeamPolicy
 from ..config import Config
 from ..learner import BaseLearner, normalises_observations, traced_once
@@ -224,7 +225,7 @@ def mask_excluded(steps: Transition, teaches: Bool[Array, "T E"]) -> Transition:
 
 
 @register_policy("independent")
-def independent(config: Config[Algo], team: Team) -> IndependentPolicies:
+def independent(config: Config[Algo], team: Team) -> IndependentPolicies[RolloutDistribution]:
     """A network per policy that sees its own agent's observation."""
-    distribution = Categorical() if team.discrete else Gaussian()
+    distribution: RolloutDistribution = Categorical() if team.discrete else Gaussian()
     return IndependentPolicies.create(config.network, distribution, resolve(config.algo).sharing, team)

@@ -3,7 +3,8 @@
 Shapes: E environments, N agents, A action dimensions, P policies of B samples per step (see ``layout``).
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from ...envs.protocol import Observation, Team
 from ...haml import Divergence
-from ...nn.distributions import Distribution, Evaluation
+from ...nn.distributions import Evaluation
 from ...nn.networks import Actor, Network, initial_carry
+from ...nn.protocols import Distribution, RolloutDistribution
 from ..base import Action
 from ..config import Sharing
 from ..rollout import time_major, to_chunks
@@ -37,18 +39,19 @@ class PolicyBatch(NamedTuple):
     asked: dict[str, Shaped[Array, "samples L ..."]]  # what the drift asks for beside these, by name
 
 
+D = TypeVar("D", bound=Distribution)
+
+
 @struct.dataclass
-class IndependentPolicies:
+class IndependentPolicies(Generic[D]):
     """A network per policy, and the action distribution on its head; pure functions of their parameters."""
 
     network: Network
-    distribution: Distribution
+    distribution: D
     layout: Layout = struct.field(pytree_node=False)
 
     @classmethod
-    def create(
-        cls, network: Network, distribution: Distribution, sharing: Sharing, team: Team
-    ) -> "IndependentPolicies":
+    def create(cls, network: Network, distribution: D, sharing: Sharing, team: Team) -> "IndependentPolicies[D]":
         """Policies for the agents of a team.
 
         Args:
@@ -60,9 +63,9 @@ class IndependentPolicies:
         """
         return cls(network, distribution, Layout(team, policy_of(sharing, team)))
 
-    def for_team(self, team: Team) -> "IndependentPolicies":
+    def for_team(self, team: Team) -> Self:
         """The same policies in another team of the same shapes, whose bounds may be others."""
-        return self.replace(layout=Layout(team, self.layout.policy_of))
+        return dataclasses.replace(self, layout=Layout(team, self.layout.policy_of))
 
     @property
     def groups(self) -> list[list[int]]:
@@ -205,7 +208,9 @@ class IndependentPolicies:
             return jnp.zeros((memory.shape[0], samples, 0), memory.dtype)
         return memory.reshape(memory.shape[0], samples, memory.shape[-1])
 
-    def evaluate_actions(self, params: Any, batch: PolicyBatch) -> Evaluation:
+    def evaluate_actions(
+        self: "IndependentPolicies[RolloutDistribution]", params: Any, batch: PolicyBatch
+    ) -> Evaluation:
         """Log-probabilities, entropies (samples, L) and logits of stored actions.
 
         Args:
@@ -221,7 +226,7 @@ class IndependentPolicies:
             logits,
         )
 
-    def divergence(self, new: Evaluation, batch: PolicyBatch) -> Divergence:
+    def divergence(self: "IndependentPolicies[RolloutDistribution]", new: Evaluation, batch: PolicyBatch) -> Divergence:
         """How far one policy has moved from the one that acted, sample by sample: leaves (samples, L).
 
         Args:
@@ -234,7 +239,7 @@ class IndependentPolicies:
             batch.alive,
         )
 
-    def entropies(self, steps: Any) -> Float[Array, "T E N"]:
+    def entropies(self: "IndependentPolicies[RolloutDistribution]", steps: Any) -> Float[Array, "T E N"]:
         """Exact entropies of the distributions that a rollout's actions were drawn from."""
         return self.distribution.entropy(steps.logits, steps.observation.avail_actions)
 
