@@ -36,7 +36,7 @@ def typed(name: str, value: Any, kind: Any) -> Any:
         raise ConfigError(f"{name} must be {_in_words(kind)}, not {shown}") from None
 
 
-def _read(value, kind):
+def _read(value: Any, kind: Any) -> Any:
     """As ``typed``; raises one of UNFIT."""
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -51,7 +51,7 @@ def _read(value, kind):
     return READERS.get(origin, lambda x: x)(value)
 
 
-def _first(value, kinds):
+def _first(value: Any, kinds: tuple[Any, ...]) -> Any:
     """``value`` as the first of ``kinds`` that it can be; nothing, or an empty text, may be nothing."""
     if type(None) in kinds and (value is None or isinstance(value, str) and not value):
         return None
@@ -63,13 +63,13 @@ def _first(value, kinds):
     raise TypeError
 
 
-def _sequence(value, kind) -> tuple:
+def _sequence(value: Any, kind: Any) -> tuple[Any, ...]:
     if isinstance(value, str | bytes | collections.abc.Mapping):
         raise TypeError
     return tuple(_read(x, kind) for x in value)
 
 
-def _whole(value) -> int:
+def _whole(value: Any) -> int:
     if isinstance(value, str):
         value = _digits(value)
     if isinstance(value, bool):
@@ -87,7 +87,7 @@ def _digits(text: str) -> int | float:
         return float(text)
 
 
-def _number(value):
+def _number(value: Any) -> Any:
     if isinstance(value, str | numbers.Real) and not isinstance(value, bool):
         return float(value)
     kind = getattr(getattr(value, "dtype", None), "kind", "")  # of an array, traced perhaps
@@ -98,11 +98,11 @@ def _number(value):
     return value
 
 
-def _boolean(value) -> bool:
+def _boolean(value: Any) -> bool:
     return BOOLEANS[str(value).lower()]
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, numbers.Real) else os.fspath(value)
@@ -111,7 +111,7 @@ def _text(value) -> str:
 READERS = {int: _whole, float: _number, bool: _boolean, str: _text}
 
 
-def _in_words(kind) -> str:
+def _in_words(kind: Any) -> str:
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in (tuple, list):
         return f"a list of which each is {_in_words(inner[0])}" if inner else "a list"

@@ -16,7 +16,6 @@ from .config import Config
 from .rollout import unroll
 from .state import ActorState, RolloutState, RunnerState
 
-F = TypeVar("F", bound=Callable[..., Any])
 X = TypeVar("X")
 
 
@@ -93,7 +92,7 @@ class BaseLearner:
         return state._replace(rollout=self.begin_rollout(env_key, key))
 
 
-def traced_once(function: F) -> F:
+def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function(learner, ...)``, which is traced once for a program, and under ``vmap`` handles its batch in turn on a CPU.
 
     To be made once for a learner: what has been traced is forgotten with it.

@@ -25,7 +25,7 @@ class ActorState(NamedTuple):
         Args:
             team: whose it is. observation: any leading axes, as the environment gave it.
         """
-        seen = team.visible(observation)._replace(world_state=None)  # it is the critics'
+        seen = without(team.visible(observation), "world_state")  # it is the critics'
         return seen if self.obs_norm is None else seen._replace(obs=self.obs_norm.normalise(seen.obs))
 
 
@@ -83,6 +83,16 @@ def see(obs_norm: ObsNorm | None, team: Team, observation: Observation) -> Obser
     """
     seen = team.visible(observation)
     return seen if obs_norm is None else obs_norm.normalise(seen)
+
+
+def without(observation: Observation, *names: str) -> Observation:
+    """An observation that lacks some of its arrays: None stands for what nobody is to look at, or to store.
+
+    Args:
+        observation: any leading axes. names: of the arrays.
+    """
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    return observation._replace(**nothing)
 
 
 def guard(before: RunnerState, after: RunnerState, info: dict[str, Array]) -> tuple[RunnerState, Float[Array, ""]]:

@@ -92,7 +92,7 @@ def register_algorithm(name: str, row: Any) -> None:
         raise ConfigError(f"algorithm '{name}' must be {known}, not a {type(row).__name__}")
     for f in dataclasses.fields(row):
         value, least = getattr(row, f.name), f.metadata.get("at_least")
-        kinds = {float: (int, float), Sharing: (str, tuple)}.get(f.type, f.type)
+        kinds: Any = {float: (int, float), Sharing: (str, tuple)}.get(f.type, f.type)
         if not isinstance(value, kinds) or (least is not None and value < least):
             wanted = getattr(f.type, "__name__", "str or a tuple of groups") + (
                 "" if least is None else f" of at least {least}"

@@ -5,7 +5,7 @@ excess``, one number, which is at most 0 inside. A solver (``haml.solvers``) goe
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,21 @@ OFFERED = {
 }
 
 
-Limit = Callable[[Divergence, Mapping[str, Any]], Float[Array, ""]]  # (divergence, given) -> excess
+class Limit(Protocol):
+    """A limit with its hyper-parameters filled in."""
+
+    def __call__(self, divergence: Divergence, given: Mapping[str, Any]) -> Float[Array, ""]:
+        """By how much a policy is outside.
+
+        Args:
+            divergence: how far it has moved. given: what of OFFERED the limit asks for, by name.
+
+        Returns:
+            At most 0 inside.
+        """
+        ...
+
+
 Divide = Callable[..., Float[Array, ""]]  # (objective, divergence, params, batch, *, hyper-parameters) -> score
 Excess = TypeVar("Excess", bound=Callable[..., Array])
 

@@ -1,7 +1,7 @@
 """The mirror objective of one agent (HAMO, Definition 3) on a batch of samples, and the compound factor M."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -10,6 +10,21 @@ from jaxtyping import Array, Bool, Float
 NEUTRAL = {"ratio": 1.0, "m": 1.0, "old_prob": 1.0}
 
 Weight = Bool[Array, "..."] | Float[Array, "..."]  # of samples, >= 0
+
+
+class BoundCost(Protocol):
+    """A drift with its hyper-parameters filled in."""
+
+    def __call__(
+        self, ratio: Float[Array, "..."], m_advantage: Float[Array, "..."], given: Mapping[str, Any], /
+    ) -> Float[Array, "..."]:
+        """What each sample pays.
+
+        Args:
+            ratio: of the new probability of what was done to the old. m_advantage: M A.
+            given: what the drift asks for by name.
+        """
+        ...
 
 
 def weighted_mean(x: Array, weight: Weight) -> Float[Array, ""]:
@@ -33,7 +48,7 @@ def mirror_objective(
     old_log_prob: Float[Array, "..."],
     m_advantage: Float[Array, "..."],
     weight: Weight,
-    drift: Callable[[Array, Array, Mapping[str, Any]], Array],
+    drift: BoundCost,
     given: Mapping[str, Any] | None = None,
 ) -> Float[Array, ""]:
     """The sample mean of ``ratio * M A - drift`` (Definition 3, estimated as in Proposition 3).

@@ -161,6 +161,7 @@ def minibatches(
         chunks = jax.random.permutation(key, size).reshape(num_minibatches, -1)
         return jax.lax.scan(lambda carry, rows: step(carry, jax.tree.map(lambda x: x[rows], batch)), carry, chunks)
 
+    assert key is not None  # of a full batch alone there is none
     carry, infos = jax.lax.scan(epoch, carry, jax.random.split(key, epochs))
     return carry, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), infos)
 

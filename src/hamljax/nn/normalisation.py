@@ -19,7 +19,7 @@ class Moments(NamedTuple):
     Good for 2^24 (1.7e7) updates; then the count of one is lost beside that of all before.
     """
 
-    count: Float[Array, "*rows"]
+    count: Float[Array, "*rows"]  # type: ignore[assignment]  # hides the method of tuples, which nobody calls
     mean: Float[Array, "*rows F"]  # the nearest float32
     variance: Float[Array, "*rows F"]
     rest: Float[

@@ -1,5 +1,6 @@
 """The optimiser of actors and critics."""
 
+from functools import reduce
 from typing import Any
 
 import jax
@@ -32,4 +33,4 @@ def adam(
 
 def squared_norms(gradients: Any) -> Float[Array, " P"]:
     """The squared norms of gradients whose leaves are stacked on a leading axis (P, ...)."""
-    return sum(jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(gradients))
+    return reduce(jnp.add, (jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim))) for x in jax.tree.leaves(gradients)))

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Shaped
 
-F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound=NamedTuple)
 
 
-def one_at_a_time_on_cpu(function: F) -> F:
+def one_at_a_time_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function``, which under ``vmap`` handles its batch in turn on a CPU, and all at once elsewhere.
 
     Eight rollouts at once do not fit into a CPU's caches: learning from them took 1.6 times as long as in turn. Each

@@ -1,6 +1,7 @@
 """The loops with environments outside of the program: act in one program, let the host step, learn in another."""
 
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -34,8 +35,16 @@ class HostLoop:
     def __init__(self, learner: Learner):
         self.learner, self.waited = learner, 0.0
         self.acting, self.learning = acting_device(), jax.local_devices()[0]
-        self._begin, self._move = jax.jit(self._decide), jax.jit(self._settle_and_decide)
-        self._end, self._learn = jax.jit(self._settle), jax.jit(learner.learn, donate_argnums=0)
+        self._jitted = (
+            jax.jit(self._decide),
+            jax.jit(self._settle_and_decide),
+            jax.jit(self._settle),
+            jax.jit(learner.learn, donate_argnums=0),
+        )
+        self._use(*self._jitted)
+
+    def _use(self, *programs: Callable[..., Any]) -> None:
+        self._begin, self._move, self._end, self._learn = programs
 
     def compile(self, state: RunnerState) -> int:
         """Compile for states of these shapes, and say how many bytes the largest program needs."""
@@ -43,14 +52,16 @@ class HostLoop:
         actors = _on(self.acting, _acting(state))
         decided = _on(self.acting, jax.eval_shape(self._decide, actors)[1])
         answer = _on(self.acting, self.learner.vec.answer_shapes)
-        programs = (
-            self._begin.lower(actors),
-            self._move.lower(actors, decided, answer),
-            self._end.lower(actors, decided, answer),
-            self._learn.lower(_on(self.learning, state), rollout),
+        begin, move, end, learn = self._jitted
+        lowered = (
+            begin.lower(actors),
+            move.lower(actors, decided, answer),
+            end.lower(actors, decided, answer),
+            learn.lower(_on(self.learning, state), rollout),
         )
-        self._begin, self._move, self._end, self._learn = programs = [program.compile() for program in programs]
-        sizes = [program.memory_analysis() for program in programs]
+        programs = [program.compile() for program in lowered]
+        self._use(*programs)
+        sizes: list[Any] = [program.memory_analysis() for program in programs]
         return max(x.argument_size_in_bytes + x.output_size_in_bytes + x.temp_size_in_bytes for x in sizes)
 
     def update(self, state: RunnerState) -> tuple[RunnerState, Metrics]:

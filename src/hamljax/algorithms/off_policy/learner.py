@@ -25,7 +25,7 @@ from ..base import Action, Metrics
 from ..config import Config
 from ..learner import no_update, normalises_observations, traced_once
 from ..policies.independent import IndependentPolicies
-from ..state import RolloutState, RunnerState, see
+from ..state import RolloutState, RunnerState, see, without
 from ..sweep import check_numbers_of_agents
 from ..table import resolve
 from .critics import ActionValueCritics
@@ -68,7 +68,9 @@ class OffPolicy(ReplayLearner):
             raise ConfigError(f"{algo.name} needs continuous actions, and here they are discrete; try algo=hasac")
         else:
             distribution = Deterministic(algo.exploration_noise)
-        policy = IndependentPolicies.create(config.network, distribution, row.sharing, env.team)
+        policy: IndependentPolicies[ReplayDistribution] = IndependentPolicies.create(
+            config.network, distribution, row.sharing, env.team
+        )
         step = traced_once(lambda learner, *arguments: learner._step(*arguments))
         return cls(config, policy, env, env.vectorise(config.num_envs), step)
 
@@ -126,7 +128,7 @@ class OffPolicy(ReplayLearner):
     ) -> tuple[Float[Array, "P B H"], Action, Action]:
         """One decision, random while the run warms up."""
         key, random_key = jax.random.split(key)
-        seen = see(state.learnt.obs_norm, self.env.team, rollout.observation)._replace(world_state=None)
+        seen = without(see(state.learnt.obs_norm, self.env.team, rollout.observation), "world_state")
         memory, chosen, _ = self.policy.act(state.learnt.agents.params, rollout.memory, key, seen, rollout.start)
         anything = self.policy.distribution.uniform(random_key, seen.avail_actions)
         action = jnp.where(state.num_updates < self.warm_up, anything, chosen)

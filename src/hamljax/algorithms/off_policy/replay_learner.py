@@ -82,7 +82,7 @@ class ReplayLearner(BaseLearner):
 
         def improve(learnt_and_count):
             after, (of_critics, of_policies) = jax.lax.scan(
-                lambda carry, key: self._gradient_step(state, *carry, key), learnt_and_count, keys
+                lambda carry, key: self._gradient_step(state, carry[0], carry[1], key), learnt_and_count, keys
             )
             return after, (jax.tree.map(jnp.mean, of_critics), jax.tree.map(jnp.nanmean, of_policies))
 

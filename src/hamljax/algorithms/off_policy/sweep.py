@@ -197,7 +197,7 @@ class ValueSweep(Sweep):
             view, agent = view_of(i), Agent(policy.params, policy.opt_state)
             objective = partial(gain, policy=policy, joint=joint, i=i)
             context, moved = {"agent": i, "progress": progress}, partial(self.divergence, policy.params)
-            limit = within and partial(within, given=context)
+            limit = None if within is None else partial(within, given=context)
             agent, info = solve(objective, moved, limit, agent, view, context, None)
             action, log_prob = self.sample_and_log_prob(agent.params, view, keys[i, 1])
             action = jax.lax.stop_gradient(action).reshape(-1, members, action.shape[-1])

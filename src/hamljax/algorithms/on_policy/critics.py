@@ -20,6 +20,7 @@ from ...nn.normalisation import ValueNorm
 from ..base import Estimate
 from ..config import Config
 from ..rollout import merge_leading, time_major, to_chunks
+from ..state import without
 from .registry import register_critic
 from .returns import calculate_gae, value_loss
 from .settings import Algo
@@ -106,7 +107,7 @@ class StateCritic:
     def view(self, observation: Observation) -> Observation:
         """What of an observation ``inputs`` looks at; None for the rest, which need not be stored."""
         unseen = ("avail_actions",) if self.per_agent else ("obs", "avail_actions", "alive")
-        return observation._replace(**dict.fromkeys(unseen))
+        return without(observation, *unseen)
 
     def inputs(self, observation: Observation) -> Float[Array, "*batch K S"]:
         """What the critic sees, (..., K, S). EP: the world state, K = 1. FP: world state, own observation and id, K = N.

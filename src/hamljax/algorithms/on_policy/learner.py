@@ -27,7 +27,7 @@ from ..config import Config
 from ..learner import BaseLearner, normalises_observations, traced_once
 from ..policies.independent import IndependentPolicies
 from ..rollout import episode_metrics
-from ..state import RolloutState, RunnerState, guard, see
+from ..state import RolloutState, RunnerState, guard, see, without
 from ..sweep import check_numbers_of_agents
 from ..table import resolve
 from . import critics  # noqa: F401  (importing it registers its critics)
@@ -108,7 +108,7 @@ class OnPolicy(BaseLearner):
         self, state: RunnerState, rollout: RolloutState, key: Key[Array, ""]
     ) -> tuple[Float[Array, "P B H"], Action, dict[str, Array]]:
         """One decision of the policies of ``state``."""
-        seen = see(state.learnt.obs_norm, self.env.team, rollout.observation)._replace(world_state=None)
+        seen = without(see(state.learnt.obs_norm, self.env.team, rollout.observation), "world_state")
         memory, action, more = self.policy.act(state.learnt.agents.params, rollout.memory, key, seen, rollout.start)
         return memory, self.policy.to_env_action(action), {"action": action, **more}
 
@@ -207,6 +207,7 @@ class OnPolicy(BaseLearner):
 
     def step_mask(self, steps: Transition) -> Bool[Array, "T E"]:
         """The steps to learn from, which are neither lost nor dropped at a time limit."""
+        assert steps.valid is not None  # by now it says so of every step
         return steps.valid & ~steps.truncated if self.config.truncation == "drop" else steps.valid
 
     def debug_batch(self, state: RunnerState) -> DebugBatch:

@@ -19,7 +19,14 @@ from .rows import check_names
 from .settings import Algo
 
 PROBES = (5, 1), (7, 3)  # samples of L steps; two shapes, because an array in a drift may go with one by chance
-NUMBER = jax.ShapeDtypeStruct((), jnp.float32)
+
+
+def _stand_in(shape: tuple[int, ...], kind: Any = jnp.float32) -> Any:
+    """What stands for an array of these numbers where a function is only traced."""
+    return jax.ShapeDtypeStruct(shape, kind)
+
+
+NUMBER = _stand_in(())
 
 
 def check_kernel(algo: Algo) -> None:
@@ -50,7 +57,8 @@ def check_traces(what: str, name: str, learner: Learner) -> None:
     Raises:
         ConfigError: it cannot be trained with.
     """
-    factory = {"critic": CRITICS, "policy": POLICIES}[what][name]
+    tables: dict[str, dict[str, Any]] = {"critic": CRITICS, "policy": POLICIES}
+    factory = tables[what][name]
     try:
         before = jax.eval_shape(learner.init, jax.random.key(0))
         after, _ = jax.eval_shape(learner.update, before)
@@ -61,9 +69,9 @@ def check_traces(what: str, name: str, learner: Learner) -> None:
         raise ConfigError(f"{what} '{name}' must leave all shapes and types as they are; {wrong}")
 
 
-def _context(shape) -> dict:
+def _context(shape: tuple[int, ...]) -> dict[str, Any]:
     """The shapes of all that a drift or a limit may ask for beside its first arguments, for samples of ``shape``."""
-    each, wide = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct((*shape, 4), jnp.float32)
+    each, wide = _stand_in(shape), _stand_in((*shape, 4))
     named = dict.fromkeys([*drifts.OFFERED, *neighbourhoods.OFFERED], each)
     numbers = dict.fromkeys(["progress", "num_updates", "num_agents", "share"], NUMBER)
     return named | numbers | {"obs": wide, "world_state": wide}
@@ -76,8 +84,8 @@ def _check_drift(algo: Algo, name: str) -> None:
         return haml.bind_drift(drift, values)(ratio, ratio, given)
 
     for shape in PROBES:
-        ratio = jax.ShapeDtypeStruct(shape, jnp.float32)
-        given = _context(shape) | {"agent": jax.ShapeDtypeStruct(shape, jnp.int32)}
+        ratio = _stand_in(shape)
+        given = _context(shape) | {"agent": _stand_in(shape, jnp.int32)}
         cost = _traced(f"drift '{name}'", drift.function, costs, hyper_parameters(algo, "drift_params"), ratio, given)
         if not _is_float(cost) or cost.shape != shape:
             raise ConfigError(
@@ -87,13 +95,15 @@ def _check_drift(algo: Algo, name: str) -> None:
 
 def _check_limit(algo: Algo, name: str) -> None:
     neighbourhood = haml.NEIGHBOURHOODS[name]
+    assert neighbourhood.limit is not None  # the whole space is shipped
 
     def excess(values, divergence, given):
-        return haml.bind_limit(neighbourhood, values)(divergence, given)
+        limit = haml.bind_limit(neighbourhood, values)
+        return limit and limit(divergence, given)
 
     for shape in PROBES:
-        number, alive = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape, jnp.bool_)
-        given = _context(shape) | {"agent": jax.ShapeDtypeStruct((), jnp.int32)}
+        number, alive = _stand_in(shape), _stand_in(shape, jnp.bool_)
+        given = _context(shape) | {"agent": _stand_in((), jnp.int32)}
         divergence, values = (
             haml.Divergence(number, number, number, alive),
             hyper_parameters(algo, "neighbourhood_params"),
@@ -116,14 +126,14 @@ def _check_solver(algo: Algo, neighbourhood: haml.Neighbourhood) -> None:
 
     def improve(values, params, batch, context, key):
         agent = haml.Agent(params, optimiser.init(params))
-        limit = haml.bind_limit(neighbourhood, values)
-        limit = limit and partial(limit, given=context)
+        within = haml.bind_limit(neighbourhood, values)
+        limit = None if within is None else partial(within, given=context)
         solve = haml.bind_solver(solver, values, optimiser)
         return agent, solve(objective, divergence, limit, agent, batch, context, key)
 
-    params = {"kernel": jax.ShapeDtypeStruct((4,), jnp.float32), "bias": NUMBER}
+    params = {"kernel": _stand_in((4,)), "bias": NUMBER}
     batch, key = _batch(6 * algo.num_minibatches, 2), jax.eval_shape(jax.random.key, 0)
-    context = {"agent": jax.ShapeDtypeStruct((), jnp.int32), "log_m": batch.log_prob, "progress": NUMBER}
+    context = {"agent": _stand_in((), jnp.int32), "log_m": batch.log_prob, "progress": NUMBER}
     values, what = hyper_parameters(algo, "neighbourhood_params"), f"solver '{neighbourhood.solver}'"
     before, found = _traced(what, solver.make, improve, values, params, batch, context, key)
     if not (isinstance(found, tuple) and len(found) == 2 and _are_numbers(found[1])):
@@ -132,35 +142,38 @@ def _check_solver(algo: Algo, neighbourhood: haml.Neighbourhood) -> None:
         raise ConfigError(f"{what} must return the agent as it is given, with other numbers; {wrong}")
 
 
-def _difference(before, after, whole: str = "agent") -> str:
+def _difference(before: Any, after: Any, whole: str = "agent") -> str:
     """In what two trees of shapes differ; empty where they do not."""
     was, now = ({jax.tree_util.keystr(p): _said(x) for p, x in jax.tree.leaves_with_path(t)} for t in (before, after))
     for place in [*was, *now]:
         if was.get(place) != now.get(place):
             return f"{whole}{place} was {was.get(place, 'not there')} and is {now.get(place, 'not there')}"
-    return "" if jax.tree.structure(before) == jax.tree.structure(after) else "an empty part of it has become another"
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
+    return "" if structures[0] == structures[1] else "an empty part of it has become another"
 
 
 def _batch(samples: int, length: int) -> PolicyBatch:
     """The shapes of what one policy learns from."""
-    number, truth = (jax.ShapeDtypeStruct((samples, length), kind) for kind in (jnp.float32, jnp.bool_))
-    wide = jax.ShapeDtypeStruct((samples, length, 4), jnp.float32)
+    number, truth = (_stand_in((samples, length), kind) for kind in (jnp.float32, jnp.bool_))
+    wide = _stand_in((samples, length, 4))
     return PolicyBatch(
         obs=wide,
         mask=None,
         start=truth,
-        avail=jax.ShapeDtypeStruct(wide.shape, jnp.bool_),
+        avail=_stand_in(wide.shape, jnp.bool_),
         alive=truth,
-        action=jax.ShapeDtypeStruct(number.shape, jnp.int32),
+        action=_stand_in(number.shape, jnp.int32),
         log_prob=number,
         logits=wide,
         m_advantage=number,
-        memory=jax.ShapeDtypeStruct((samples, 0), jnp.float32),
+        memory=_stand_in((samples, 0)),
         asked={},
     )
 
 
-def _traced(what: str, function: Callable, call: Callable, values: dict, *arguments):
+def _traced(
+    what: str, function: Callable[..., Any], call: Callable[..., Any], values: dict[str, Any], *arguments: Any
+) -> Any:
     """The shapes of ``call(values, *arguments)``, which calls a user's ``function``; floats are traced, as in training."""
     whole = {name: x for name, x in values.items() if isinstance(x, int)}
     floats = {name: x for name, x in values.items() if name not in whole}
@@ -171,7 +184,7 @@ def _traced(what: str, function: Callable, call: Callable, values: dict, *argume
         raise ConfigError(f"{what}, traced as in training, failed{in_line(error, file)}") from error
 
 
-def _are_numbers(info) -> bool:
+def _are_numbers(info: Any) -> bool:
     return isinstance(info, dict) and all(
         isinstance(name, str) and isinstance(x, jax.ShapeDtypeStruct) for name, x in info.items()
     )

@@ -144,7 +144,7 @@ class MirrorSweep(Sweep):
         def mean(x):
             return total(x) / jnp.maximum(jnp.sum(members > 0, axis=-1), 1)
 
-        found = {name: mean(given[name]) for name in ("m", "advantage") if name in given}
+        found: dict[str, Array] = {name: mean(given[name]) for name in ("m", "advantage") if name in given}
         if "old_prob" in given:
             found["old_prob"] = jnp.exp(total(old_log_prob))
         weight = jnp.max(members, axis=-1)
@@ -159,8 +159,9 @@ class MirrorSweep(Sweep):
         moved = self.policy.divergence(new, batch)
         if not self.joint:
             return moved
-        sums = (self._total(x, batch.alive) for x in moved[:3])
-        return haml.Divergence(*sums, jnp.max(self.policy.by_team(batch.alive), axis=-1))
+        total = partial(self._total, alive=batch.alive)
+        weight = jnp.max(self.policy.by_team(batch.alive), axis=-1)
+        return haml.Divergence(total(moved.log_ratio), total(moved.kl), total(moved.reverse_kl), weight)
 
     def divergence(self, params: Any, batch: Any) -> haml.Divergence:
         """How far a policy with these parameters has moved.
@@ -238,7 +239,7 @@ class MirrorSweep(Sweep):
             of_samples = log_m if self.joint else policy.of_members(log_m)
             context = {"agent": i, "log_m": of_samples, "progress": progress}
             context |= {} if shares is None else {"share": shares[i]}
-            limit = within and partial(within, given=context)
+            limit = None if within is None else partial(within, given=context)
             agent, info = solve(objective, self.divergence, limit, agent, batch, context, keys[i])
             new = policy.evaluate_actions(agent.params, batch)
             info["entropy"] = weighted_mean(new.entropy, batch.alive)

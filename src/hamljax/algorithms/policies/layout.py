@@ -78,9 +78,9 @@ class Layout:
         there = self.members < self.team.num_agents
         if there.all():
             return self.split(alive, axis)
-        there = jnp.tile(there, (1, alive.shape[axis - 1]))  # (P, B)
-        return self.split(alive, axis) & there.reshape(
-            len(there), *(1,) * (axis - 1), -1, *(1,) * (alive.ndim - axis - 1)
+        tiled = jnp.tile(there, (1, alive.shape[axis - 1]))  # (P, B)
+        return self.split(alive, axis) & tiled.reshape(
+            len(tiled), *(1,) * (axis - 1), -1, *(1,) * (alive.ndim - axis - 1)
         )
 
     def merge(self, x: Shaped[Array, "P ..."], axis: int) -> Shaped[Array, "..."]:
