@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def create(cls, *shape: int, variance: float = 1.0) -> "Moments":
-        """Nothing seen: mean 0, and ``variance``; shape (*rows, F)."""
+        """Nothing seen: mean 0, and ``variance``; shape (rows, F)."""
         zero = jnp.zeros(shape, jnp.float32)
         return cls(jnp.zeros(shape[:-1], jnp.float32), zero, jnp.full(shape, variance, jnp.float32), zero)
 

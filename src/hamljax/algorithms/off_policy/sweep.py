@@ -150,6 +150,24 @@ class ValueSweep(Sweep):
         one = jnp.ones(view.alive.shape)
         return drift(one, jnp.zeros_like(one), {name: offers[name] for name in drift.asks})
 
+    def _gain(
+        self,
+        params: Any,
+        view: View,
+        policy: PolicyState,
+        joint: Float[Array, "B N A"],
+        key: Key[Array, ""],
+        value: Callable[[Array, int], Array],
+        progress: float | Array,
+    ) -> Float[Array, ""]:
+        """What a policy climbs: the value of its own new actions among the others', less what its drift asks."""
+        members = self.policy.layout.group_size
+        action, log_prob = self.sample_and_log_prob(params, view, key)
+        own = view.agent[:, None, None] == jnp.arange(joint.shape[1])[:, None]
+        values = value(jnp.where(own, action[:, None], jnp.repeat(joint, members, axis=0)), members)
+        worth = values - jnp.exp(policy.log_alpha) * log_prob
+        return weighted_mean(worth - self.drift_cost(params, view, policy, progress), view.alive)
+
     def improve(
         self,
         policies: PolicyState,
@@ -186,16 +204,11 @@ class ValueSweep(Sweep):
         def view_of(i):
             return jax.tree.map(lambda x: x[i], views)
 
-        def gain(params, view, policy, joint, i):
-            action, log_prob = self.sample_and_log_prob(params, view, keys[i, 0])
-            own = view.agent[:, None, None] == jnp.arange(joint.shape[1])[:, None]
-            values = value(jnp.where(own, action[:, None], jnp.repeat(joint, members, axis=0)), members)
-            worth = values - jnp.exp(policy.log_alpha) * log_prob
-            return weighted_mean(worth - self.drift_cost(params, view, policy, progress), view.alive)
+        gain = partial(self._gain, value=value, progress=progress)
 
         def improve_one(policy, joint, i):
             view, agent = view_of(i), Agent(policy.params, policy.opt_state)
-            objective = partial(gain, policy=policy, joint=joint, i=i)
+            objective = partial(gain, policy=policy, joint=joint, key=keys[i, 0])
             context, moved = {"agent": i, "progress": progress}, partial(self.divergence, policy.params)
             limit = None if within is None else partial(within, given=context)
             agent, info = solve(objective, moved, limit, agent, view, context, None)
@@ -205,7 +218,7 @@ class ValueSweep(Sweep):
             return policy, joint.at[:, agents[i]].set(action, mode="drop"), info | more  # padding is nobody's
 
         def slope(policy, joint, i):
-            return jax.grad(gain)(policy.params, view_of(i), policy, joint, i)
+            return jax.grad(gain)(policy.params, view_of(i), policy, joint, keys[i, 0])
 
         def score(policies, joint):
             return squared_norms(jax.vmap(slope, (0, None, 0))(policies, joint, jnp.arange(count)))
