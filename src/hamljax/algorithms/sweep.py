@@ -34,10 +34,12 @@ class Sweep:
 
     @property
     def neighbourhood(self) -> haml.Neighbourhood:
+        """Where a policy may go."""
         return haml.NEIGHBOURHOODS[self.row.neighbourhood]
 
     @property
     def solver(self) -> haml.Solver:
+        """What goes there."""
         return haml.SOLVERS[self.neighbourhood.solver]
 
     @property

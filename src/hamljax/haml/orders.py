@@ -1,7 +1,8 @@
 """In which order the agents of a sequential sweep are visited.
 
 What an order does to the guarantee: joint improvement (Theorem 1, 1) holds for every order. That limit points are Nash
-equilibria (Theorem 1, 4) is proved for orders in which every agent is the first with positive probability.
+equilibria (Theorem 1, 4) is proved for orders in which every agent is the first with positive probability. What each of them is
+given is what ``register_order`` says.
 """
 
 from collections.abc import Callable

@@ -7,7 +7,7 @@ included) they enter no log-probability, entropy or divergence, nor their gradie
 
 Continuous actions are in units of the environment's bounds, which are -1 and 1 here. ``sample_and_log_prob``, for rows that
 learn from a replay, samples so that gradients reach the logits: an action as a critic sees it, (..., A) in [-1, 1] or
-one-hot, and its log-probability.
+one-hot, and its log-probability. What the methods are given and return is what ``nn.protocols`` says.
 """
 
 from typing import Any, ClassVar, NamedTuple

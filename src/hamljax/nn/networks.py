@@ -99,7 +99,9 @@ def _layer_norm_forward(x: Array, mask: Array, scale: Array, bias: Array) -> tup
     return jnp.where(mask, normalised * scale + bias, 0.0), (normalised, inverse, mask, count, scale)
 
 
-def _layer_norm_backward(residuals, gradient):
+def _layer_norm_backward(
+    residuals: tuple[Array, Array, Array, Array, Array], gradient: Float[Array, "*batch F"]
+) -> tuple[Array, None, Array, Array]:
     normalised, inverse, mask, count, scale = residuals
     gradient = jnp.where(mask, gradient, 0.0)
     inner = gradient * scale

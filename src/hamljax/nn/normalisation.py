@@ -89,6 +89,7 @@ class ValueNorm(NamedTuple):
 
     @classmethod
     def create(cls, enabled: bool) -> "ValueNorm":
+        """Before any update."""
         return cls(Moments.create(1, variance=0.0), jnp.zeros((), jnp.float32), jnp.array(enabled))
 
     def update(

@@ -48,7 +48,11 @@ def play(
 
 
 def keys_of(key: Key[Array, ""], numbers: Int[Array, " E"]) -> Key[Array, " E"]:
-    """A key for each of ``numbers``. With JAX's own settings these are rows ``numbers`` of ``split(key, any size)``."""
+    """A key for each of some numbers. With JAX's own settings these are so many rows of ``split(key, any size)``.
+
+    Args:
+        key: of all. numbers: of the episodes.
+    """
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
