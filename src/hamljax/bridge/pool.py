@@ -7,9 +7,11 @@ import errno
 import os
 import time
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, UInt32
 
 from ..errors import ConfigError, Stopped
 from .needs import next_step
@@ -23,30 +25,41 @@ MODULE_FOLDERS: list[str] = []  # where workers look for a module of the user's 
 
 
 class Reply(NamedTuple):
-    """What one step of all workers gives, arrays (E, ...); the records are the pool's own, and hold until its next call.
+    """What one step of all workers gives; the records, of ``wire.reply_type``, are the pool's own, and hold until its next call.
 
-    seen: records of ``wire.reply_type``, after the reset of episodes that ended. final: before it. valid (E,): false where
-    the worker was lost in this step, which then says nothing about the environment.
+    Args:
+        seen: records (E,), after the reset of episodes that ended.
+        final: records (E,), before it.
+        valid: false where the worker was lost in this step, which then says nothing about the environment.
     """
 
     seen: np.ndarray
     final: np.ndarray
-    valid: np.ndarray
+    valid: Bool[np.ndarray, " E"]
 
 
 class Pool:
-    """E workers that answer together. Raises ConfigError where the environment cannot even be started.
+    """E workers that answer together.
 
-    seeds: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
-    losses: what became of the workers that were replaced so far. waited: seconds spent waiting for workers so far.
-    odd: how often there was what ``environment.ODD`` names, and where first.
+    Args:
+        launch: how each is started.
+        size: E.
+        paths: folders in which they look for modules of the user's; None: where we were started, and ``MODULE_FOLDERS``.
+        seeds: whole numbers from which each start of a worker has a seed of its own, for games that have one for their
+            launch only.
+
+    Raises:
+        ConfigError: the environment cannot even be started.
     """
 
-    def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, seeds=()):
+    def __init__(
+        self, launch: Launch, size: int, paths: list[str] | None = None, seeds: Sequence[int] | np.ndarray = ()
+    ):
         self.launch, self.size, self.paths = launch, size, [os.getcwd(), *MODULE_FOLDERS] if paths is None else paths
         self.seeds = [int(number) for number in seeds]
-        self.losses, self.waited, self.spec = [], 0.0, None
-        self.odd: dict[str, tuple[int, str]] = {}
+        self.losses: list[str] = []  # what became of the workers that were replaced so far
+        self.waited = 0.0  # seconds spent waiting for workers so far
+        self.odd: dict[str, tuple[int, str]] = {}  # how often there was what ``environment.ODD`` names, and where first
         self.times = np.zeros(size, int)
         self.workers: list[Worker] = []
         self._janitor = start_janitor()
@@ -54,7 +67,7 @@ class Pool:
         try:
             for i in range(size):
                 self.workers.append(self._start(i))
-            self.spec = self._handshake()
+            self.spec: dict[str, Any] = self._handshake()
         except (ConfigError, WorkerBug):
             self.close()
             raise
@@ -106,7 +119,7 @@ class Pool:
                 )
         return spec
 
-    def _greet(self, worker: Worker) -> dict | Fault:
+    def _greet(self, worker: Worker) -> dict[str, Any] | Fault:
         """The spec of a worker that has begun. A bug in a class of the user's own is raised, unless it just is not there."""
         try:
             found = worker.receive(time.monotonic() + LAUNCH_SECONDS, limit=1 << 20)
@@ -130,12 +143,11 @@ class Pool:
             self.workers[i].kill()
             tell_janitor(self._janitor, -self.workers[i].process.pid)
             self.workers[i] = self._start(i)
-            fault = self._greet(self.workers[i])
-            if fault == self.spec:
+            found = self._greet(self.workers[i])
+            if found == self.spec:
                 self.workers[i].channel.buffer = self._replies.rows[i]
                 return
-            if not isinstance(fault, Fault):
-                fault = Fault(f"came back as another environment ({fault})")
+            fault = found if isinstance(found, Fault) else Fault(f"came back as another environment ({found})")
 
     def close(self) -> None:
         """End all workers and what they started."""
@@ -143,18 +155,31 @@ class Pool:
 
     # STEPS
 
-    def reset(self, keys) -> np.ndarray:
-        """Start an episode in every worker, from keys (E, 2) uint32. Returns what the teams see, records (E,)."""
+    def reset(self, keys: UInt32[np.ndarray, "E 2"]) -> np.ndarray:
+        """Start an episode in every worker, each from its key. Returns what the teams see, records (E,)."""
         self._request["key"] = keys
         self._begin_episodes(np.arange(self.size))
         return self.seen
 
-    def step(self, action, keys, episode_keys=None) -> Reply:
+    def step(
+        self,
+        action: np.ndarray,
+        keys: UInt32[np.ndarray, "E 2"],
+        episode_keys: UInt32[np.ndarray, "E 2"] | None = None,
+    ) -> Reply:
         """Move every environment, and start an episode where one ended.
 
-        action (E, N[, A]), keys (E, 2). episode_keys (E, 2): the j-th is for the j-th that ended, in the order of workers;
-        without them, an environment whose episode is over stands still until ``reset``.
         A worker that fails is replaced: its episode is over, its last observation stands for the final one.
+
+        Args:
+            action: (E, N), or continuous (E, N, A) within their bounds.
+            keys: for the transitions.
+            episode_keys: the j-th is for the j-th that ended, in the order of workers; without them, an environment whose
+                episode is over stands still until ``reset``.
+
+        Raises:
+            Stopped: more workers were lost than ``Launch.max_restarts``.
+            WorkerBug: an environment raised an exception because of what it was asked.
         """
         self._request["key"], self._request["action"] = keys, action
         moving, valid = ~self.over, np.ones(self.size, bool)
@@ -224,7 +249,8 @@ class Pool:
             self.waited += time.perf_counter() - began
 
     def _exchange(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
-        self._requests.kinds[:], faults = kind, {}
+        faults: dict[int, Fault] = {}
+        self._requests.kinds[:] = kind
         asked = [(int(i), self.workers[i].send(self._requests.rows[i])) for i in which]
         deadline, size = time.monotonic() + self.launch.timeout, self.seen.dtype.itemsize
         for i, fault in asked:
