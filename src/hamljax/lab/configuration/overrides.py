@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
@@ -26,18 +26,24 @@ def quote(text: str) -> str:
 
 
 def parse(words: list[str], texts: Collection[str] = ()) -> list[Override]:
-    """``key=value`` words as Hydra reads them. ``texts``: the keys whose values are texts, whatever they look like.
+    """``key=value`` words as Hydra reads them.
 
-    Raises ConfigError, with Hydra's complaint on one line.
+    Args:
+        words: as typed.
+        texts: the keys whose values are texts, whatever they look like.
+
+    Raises:
+        ConfigError: one cannot be read; with Hydra's complaint on one line.
     """
     return [_read(word[1:] if word.startswith("+experiment=") else word, texts) for word in words]
 
 
-def _read(word: str, texts) -> Override:
+def _read(word: str, texts: Collection[str]) -> Override:
     key, equals, value = word.partition("=")
     if not equals and not word.startswith("~"):
         raise ConfigError(f"'{word}' is not an override; write key=value, such as algo=happo")
-    readings = (_readings_of_a_text if key.lstrip("+") in texts else _readings)(value) if equals else [None]
+    read = _readings_of_a_text if key.lstrip("+") in texts else _readings
+    readings: Sequence[str | None] = read(value) if equals else [None]
     complaints = []
     for reading in readings:
         try:
@@ -67,10 +73,10 @@ def _readings_of_a_text(value: str) -> list[str]:
     return [_in_quotes(value, NO_PLAIN_TEXT)]
 
 
-def _in_quotes(value: str, needing: re.Pattern) -> str:
+def _in_quotes(value: str, needing: re.Pattern[str]) -> str:
     """``value`` with quotes around every part between brackets and commas that is ``needing`` them, and has none."""
 
-    def part(found):
+    def part(found: re.Match[str]) -> str:
         text = (found[2] or "").strip()
         return quote(text) if text and needing.search(text) else found[0]
 
@@ -78,7 +84,15 @@ def _in_quotes(value: str, needing: re.Pattern) -> str:
 
 
 def values_of(override: Override, choices: Collection[str]) -> list[str]:
-    """The values of one word of a sweep, as words. ``choices``: what there is, for a group. Raises ConfigError."""
+    """The values of one word of a sweep, as words.
+
+    Args:
+        override: the word, as Hydra reads it.
+        choices: what there is, for a group.
+
+    Raises:
+        ConfigError: it stands for no values that can be listed, or for too many.
+    """
     if not override.is_sweep_override():
         return [override.input_line]
     typed, key, sweep = override.input_line, override.get_key_element(), override.value()
