@@ -32,7 +32,8 @@ from hamljax.lab.drawing import plots
 from hamljax.lab.runs import record
 from hamljax.lab.runs.loggers import make_logger
 from hamljax.lab.runs.pace import listening
-from hamljax.lab.runs.run import Training, files_of, train
+from hamljax.lab.runs.run import Training, train
+from hamljax.lab.runs.schedule import files_of
 from hamljax.lab.storage import files, inputs, rundir
 from hamljax.lab.storage.checkpoints import kept
 

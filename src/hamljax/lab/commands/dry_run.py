@@ -3,10 +3,11 @@
 import jax
 
 from ...training.train import make_learner
-from ..configuration.jobs import Job, of_family, whole_rollouts
+from ..configuration.jobs import Job
+from ..configuration.remarks import of_family, whole_rollouts
 from ..drawing.tables import who_shares
 from ..runs.programs import apart, make_programs, size_of
-from ..runs.run import steps_per_update
+from ..runs.schedule import steps_per_update
 
 
 def _mib(number: int) -> str:
@@ -14,7 +15,11 @@ def _mib(number: int) -> str:
 
 
 def rows(job: Job) -> list[tuple[str, str]]:
-    """(what, how much) of a job; compiles it."""
+    """(what, how much) of a job; compiles it.
+
+    Raises:
+        ConfigError: it cannot be made, or does not fit into this machine.
+    """
     trainer, config, seeds = make_learner(job.config), job.config, job.run.num_seeds
     team = trainer.env.team
     programs = make_programs(trainer, seeds, bool(config.num_evals))

@@ -1,6 +1,6 @@
 """What is done where updates were not finite: the run stops, and what the first of them learnt from is kept."""
 
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
 import jax
 import numpy as np
@@ -13,9 +13,21 @@ from ..storage.paths import as_typed, writing
 from .evidence import not_finite
 from .programs import CAPACITY, apart
 
+if TYPE_CHECKING:  # which imports this
+    from .run import Training
 
-def stop_for_non_finite(training: Any, seed: int, first: int) -> None:
-    """Stop with what there is to say of the first bad update, number ``first``."""
+
+def stop_for_non_finite(training: "Training", seed: int, first: int) -> NoReturn:
+    """Stop a run, and say what there is to say of its first bad update.
+
+    Args:
+        training: the run.
+        seed: the place of the seed whose update it was.
+        first: the update's number.
+
+    Raises:
+        Stopped: always, or FloatingPointError where ``on_nan=raise``.
+    """
     evidence, culprits = _evidence(training, seed, first)
     advice = "Try a smaller learning rate"
     if culprits:
@@ -30,7 +42,7 @@ def stop_for_non_finite(training: Any, seed: int, first: int) -> None:
     raise Stopped(message, 1)
 
 
-def _evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
+def _evidence(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
     """Make the run again up to update number ``first``, keep what that learns from, and say where.
 
     Also what of it the environment gave and is not finite.
@@ -45,7 +57,7 @@ def _evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
         return _find_evidence(training, seed, first)
 
 
-def _find_evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
+def _find_evidence(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
     before = [
         u for u in checkpoints.kept(training.run.path) if u < first and not checkpoints.damage(training.run.path, u)
     ]

@@ -4,13 +4,18 @@ import contextlib
 import functools
 import math
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
 from ...algorithms.state import RunnerState
+from ...envs.protocol import Environment
 from ...errors import ConfigError
 from ...training.evaluate import Best
 from ...training.seeds import over_seeds, seed_by_seed, seed_sharding, stacked, unstacked
@@ -34,7 +39,7 @@ def apart(progress: Progress) -> tuple[Progress, Any]:
     return with_replay(progress, None), progress.state.replay
 
 
-def with_replay(progress: Progress, replay) -> Progress:
+def with_replay(progress: Progress, replay: Any) -> Progress:
     """The inverse of ``apart``."""
     return progress._replace(state=progress.state._replace(replay=replay))
 
@@ -45,21 +50,26 @@ def progress_shapes(trainer: Trainer, num_seeds: int) -> Progress:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype), one)
 
 
-def _begin(trainer: Trainer, key) -> Progress:
+def _begin(trainer: Trainer, key: Key[Array, ""]) -> Progress:
     state = trainer.init(key)
     return Progress(state, Best.none_yet(trainer.actor_state(state)))
 
 
-def size_of(tree) -> tuple[int, int]:
+def size_of(tree: Any) -> tuple[int, int]:
     """(numbers, bytes) of a tree of arrays or shapes."""
     leaves = [x for x in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
     return sum(math.prod(x.shape) for x in leaves), sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 
 def check_room(trainer: Trainer, shapes: Progress) -> None:
-    """Raise ConfigError, with the sizes that make it so, where this machine cannot hold what a run carries along.
+    """Check that this machine can hold the state of all seeds, and the rollouts that they collect side by side.
 
-    That is the state of all seeds, and the rollouts that they collect side by side.
+    Args:
+        trainer: of the run.
+        shapes: of its progress, stacked over the seeds.
+
+    Raises:
+        ConfigError: it cannot; with the sizes that make it so.
     """
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.state)
     rollout = jax.eval_shape(trainer.learner.collect, one)[1]
@@ -68,7 +78,7 @@ def check_room(trainer: Trainer, shapes: Progress) -> None:
     needed, there = sum(parts.values()), memory()
     if needed <= there:
         return
-    config, most = trainer.config, max(parts, key=parts.get)
+    config, most = trainer.config, max(parts, key=parts.__getitem__)
     said = ", ".join(f"{gib(size)} {name}" for name, size in parts.items() if size)
     said = f"this run takes {gib(needed)} GiB ({said}; {seeds} seed(s)), and this machine has {gib(there)}"
     if most == "replays":
@@ -84,7 +94,11 @@ def check_room(trainer: Trainer, shapes: Progress) -> None:
 
 
 def check_programs(needed: int) -> None:
-    """Raise ConfigError where the compiled programs of a run need more than this machine has."""
+    """Check that this machine has the bytes that the compiled programs of a run need.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
     if needed > memory():
         raise ConfigError(
             f"this run needs {gib(needed)} GiB by the compiler, and this machine has {gib(memory())}; fewer num_steps, "
@@ -93,6 +107,7 @@ def check_programs(needed: int) -> None:
 
 
 def gib(size: float) -> str:
+    """Bytes in GiB, in words."""
     return f"{size / 2**30:,.1f}"
 
 
@@ -101,6 +116,14 @@ class Programs:
 
     ``advance`` makes up to ``CAPACITY`` updates, gives up the state that it is given, and returns metrics (seeds,
     CAPACITY) of which the first ``count`` hold. However the updates of a run are divided among calls, they are the same.
+
+    Args:
+        trainer: of the run.
+        num_seeds: of the run.
+        evaluates: whether ``evaluate`` is wanted.
+
+    Raises:
+        ConfigError: this machine has too little memory.
     """
 
     def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool):
@@ -114,7 +137,7 @@ class Programs:
         # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
         out = (self.sharding, self.sharding)
         self.advance = jax.jit(advance, donate_argnums=0, out_shardings=out).lower(placed.state, jnp.int32(1)).compile()
-        self.evaluate = None
+        self.evaluate: Callable[..., Any] | None = None
         if evaluates:
             evaluate = jax.jit(over_seeds(trainer.evaluate, num_seeds, shared=1))
             self.evaluate = evaluate.lower(trainer.actor_state(placed.state), jnp.int32(0)).compile()
@@ -122,15 +145,15 @@ class Programs:
         self.seconds = time.perf_counter() - began
         check_programs(self.bytes * self.sharding.mesh.size)
 
-    spent: dict[str, float] = {}  # see ``HostPrograms``
-    losses: list[str] = []
-    notes: dict[str, str] = {}
+    spent: Mapping[str, float] = MappingProxyType({})  # see ``HostPrograms``
+    losses: Sequence[str] = ()
+    notes: Mapping[str, str] = MappingProxyType({})
 
     def close(self) -> None:
         """End what the environment holds outside of this process."""
         self.trainer.env.close()
 
-    def begin(self, seeds) -> Progress:
+    def begin(self, seeds: Sequence[int] | np.ndarray) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
         keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
         return self.place(jax.jit(over_seeds(functools.partial(_begin, self.trainer), self.num_seeds))(keys))
@@ -151,7 +174,7 @@ class HostPrograms:
     """``Programs`` for environments in host processes: each seed with workers of its own, and a thread.
 
     So the device computes for one seed while the workers of another move. No seed waits for what it does not need, and none
-    acts by parameters that are not its latest.
+    acts by parameters that are not its latest. Arguments and errors are those of ``Programs``; a callback trains one seed.
     """
 
     def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool):
@@ -199,7 +222,7 @@ class HostPrograms:
         for each in self.trainers:
             each.env.close()
 
-    def begin(self, seeds) -> Progress:
+    def begin(self, seeds: Sequence[int] | np.ndarray) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
         begin = [jax.jit(functools.partial(_begin, each)) for each in self.trainers]
         return self._in_turn(begin, [jax.random.key(int(seed)) for seed in seeds])
@@ -209,7 +232,7 @@ class HostPrograms:
         progress = jax.device_put(progress)
         return progress._replace(state=self._in_turn(self._restart, unstacked(progress.state, len(self.trainers))))
 
-    def _in_turn(self, functions, arguments):
+    def _in_turn(self, functions: Sequence[Callable[[Any], Any]], arguments: Sequence[Any]) -> Any:
         """What each seed's function gives of its argument, stacked."""
         found = []
         for each, function, argument in zip(self.trainers, functions, arguments, strict=True):
@@ -217,10 +240,12 @@ class HostPrograms:
                 found.append(jax.block_until_ready(function(argument)))
         return stacked(found)
 
-    def advance(self, state, count):
-        """``count`` updates of every seed. Returns the state and metrics (seeds, count)."""
+    def advance(
+        self, state: RunnerState, count: Int[Any, ""]
+    ) -> tuple[RunnerState, dict[str, Float[Array, "seeds count"]]]:
+        """``count`` updates of every seed, from their stacked ``state``. Returns the state and metrics."""
 
-        def train(i, state):
+        def train(i: int, state: RunnerState) -> tuple[RunnerState, dict[str, Array]]:
             began, rows = time.perf_counter(), []
             for _ in range(int(count)):
                 state, row = jax.block_until_ready(self._updates[i](state))
@@ -231,17 +256,18 @@ class HostPrograms:
         states = unstacked(state, len(self.trainers))
         with ThreadPoolExecutor(len(states)) as threads:
             done = list(threads.map(train, range(len(states)), states))
-        return tuple(map(stacked, zip(*done, strict=True)))
+        states, rows = zip(*done, strict=True)
+        return stacked(states), stacked(rows)
 
 
 def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool) -> Programs | HostPrograms:
-    """What a run of ``trainer`` consists of."""
+    """What a run consists of; arguments and errors as of ``Programs``."""
     kind = HostPrograms if trainer.env.in_processes else Programs
     return kind(trainer, num_seeds, evaluates)
 
 
 @contextlib.contextmanager
-def failures_of(env):
+def failures_of(env: Environment) -> Iterator[None]:
     """What an environment raised inside a program, as it raised it."""
     try:
         yield
