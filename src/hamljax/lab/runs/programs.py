@@ -260,7 +260,10 @@ class HostPrograms:
         return stacked(states), stacked(rows)
 
 
-def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool) -> Programs | HostPrograms:
+AnyPrograms = Programs | HostPrograms
+
+
+def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool) -> AnyPrograms:
     """What a run consists of; arguments and errors as of ``Programs``."""
     kind = HostPrograms if trainer.env.in_processes else Programs
     return kind(trainer, num_seeds, evaluates)

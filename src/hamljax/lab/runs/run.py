@@ -27,17 +27,7 @@ from . import record
 from .loggers import Nowhere, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .pace import Pace, Signals, Streak, listening
-from .programs import (
-    CAPACITY,
-    HostPrograms,
-    Programs,
-    Progress,
-    apart,
-    failures_of,
-    make_programs,
-    progress_shapes,
-    with_replay,
-)
+from .programs import CAPACITY, AnyPrograms, Progress, apart, failures_of, make_programs, progress_shapes, with_replay
 from .reporter import Reporter, clock
 from .schedule import files_of, is_finished, schedule, steps_per_update
 
@@ -100,7 +90,7 @@ class Training:
         self.now = ""
         self.done, self.saved_at, self.told = 0, 0.0, 0  # updates made, when they were saved, losses reported
         self.shown: dict[str, float] = {}
-        self.workers: Environment | Programs | HostPrograms = trainer.env  # what is to be closed at the end
+        self.workers: Environment | AnyPrograms = trainer.env  # what is to be closed at the end
         self.noted: set[str] = set()  # what was said once
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
