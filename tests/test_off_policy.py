@@ -576,7 +576,7 @@ def test_the_environment_gets_actions_in_its_own_bounds():
     np.testing.assert_allclose(steps.reward, 2 * steps.action.sum((-1, -2)), rtol=1e-5, atol=1e-5)
 
 
-def test_an_update_learns_from_the_normalised_windows_that_evidence_shows():
+def test_an_update_learns_from_the_normalised_windows_that_its_debug_batch_shows():
     """Of the length and the truncation that the configuration names; observations and final ones normalised alike."""
     settings = {"obs_norm": "always", "gradient_steps": 1, "learning_starts": 8, "n_step": 3, "gamma": 0.5}
     algorithm = pair_loop("haddpg", 2, adam_eps=SMOOTH, **settings)
@@ -609,7 +609,7 @@ def test_an_update_learns_from_the_normalised_windows_that_evidence_shows():
 
 
 @pytest.mark.parametrize("truncation, cut", [("bootstrap", {0.5, 0.25}), ("terminal", {0.0})])
-def test_evidence_has_windows_of_the_length_and_the_truncation_of_the_run(truncation, cut):
+def test_a_debug_batch_has_windows_of_the_length_and_the_truncation_of_the_run(truncation, cut):
     """Episodes of ``Pair`` are cut off after 5 steps: windows of 3 that reach there are shorter, or worth nothing beyond."""
     algorithm = pair_loop("haddpg", 2, n_step=3, gamma=0.5, truncation=truncation)
     sample = jax.jit(algorithm.debug_batch)(jax.jit(algorithm.init)(jax.random.key(0))).batch

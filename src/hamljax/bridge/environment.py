@@ -35,11 +35,13 @@ NON_FINITE = {
     "world_state": "the world state",
     "reward": "the reward",
 }
-ODD = {
+ANOMALIES = {
     name: f"{{}} time(s) so far {words} was not finite, first {{}}; an update that it spoils is not taken"
     for name, words in NON_FINITE.items()
 }
-ODD["no_legal_action"] = "{} time(s) so far an agent was alive and had no legal action, first {}; it took any of them"
+ANOMALIES["no_legal_action"] = (
+    "{} time(s) so far an agent was alive and had no legal action, first {}; it took any of them"
+)
 
 
 KEPT = "is_kept"  # the mark of an exception that is kept, to be raised again as it was
@@ -145,11 +147,11 @@ class HostEnvironment(Environment):
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """What is to be said once of its episodes so far, by the name that ``ODD`` has for it."""
-        found = [(name, pool.odd[name]) for pool in self._pools.values() for name in pool.odd]
+        """What is to be said once of its episodes so far, by the name that ``ANOMALIES`` has for it."""
+        found = [(name, pool.anomalies[name]) for pool in self._pools.values() for name in pool.anomalies]
         counts = {name: sum(count for other, (count, _) in found if other == name) for name, _ in found}
         places = {name: where for name, (_, where) in reversed(found)}
-        return {name: ODD[name].format(counts[name], places[name]) for name in counts}
+        return {name: ANOMALIES[name].format(counts[name], places[name]) for name in counts}
 
     @property
     def waited(self) -> float:

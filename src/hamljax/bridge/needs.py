@@ -38,7 +38,7 @@ print(json.dumps({
 """
 
 
-def examine(python: str) -> dict[str, Any] | None:
+def probe_interpreter(python: str) -> dict[str, Any] | None:
     """What the interpreter ``python`` has; None if it cannot be run."""
     try:
         words = [MODULES, DISTRIBUTIONS, ",".join(map for map, _ in MAPS.values())]
@@ -53,7 +53,7 @@ def missing(host: str, found: dict[str, Any], python: str) -> str:
 
     Args:
         host: its name.
-        found: what ``examine`` says of the interpreter.
+        found: what ``probe_interpreter`` says of the interpreter.
         python: the interpreter, as it is to be typed.
 
     Returns:
@@ -88,7 +88,7 @@ def missing(host: str, found: dict[str, Any], python: str) -> str:
 
 def next_step(host: str, python: str = "") -> str:
     """``missing`` of the interpreter ``python`` (empty: our own) as it is now."""
-    found = examine(python or sys.executable)
+    found = probe_interpreter(python or sys.executable)
     if found is None:
         return f"another env.python, because '{python}' is no Python that runs"
     return missing(host, found, python or sys.executable)

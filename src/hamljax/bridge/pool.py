@@ -59,7 +59,8 @@ class Pool:
         self.seeds = [int(number) for number in seeds]
         self.losses: list[str] = []  # what became of the workers that were replaced so far
         self.waited = 0.0  # seconds spent waiting for workers so far
-        self.odd: dict[str, tuple[int, str]] = {}  # how often there was what ``environment.ODD`` names, and where first
+        # How often each of ``environment.ANOMALIES`` occurred, and where first.
+        self.anomalies: dict[str, tuple[int, str]] = {}
         self.times = np.zeros(size, int)
         self.workers: list[Worker] = []
         self._janitor = start_janitor()
@@ -73,7 +74,7 @@ class Pool:
             raise
         self.seen = np.zeros(size, wire.reply_type(self.spec))
         self.final = self.seen.copy()
-        self.over = np.zeros(size, bool)
+        self.done = np.zeros(size, bool)
         self._requests = wire.Frames(wire.request_type(self.spec), size)
         self._request = self._requests.content
         self._replies = wire.Frames(self.seen.dtype, size)
@@ -182,7 +183,7 @@ class Pool:
             WorkerBug: an environment raised an exception because of what it was asked.
         """
         self._request["key"], self._request["action"] = keys, action
-        moving, valid = ~self.over, np.ones(self.size, bool)
+        moving, valid = ~self.done, np.ones(self.size, bool)
         for i, fault in self._ask(np.flatnonzero(moving), wire.STEP).items():
             valid[i] = False
             self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
@@ -190,10 +191,10 @@ class Pool:
             self._replace(i, fault)
         self.times[moving] += 1
         self.final[:] = self.seen
-        self.over = self.seen["terminated"] | self.seen["truncated"]
-        over = np.flatnonzero(self.over)
+        self.done = self.seen["terminated"] | self.seen["truncated"]
+        over = np.flatnonzero(self.done)
         moved = moving & valid
-        self._look(moved & ~self.seen["terminated"])
+        self._count_anomalies(moved & ~self.seen["terminated"])
         self._count("reward", moved & ~np.isfinite(self.seen["reward"]))
         if episode_keys is not None and len(over):
             self._request["key"][over] = episode_keys[: len(over)]
@@ -202,35 +203,35 @@ class Pool:
 
     def _begin_episodes(self, which: np.ndarray) -> None:
         """Reset the workers ``which``; one that fails is replaced and asked again."""
-        self.over[which], self.times[which] = False, 0
+        self.done[which], self.times[which] = False, 0
         while len(which):
             faults = self._ask(which, wire.RESET)
             for i, fault in faults.items():
                 self._replace(i, fault)
             for i in which:
-                self.workers[i].forget()
-            self._look(np.isin(np.arange(self.size), np.setdiff1d(which, [*faults])))
+                self.workers[i].truncate_log()
+            self._count_anomalies(np.isin(np.arange(self.size), np.setdiff1d(which, [*faults])))
             which = np.array([*faults], int)
 
-    def _look(self, which: np.ndarray) -> None:
-        """Count what is odd of what the team sees in the environments ``which`` (E,) bool, whose task goes on."""
+    def _count_anomalies(self, which: np.ndarray) -> None:
+        """Count the anomalies of what the team sees in the environments ``which`` (E,) bool, whose task goes on."""
         alive = self.seen["alive"]
         if self.spec["discrete"]:
-            acting = which & ~self.over
+            acting = which & ~self.done
             self._count("no_legal_action", acting[:, None] & alive & ~self.seen["avail_actions"].any(-1))
         for name, looking in (("obs", which[:, None] & alive), ("world_state", which)):
             if self.seen[name].dtype.kind == "f":
                 self._count(name, looking & ~np.isfinite(self.seen[name]).all(-1))
 
     def _count(self, name: str, found: np.ndarray) -> None:
-        """Add the number of environments, or agents in them, where there is something odd: ``found`` (E,) or (E, N) bool."""
+        """Add the number of environments, or agents in them, with an anomaly: ``found`` (E,) or (E, N) bool."""
         if not found.any():
             return
         environment, *agents = np.argwhere(found)[0]
         first = "".join(f"agent {agent} of " for agent in agents)
         first += f"environment {environment} after {self.times[environment]} steps of its episode"
-        count, where = self.odd.get(name, (0, first))
-        self.odd[name] = count + int(found.sum()), where
+        count, where = self.anomalies.get(name, (0, first))
+        self.anomalies[name] = count + int(found.sum()), where
 
     def _ask(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
         """Send its request to each of ``which``, then collect what they see into ``seen``. Returns the faults of the others.

@@ -151,15 +151,15 @@ class Worker:
         return self._fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}")
 
     def _fault(self, what: str) -> Fault:
-        return Fault(what, self.said())
+        return Fault(what, self.last_output())
 
-    def forget(self) -> None:
+    def truncate_log(self) -> None:
         """Drop what it printed where that is long: a run of days has no bound to it."""
         if os.fstat(self.log.fileno()).st_size > LOG_BYTES:
             self.log.seek(0)  # the process writes where we are: it inherited this file
             self.log.truncate()
 
-    def said(self) -> str:
+    def last_output(self) -> str:
         """The last line that it printed."""
         size = os.fstat(self.log.fileno()).st_size
         text = last_line(os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace"))

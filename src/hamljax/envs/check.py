@@ -81,7 +81,15 @@ def check_environment(env: Environment, name: str = "this environment") -> None:
 
 
 def check_team(team: Team, name: str = "this environment") -> None:
-    """Raise ConfigError where ``team`` describes no team that can be trained. Its bounds are its own to check."""
+    """Check that ``team`` describes a team that can be trained. Its bounds are its own to check.
+
+    Args:
+        team: of an environment.
+        name: how a message calls the environment.
+
+    Raises:
+        ConfigError: it describes none.
+    """
     if not isinstance(team, Team):
         raise ConfigError(f"{name}: team is a {type(team).__name__}, not a hamljax.Team")
     if not isinstance(team.discrete, bool | np.bool_):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...bridge import HostEnvironment, configure, make
 from ...bridge.families import SMAC_PYTHON
-from ...bridge.needs import examine, missing
+from ...bridge.needs import missing, probe_interpreter
 from ...bridge.pool import Pool
 from ...bridge.process import WorkerBug
 from ...errors import ConfigError, Stopped, one_line
@@ -62,7 +62,7 @@ def rows(python: str = "") -> list[tuple[str, str, str, str]]:
     for host in TRIALS:
         named = python if host != "smax" else ""
         named = named or (str(SMAC_PYTHON) if host.startswith("smac") and SMAC_PYTHON.is_file() else "")
-        found = examine(named or sys.executable)
+        found = probe_interpreter(named or sys.executable)
         if found is None:
             table.append((host, named, "this is no Python that runs", ""))
             continue

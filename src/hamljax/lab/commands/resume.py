@@ -9,9 +9,9 @@ from ..configuration.jobs import Job, parse
 from ..configuration.run_settings import LOGGER_SETTINGS
 from ..configuration.saved import read_job
 from ..storage.paths import existing, is_there
-from ..storage.saved_config import AROUND, is_foreign
+from ..storage.saved_config import RESUMABLE, is_foreign
 
-MAY_CHANGE = ("total_timesteps", *(key for key in AROUND if key != "run_dir"))
+MAY_CHANGE = ("total_timesteps", *(key for key in RESUMABLE if key != "run_dir"))
 
 
 def read(arguments: list[str]) -> list[Job]:

@@ -16,7 +16,7 @@ from ...training.episode import Episode
 from . import paint
 
 ALLY, ENEMY, SHOT = "#1f77b4", "#d6453d", "#f2a900"
-AIR = 2.5  # around the field that is shown
+MARGIN = 2.5  # around the field that is shown
 SPEED = 2.0  # simulated seconds in a second
 
 
@@ -76,7 +76,7 @@ def _attacked(smax: Any, action: Int[np.ndarray, "... U"]) -> Int[np.ndarray, ".
     return np.where(ally, smax.num_allies + number, smax.num_allies - 1 - number)
 
 
-def thin(battle: Ticks, max_frames: int, per_step: int) -> tuple[Ticks, int]:
+def subsample(battle: Ticks, max_frames: int, per_step: int) -> tuple[Ticks, int]:
     """Every k-th tick of a battle, k a divisor of a step's ticks and at least 2 where it can be; shots between are kept.
 
     Args:
@@ -111,7 +111,7 @@ def draw(env: Smax, name: str, episode: Episode, out: Path, max_frames: int) -> 
         What it shows, in words.
     """
     smax, steps = env.smax, len(episode.reward)
-    battle, stride = thin(ticks(env, episode), max_frames, smax.world_steps_per_env_step)
+    battle, stride = subsample(ticks(env, episode), max_frames, smax.world_steps_per_env_step)
     types = np.asarray(episode.kept.state.unit_types[0])
     scene = _Scene(smax, types, battle)
     returns = np.append(0.0, np.cumsum(episode.reward))
@@ -139,7 +139,7 @@ class _Scene:
         colours = [ALLY if unit < smax.num_allies else ENEMY for unit in range(len(types))]
         self.figure, axes = paint.figure(5.6, 5.9)
         self.axes = axes
-        low, high = battle.position.min((0, 1)) - AIR, battle.position.max((0, 1)) + AIR
+        low, high = battle.position.min((0, 1)) - MARGIN, battle.position.max((0, 1)) + MARGIN
         middle, half = (low + high) / 2, (high - low).max() / 2
         axes.set(xlim=middle[0] + [-half, half], ylim=middle[1] + [-half, half], aspect="equal")
         axes.set_facecolor("#8c8c8c")

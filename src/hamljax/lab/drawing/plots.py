@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..storage.files import replaced
 from ..storage.rundir import read_run
-from ..storage.saved_config import AROUND, flatten
+from ..storage.saved_config import RESUMABLE, flatten
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -17,7 +17,7 @@ PANELS = {
     "train/episode_return": "return (training)",
 }
 MEASURED = ("eval/won", "eval/return")  # of which the table shows the last
-APART = (*AROUND, "seed", "num_seeds")  # settings that may differ within a curve
+APART = (*RESUMABLE, "seed", "num_seeds")  # settings that may differ within a curve
 
 
 def labels(configs: list[dict[str, Any]]) -> list[str]:

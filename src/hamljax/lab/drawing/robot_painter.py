@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .robots import Rod
 
 EDGE = 0.35  # how dark the rim of a rod is, as a share of its colour
-AIR = 0.06  # around the robot, as a share of the page
+MARGIN = 0.06  # around the robot, as a share of the page
 ASPECT = 1.3  # of the page, width to height
 STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # distances between marks on the ground, in metres
 
@@ -145,7 +145,7 @@ def _window(
     low, high = (page - reach).min((0, 1, 2)), (page + reach).max((0, 1, 2))
     if view is SIDE or view is OBLIQUE:
         low[1] = min(low[1], -0.1)
-    low, high = low - AIR * (high - low).max(), high + AIR * (high - low).max()
+    low, high = low - MARGIN * (high - low).max(), high + MARGIN * (high - low).max()
     size = high - low
     fill = np.maximum(size, [ASPECT * size[1], size[0] / ASPECT]) - size  # the page is full, whatever the robot's shape
     return low - fill / 2, high + fill / 2

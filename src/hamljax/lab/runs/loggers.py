@@ -23,7 +23,7 @@ def exit_code(error: BaseException | None) -> int:
     return error.code if isinstance(error, Stopped) else 2 if isinstance(error, ConfigError) else 1
 
 
-class Nowhere:
+class NullLogger:
     """No logger beside the run directory, and the base of those that there are."""
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
@@ -38,7 +38,7 @@ class Nowhere:
         """The process is about to end with exit ``code``; 0: the run is finished."""
 
 
-class Wandb(Nowhere):
+class Wandb(NullLogger):
     """One run there for all starts of a run here; ``RUN/wandb/run.json`` has its id and what it was told.
 
     W&B appends what a start logs to what it has, and takes nothing back. So a step that was logged is not logged again
@@ -137,7 +137,7 @@ def parsed(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class Tensorboard(Nowhere):
+class Tensorboard(NullLogger):
     """One folder for all starts of a run; what was logged after ``step``, where this start begins, does not count any more.
 
     Arguments are those of ``make_logger``.
@@ -163,10 +163,14 @@ class Tensorboard(Nowhere):
         self.writer.close()
 
 
-LOGGERS: dict[str, Callable[..., Nowhere]] = {"files": lambda *_: Nowhere(), "wandb": Wandb, "tensorboard": Tensorboard}
+LOGGERS: dict[str, Callable[..., NullLogger]] = {
+    "files": lambda *_: NullLogger(),
+    "wandb": Wandb,
+    "tensorboard": Tensorboard,
+}
 
 
-def make_logger(settings: dict[str, Any], run: Path, resolved: dict[str, Any], step: int = -1) -> Nowhere:
+def make_logger(settings: dict[str, Any], run: Path, resolved: dict[str, Any], step: int = -1) -> NullLogger:
     """The logger of one start of a run.
 
     Args:

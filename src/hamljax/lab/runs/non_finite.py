@@ -10,8 +10,8 @@ from ...errors import Stopped
 from ..storage import checkpoints
 from ..storage.files import replaced
 from ..storage.paths import as_typed, writing
-from .evidence import not_finite
-from .programs import CAPACITY, apart
+from .debug_batch import not_finite
+from .programs import CAPACITY, split_replay
 
 if TYPE_CHECKING:  # which imports this
     from .run import Training
@@ -28,13 +28,13 @@ def stop_for_non_finite(training: "Training", seed: int, first: int) -> NoReturn
     Raises:
         Stopped: always, or FloatingPointError where ``on_nan=raise``.
     """
-    evidence, culprits = _evidence(training, seed, first)
+    what, culprits = _explain(training, seed, first)
     advice = "Try a smaller learning rate"
     if culprits:
         advice = f"The environment gave what is not finite ({', '.join(culprits)}): mend it"
     message = (
         f"{training.streak.patience} update(s) in a row were not finite (seed {training.seeds[seed]}, from step "
-        f"{first * training.per_update:,}) and were not taken; {evidence}, and checkpoints are as they were. "
+        f"{first * training.per_update:,}) and were not taken; {what}, and checkpoints are as they were. "
         f"{advice}, or on_nan=skip"
     )
     if training.job.run.on_nan == "raise":
@@ -42,7 +42,7 @@ def stop_for_non_finite(training: "Training", seed: int, first: int) -> NoReturn
     raise Stopped(message, 1)
 
 
-def _evidence(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
+def _explain(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
     """Make the run again up to update number ``first``, keep what that learns from, and say where.
 
     Also what of it the environment gave and is not finite.
@@ -54,15 +54,15 @@ def _evidence(training: "Training", seed: int, first: int) -> tuple[str, list[st
     with training.signals.ending_at_once(
         f"stopped: updates were not finite; to go on: hamljax resume {as_typed(training.run.path)}"
     ):
-        return _find_evidence(training, seed, first)
+        return _save_debug_batch(training, seed, first)
 
 
-def _find_evidence(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
+def _save_debug_batch(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
     before = [
         u for u in checkpoints.kept(training.run.path) if u < first and not checkpoints.damage(training.run.path, u)
     ]
     if before:
-        shapes, replay = apart(training.programs.shapes)
+        shapes, replay = split_replay(training.programs.shapes)
         found = checkpoints.restore(training.run.path, shapes, before[-1], replay=replay)
         state, done = training.programs.place(training._whole(found)).state, found.update
     else:

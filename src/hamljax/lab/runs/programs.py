@@ -34,13 +34,13 @@ class Progress(NamedTuple):
     best: Best
 
 
-def apart(progress: Progress) -> tuple[Progress, Any]:
+def split_replay(progress: Progress) -> tuple[Progress, Any]:
     """A run's progress without its replay, and the replay; None where there is none."""
     return with_replay(progress, None), progress.state.replay
 
 
 def with_replay(progress: Progress, replay: Any) -> Progress:
-    """The inverse of ``apart``."""
+    """The inverse of ``split_replay``."""
     return progress._replace(state=progress.state._replace(replay=replay))
 
 
@@ -61,7 +61,7 @@ def size_of(tree: Any) -> tuple[int, int]:
     return sum(math.prod(x.shape) for x in leaves), sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 
-def check_room(trainer: Trainer, shapes: Progress) -> None:
+def check_memory(trainer: Trainer, shapes: Progress) -> None:
     """Check that this machine can hold the state of all seeds, and the rollouts that they collect side by side.
 
     Args:
@@ -73,7 +73,7 @@ def check_room(trainer: Trainer, shapes: Progress) -> None:
     """
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.state)
     rollout = jax.eval_shape(trainer.learner.collect, one)[1]
-    seeds, (rest, replay) = shapes.state.eval_key.shape[0], apart(shapes)
+    seeds, (rest, replay) = shapes.state.eval_key.shape[0], split_replay(shapes)
     parts = {"rollouts": seeds * size_of(rollout)[1], "replays": size_of(replay)[1], "the rest": size_of(rest)[1]}
     needed, there = sum(parts.values()), memory()
     if needed <= there:
@@ -131,7 +131,7 @@ class Programs:
         self.sharding = seed_sharding(num_seeds)
         self.shapes = progress_shapes(trainer, num_seeds)
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), self.shapes)
-        check_room(trainer, self.shapes)
+        check_memory(trainer, self.shapes)
         began = time.perf_counter()
         advance = over_seeds(functools.partial(trainer.run_updates, capacity=CAPACITY), num_seeds, shared=1)
         # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
@@ -185,7 +185,7 @@ class HostPrograms:
             )
         self.trainers = [trainer, *(make_learner(trainer.config) for _ in range(1, num_seeds))]
         self.shapes = progress_shapes(trainer, num_seeds)
-        check_room(trainer, self.shapes)
+        check_memory(trainer, self.shapes)
         self.sharding, began = seed_sharding(1), time.perf_counter()
         self.evaluate = jax.jit(seed_by_seed(trainer.evaluate, num_seeds, shared=1)) if evaluates else None
         self.choose = jax.jit(jax.vmap(Best.update))

@@ -18,7 +18,7 @@ def clock(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def heard_or_not() -> Iterator[None]:
+def ignoring_closed_output() -> Iterator[None]:
     """Around what is printed about something that must go on where nobody reads any more, or the disk of its log is full."""
     try:
         yield
@@ -45,7 +45,7 @@ class Reporter:
             self.task = self.bar.add_task("compiling", total=total)
             self.bar.start()
 
-    @heard_or_not()
+    @ignoring_closed_output()
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if self.bar:
@@ -53,14 +53,14 @@ class Reporter:
         else:
             print(line, flush=True)
 
-    @heard_or_not()
+    @ignoring_closed_output()
     def started(self, step: int = 0) -> None:
         """Training begins now, at ``step``: compile time does not count as speed."""
         self.start, self.first = time.perf_counter(), step
         if self.bar:
             self.bar.update(self.task, completed=step, description="first steps")
 
-    @heard_or_not()
+    @ignoring_closed_output()
     def busy(self, what: str) -> None:
         """Something other than training goes on; without a terminal nothing is printed."""
         if self.bar:
@@ -71,7 +71,7 @@ class Reporter:
         words = " ".join(f"{name}={value:.3g}" for name, value in values.items() if value == value)
         return f"{(step - self.first) * self.seeds / elapsed:,.0f}", words
 
-    @heard_or_not()
+    @ignoring_closed_output()
     def tick(self, step: int, values: dict[str, float], left: float) -> None:
         """A few seconds have passed: the bar moves, and without a terminal nothing is printed.
 
@@ -84,7 +84,7 @@ class Reporter:
             speed, words = self._line(step, values)
             self.bar.update(self.task, completed=step, description=f"{speed} steps/s  {clock(left)} left  {words}")
 
-    @heard_or_not()
+    @ignoring_closed_output()
     def update(self, step: int, values: dict[str, float], left: float) -> None:
         """New values were recorded; arguments as of ``tick``."""
         if self.bar:
@@ -93,7 +93,7 @@ class Reporter:
             speed, words = self._line(step, values)
             print(f"step={step:,} {words} steps/s={speed} left={clock(left)}", flush=True)
 
-    @heard_or_not()
+    @ignoring_closed_output()
     def close(self) -> None:
         """Take the bar off the terminal."""
         if self.bar:

@@ -24,10 +24,19 @@ from ..storage.files import forget_unfinished
 from ..storage.paths import as_typed, writing
 from ..storage.rundir import RunDir
 from . import record
-from .loggers import Nowhere, exit_code, make_logger
+from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .pace import Pace, Signals, Streak, listening
-from .programs import CAPACITY, AnyPrograms, Progress, apart, failures_of, make_programs, progress_shapes, with_replay
+from .programs import (
+    CAPACITY,
+    AnyPrograms,
+    Progress,
+    failures_of,
+    make_programs,
+    progress_shapes,
+    split_replay,
+    with_replay,
+)
 from .reporter import Reporter, clock
 from .schedule import files_of, is_finished, schedule, steps_per_update
 
@@ -61,7 +70,7 @@ def train(job: Job, longer: bool = False) -> RunDir:
             stack.push(training.close)
             with device_errors(), failures_of(trainer.env):
                 training.begin()
-                training.go_on()
+                training.run_updates()
                 training.finish()
     return run
 
@@ -79,7 +88,7 @@ class Training:
 
     def __init__(self, job: Job, trainer: Trainer, run: RunDir, reporter: Reporter, signals: Signals):
         self.job, self.trainer, self.run, self.reporter, self.signals = job, trainer, run, reporter, signals
-        self.logger = Nowhere()
+        self.logger = NullLogger()
         signals.leave, signals.how_long = self._leave, self._how_long
         self.seeds = np.arange(job.run.seed, job.run.seed + job.run.num_seeds)
         self.ends, self.evals, self.saves = schedule(job)
@@ -123,7 +132,7 @@ class Training:
     def begin(self) -> None:
         """Compile, and make or restore what changes."""
         if not self.run.begun:  # a longer run replaces nothing before it is known to fit
-            self._sign()
+            self._write_metadata()
         words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
         with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {as_typed(self.run.path)}"):
             self._begin()
@@ -147,7 +156,7 @@ class Training:
         total = config.num_updates * self.per_update
         say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
         if self.run.begun:
-            self._sign()
+            self._write_metadata()
         if found:
             self.progress, self.done = programs.place(self._whole(found)), found.update
             self.streak.length = np.asarray(found.tree.state.skipped)
@@ -165,10 +174,10 @@ class Training:
                 self._record([], {"steps_per_second": np.nan})
         self.reporter.started(self.done * self.per_update)
 
-    def _sign(self) -> None:
+    def _write_metadata(self) -> None:
         self.run.versions["policies"] = self.trainer.learner.policy.groups
         self.run.remark = self.run.versions["family"] = of_family(self.job.config)
-        self.run.sign()
+        self.run.write_metadata()
         with writing(self.run.path):
             inputs.keep(self.run.path, files_of(self.job))
 
@@ -176,12 +185,12 @@ class Training:
         if not checkpoints.kept(self.run.path):
             self.reporter.say("no checkpoint yet: beginning anew")
             return None
-        shapes, replay = apart(progress_shapes(self.trainer, len(self.seeds)))
+        shapes, replay = split_replay(progress_shapes(self.trainer, len(self.seeds)))
         return checkpoints.restore(self.run.path, shapes, say=self.reporter.say, replay=replay)
 
     def _whole(self, found: Checkpoint) -> Progress:
         """The progress in a checkpoint; a replay that it lacks is empty, and fills up before learning goes on."""
-        _, shapes = apart(self.programs.shapes)
+        _, shapes = split_replay(self.programs.shapes)
         if shapes is None:
             return found.tree
         if found.replay is not None:
@@ -194,7 +203,7 @@ class Training:
 
     # GO ON
 
-    def go_on(self) -> None:
+    def run_updates(self) -> None:
         """Train to the end, looking up every few seconds and whenever the plan says so."""
         pace, self.saved_at, signals = Pace(CAPACITY), time.perf_counter(), self.signals
         while self.done < self.ends[-1]:
@@ -294,7 +303,7 @@ class Training:
 
     def _save(self) -> None:
         with self.timed("saving"), writing(self.run.path):
-            about, (tree, replay) = {"seconds": self.seconds}, apart(self.progress)
+            about, (tree, replay) = {"seconds": self.seconds}, split_replay(self.progress)
             replay = replay if self.job.run.checkpoint_replay else None
             checkpoints.save(self.run.path, Checkpoint(self.done, tree, self.run.metrics(), about, replay))
         self.saved_at = time.perf_counter()

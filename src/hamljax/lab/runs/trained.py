@@ -19,7 +19,7 @@ from ..configuration.jobs import Job
 from ..configuration.saved import read_job
 from ..storage import checkpoints
 from ..storage.paths import path_of
-from .programs import Progress, apart, progress_shapes
+from .programs import Progress, progress_shapes, split_replay
 
 
 @functools.partial(jax.jit, static_argnums=1)  # once for all runs that are equal, however often they are loaded
@@ -153,7 +153,7 @@ def load(run: str | Path, checkpoint: str | int = "last", plugin: str | Path = "
     _, job = read_job(path, {name: value for name, value in changes.items() if value})
     trainer = make_learner(job.config)
     word = arguments.checkpoint("checkpoint", str(checkpoint))
-    shapes, _ = apart(progress_shapes(trainer, job.run.num_seeds))
+    shapes, _ = split_replay(progress_shapes(trainer, job.run.num_seeds))
     found = checkpoints.restore(path, shapes, int(word) if word.isdecimal() else None)
     progress = found.tree
     if word == "best" and not jnp.isfinite(progress.best.score).all():

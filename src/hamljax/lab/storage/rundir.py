@@ -114,7 +114,7 @@ class RunDir:
             except (ValueError, AttributeError, KeyError, TypeError):
                 self.notes = ["versions.json was damaged, and is written anew"]
 
-    def sign(self) -> None:
+    def write_metadata(self) -> None:
         """Write down what is known before training. What a longer run replaces goes."""
         with writing(self.path):
             remark = f"# {self.remark}\n" if self.remark else ""

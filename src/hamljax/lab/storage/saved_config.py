@@ -12,10 +12,10 @@ from ...errors import ConfigError, one_line
 from .files import read_text
 
 # Settings that leave the numbers of a run as they are, so that it may go on with other ones.
-AROUND = (
+RESUMABLE = (
     "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
 )
-AROUND += ["env.python"]
+RESUMABLE += ["env.python"]
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
@@ -79,7 +79,7 @@ def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
         there: as a run was configured.
         here: as it would be now.
     """
-    there, here = flatten(there, AROUND), flatten(here, AROUND)
+    there, here = flatten(there, RESUMABLE), flatten(here, RESUMABLE)
     return [
         f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
         for key in sorted(there.keys() | here.keys())
