@@ -18,7 +18,7 @@ from ...training.evaluate import make_evaluate
 from ...training.seeds import over_seeds, seed_by_seed
 from ..configuration.arguments import boolean, checkpoint, file, read_arguments, whole
 from ..configuration.jobs import make_env
-from ..runs.programs import failures_of
+from ..runs.failures import failures_of
 from ..runs.trained import Trained, load
 from ..storage.files import number, write_json
 from ..storage.paths import output_file, writing

@@ -1,10 +1,9 @@
 """The functions of a learner, compiled over all seeds of a job and the devices that they are spread over."""
 
-import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ...algorithms.state import RunnerState
-from ...envs.protocol import Environment
 from ...errors import ConfigError
 from ...training.evaluate import Best
 from ...training.seeds import over_seeds, seed_by_seed, seed_sharding, stacked, unstacked
 from ...training.train import Trainer, make_learner
 from ..configuration.machine import memory
+from .failures import failures_of
 
 # Updates between two looks of the host, at most. One number for all, because another one is another program: a run that is
 # made longer would round differently from the one that was long from the start.
@@ -267,13 +266,3 @@ def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool) -> AnyProgr
     """What a run consists of; arguments and errors as of ``Programs``."""
     kind = HostPrograms if trainer.env.in_processes else Programs
     return kind(trainer, num_seeds, evaluates)
-
-
-@contextlib.contextmanager
-def failures_of(env: Environment) -> Iterator[None]:
-    """What an environment raised inside a program, as it raised it."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        failure, env.failure = env.failure, None
-        raise (failure or error) from None

@@ -24,19 +24,11 @@ from ..storage.files import forget_unfinished
 from ..storage.paths import as_typed, writing
 from ..storage.rundir import RunDir
 from . import record
+from .failures import failures_of
 from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .pace import Pace, Signals, Streak, listening
-from .programs import (
-    CAPACITY,
-    AnyPrograms,
-    Progress,
-    failures_of,
-    make_programs,
-    progress_shapes,
-    split_replay,
-    with_replay,
-)
+from .programs import CAPACITY, AnyPrograms, Progress, make_programs, progress_shapes, split_replay, with_replay
 from .reporter import Reporter, clock
 from .schedule import files_of, is_finished, schedule, steps_per_update
 
