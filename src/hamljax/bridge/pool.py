@@ -105,12 +105,13 @@ class Pool:
         """The spec of all workers, once they have begun."""
         launch = self.launch
         for worker in self.workers:
-            spec = self._greet(worker)
-            if isinstance(spec, Fault):
+            found = self._greet(worker)
+            if isinstance(found, Fault):
                 step = next_step(launch.host, launch.python)
                 raise ConfigError(
-                    f"environment '{launch.host}' does not start: it {spec}" + (f"; next: {step}" if step else "")
+                    f"environment '{launch.host}' does not start: it {found}" + (f"; next: {step}" if step else "")
                 )
+            spec = found
         team_of(spec, launch.host)
         for name, value in launch.expected.items():
             if spec[name] != value:

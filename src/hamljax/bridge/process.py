@@ -103,6 +103,7 @@ class Worker:
             return said if isinstance(said, Fault) else self.lost()
         except OSError:
             return self.lost()
+        return None
 
     def receive(self, deadline: float, limit: int) -> memoryview | Fault:
         """What the next message says; it holds until the one after.

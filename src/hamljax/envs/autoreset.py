@@ -169,8 +169,8 @@ class VecEnv(VectorEnv):
         pool_key, step_key = jax.random.split(key)
         zero = jnp.zeros((), jnp.int32)
         halves = self._fresh(pool_key, zero), self._fresh(pool_key, zero + self.num_envs)
-        episodes, (states, observations) = jax.tree.map(lambda *x: jnp.concatenate(x), *halves), halves[0]
-        pool = Pool(pool_key, *episodes, head=zero + self.num_envs, tail=zero + 2 * self.num_envs)
+        (states, observations), ahead = halves[0], jax.tree.map(lambda *x: jnp.concatenate(x), *halves)
+        pool = Pool(pool_key, ahead[0], ahead[1], head=zero + self.num_envs, tail=zero + 2 * self.num_envs)
         return VecState(states, pool, EpisodeStats.begin(self.num_envs), step_key), observations
 
     def step(self, state: VecState, action: Action) -> tuple[VecState, VecStep]:

@@ -71,7 +71,8 @@ def check_environment(env: Environment, name: str = "this environment") -> None:
     check_metrics(step.metrics, name)
     for metric, value in step.metrics.items():
         _check_array(f"{name}: metric '{metric}'", value, ())
-    if jax.tree.structure(state) != jax.tree.structure(after):
+    built: tuple[Any, Any] = jax.tree.structure(state), jax.tree.structure(after)
+    if built[0] != built[1]:
         raise ConfigError(f"{name}: step returns a state built otherwise than reset's")
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
         if (old.shape, old.dtype) != (new.shape, new.dtype):

@@ -39,14 +39,14 @@ def check_integer(name: str, value: Any, low: int, high: float = math.inf) -> No
     Raises:
         ConfigError: it is not.
     """
-    if not isinstance(value, Integral) or not low <= value <= high:
+    if not isinstance(value, Integral) or not low <= int(value) <= high:
         above = f" of at least {low}" if math.isinf(high) else f" from {low} to {high}"
         raise ConfigError(f"{name} must be a whole number{above}, not {value!r}")
 
 
 def check_real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
     """Check that ``value`` is a finite number in [low, high]; arguments and errors as of ``check_integer``."""
-    if not isinstance(value, Real) or not math.isfinite(value) or not low <= value <= high:
+    if not isinstance(value, Real) or not math.isfinite(value) or not low <= float(value) <= high:
         raise ConfigError(f"{name} must be a finite number in [{low}, {high}], not {value!r}")
 
 
@@ -189,7 +189,7 @@ def penalty(penalty: float = -100.0) -> MatrixGame:
         penalty: at most 0.
     """
     check_real("penalty", penalty, high=0.0)
-    return MatrixGame([[penalty, 0, 10], [0, 2, 0], [10, 0, penalty]])
+    return MatrixGame([[penalty, 0.0, 10.0], [0.0, 2.0, 0.0], [10.0, 0.0, penalty]])
 
 
 def prop1(num_agents: int = 4) -> MatrixGame:

@@ -49,9 +49,9 @@ def register_environment(name: str, factory: Callable[..., Environment], summary
             f"environment '{name}': a name has letters, digits, _, ., +, - and /, such as my/game; true is none"
         )
     parameters = _parameters(name, factory)
-    for parameter in fixed:
-        if parameter not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            raise ConfigError(f"environment '{name}' has no parameter '{parameter}'{nearest(parameter, parameters)}")
+    for given in fixed:
+        if given not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            raise ConfigError(f"environment '{name}' has no parameter '{given}'{nearest(given, parameters)}")
     for parameter in parameters.values():
         if parameter.name not in fixed:
             _check_setting(name, parameter)
@@ -138,13 +138,14 @@ def make(env: Any) -> Environment:
         env = configure(env)
     if not dataclasses.is_dataclass(env):
         raise ConfigError(f"an environment is a name or what configure(name, ...) returns, not {env!r}")
-    entry = lookup("environment", env.name, ENVIRONMENTS)
-    settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.name != "name"}
+    settings = {f.name: getattr(env, f.name) for f in dataclasses.fields(env)}
+    name = settings.pop("name")
+    entry = lookup("environment", name, ENVIRONMENTS)
     try:
         with jax.enable_x64(False):  # as it will be used: see ``Environment.reset_many``
-            return checked(entry.factory(**entry.fixed, **settings), env.name)
+            return checked(entry.factory(**entry.fixed, **settings), name)
     except Exception as error:  # of the user's own code, because of what it was asked for perhaps
         if isinstance(error, ConfigError) or entry.factory.__module__.startswith("hamljax."):
             raise
         file = traceback.extract_tb(error.__traceback__)[-1].filename
-        raise ConfigError(f"environment '{env.name}' failed in '{file}'{in_line(error, file)}") from error
+        raise ConfigError(f"environment '{name}' failed in '{file}'{in_line(error, file)}") from error

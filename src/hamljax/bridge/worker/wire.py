@@ -111,7 +111,7 @@ class Frames:
         frames = np.zeros(size, [("kind", "S1"), ("length", "<u4"), ("content", layout)])  # as HEADER has it
         frames["length"] = layout.itemsize
         self.kinds, self.content = frames["kind"], frames["content"]
-        self.rows = [memoryview(row) for row in frames.view(np.uint8).reshape(size, -1)]
+        self.rows = [row.data for row in frames.view(np.uint8).reshape(size, -1)]
 
 
 def request_type(spec: dict[str, Any]) -> np.dtype:

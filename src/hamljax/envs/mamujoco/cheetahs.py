@@ -31,20 +31,26 @@ def model() -> str:
     root = ElementTree.fromstring(resources.files("brax").joinpath("envs/assets/half_cheetah.xml").read_text("utf-8"))
     for settings in root.findall("custom"):  # of the back ends that are not used
         root.remove(settings)
-    world, motors = root.find("worldbody"), root.find("actuator")
-    body, single = world.find("body"), list(motors)
+    world, motors = _part(root, "worldbody"), _part(root, "actuator")
+    body, single = _part(world, "body"), list(motors)
     world.remove(body)
     for motor in single:
         motors.remove(motor)
     for number in (0, 1):
         cheetah = _renamed(body, number)
-        x, _, z = cheetah.get("pos").split()
+        x, _, z = cheetah.attrib["pos"].split()
         cheetah.set("pos", f"{x} {2 * number - 1} {z}")
         cheetah.insert(0, ElementTree.Element("site", name=f"tie{number}", size="0.1"))
         world.append(cheetah)
         motors.extend(_renamed(motor, number) for motor in single)
     root.append(ElementTree.fromstring(_TENDON))
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _part(element: ElementTree.Element, tag: str) -> ElementTree.Element:
+    found = element.find(tag)
+    assert found is not None
+    return found
 
 
 def _renamed(element: ElementTree.Element, number: int) -> ElementTree.Element:

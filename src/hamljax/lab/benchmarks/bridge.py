@@ -85,7 +85,7 @@ def six_agents() -> "gymnasium.Env":
     import gymnasium
 
     sys.path.insert(0, str(WORKER))
-    from hosts.mamujoco import GymnasiumRobotics
+    from hosts.mamujoco import GymnasiumRobotics  # type: ignore[import-not-found]  # where workers find it
 
     class Flat(gymnasium.Env):
         def __init__(self) -> None:

@@ -69,7 +69,7 @@ def measure(task: str, backend: str, num_envs: int, num_steps: int) -> dict[str,
 
 def run(quick: bool = False) -> None:
     """Measure, print and write ``bench_mamujoco.json``. ``quick``: one robot, small sizes: it tests the benchmark only."""
-    sizes = {"num_envs": 2, "num_steps": 4} if quick else {"num_envs": 64, "num_steps": 100}
+    sizes: dict[str, Any] = {"num_envs": 2, "num_steps": 4} if quick else {"num_envs": 64, "num_steps": 100}
     pairs = [(task, backend) for task in ROBOTS for backend in BACKENDS] + [(task, "mjx") for task in SWIMMERS]
     pairs = [("reacher_2x1", "spring")] if quick else pairs
     found: dict[str, Any] = {}
@@ -85,6 +85,7 @@ def run(quick: bool = False) -> None:
     rows = []
     for task in () if quick else ("halfcheetah_6x1", "ant_4x2"):
         env = make(f"mamujoco/{task}")
+        assert isinstance(env, MultiAgentMujoco)
         wrapped, bare = environment_speed(env, **sizes), environment_speed(Bare(env), **sizes)
         found[f"{task} wrapped / bare"] = wrapped / bare
         rows.append((f"{task}: wrapped / bare Brax", f"{wrapped / bare:.2f}", ">= 0.95"))

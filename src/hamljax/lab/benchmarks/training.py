@@ -118,7 +118,8 @@ def learning_speed(algo: str, env: str, **settings: Any) -> float:
     learner = make_learner(made).learner
     state, traj = jax.jit(learner.collect)(jax.jit(learner.init)(jax.random.key(0)))
     weights = [_kernel_size(params) for params in learner.parameters(state).values()]
-    passes = 6 * made.algo.update_epochs + 2, 6 * made.algo.critic_epochs + 4
+    own: Any = made.algo  # on-policy
+    passes = 6 * own.update_epochs + 2, 6 * own.critic_epochs + 4
     operations = made.num_envs * made.num_steps * sum(w * p for w, p in zip(weights, passes, strict=True))
     return operations / best_time(jax.jit(learner.learn), state, traj)
 
@@ -178,15 +179,20 @@ def finish(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], fo
 
 def run(quick: bool = False) -> None:
     """Measure, print and write ``bench.json``. ``quick`` shrinks every size: it tests the benchmark, not the machine."""
-    sizes = {"num_envs": 8, "num_steps": 8} if quick else {"num_envs": 64, "num_steps": 128}
+    sizes: dict[str, Any] = {"num_envs": 8, "num_steps": 8} if quick else {"num_envs": 64, "num_steps": 128}
     env, various, crowd = (
         ("game/prop1", "game/tracking", "game/random")
         if quick
         else ("smax/3m", "smax/smacv2_5_units", "smax/27m_vs_30m")
     )
     seeds = 2 if quick else 8
-    gru = {"network": "gru", "gru_size": 8 if quick else 128, "hidden_sizes": (8,) if quick else (128,)}
-    minibatches = {"update_epochs": 4, "num_minibatches": 4, "critic_epochs": 4, "critic_minibatches": 4}
+    gru: dict[str, Any] = {"network": "gru", "gru_size": 8 if quick else 128, "hidden_sizes": (8,) if quick else (128,)}
+    minibatches: dict[str, Any] = {
+        "update_epochs": 4,
+        "num_minibatches": 4,
+        "critic_epochs": 4,
+        "critic_minibatches": 4,
+    }
     rows: list[tuple[str, ...]] = []
     found: dict[str, float] = {}
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ class Request(NamedTuple):
     plugin: str = ""
 
 
-READERS = {
+READERS: dict[str, Callable[[str, str], Any]] = {
     "num_episodes": whole(1),
     "checkpoint": checkpoint,
     "plugin": file,

@@ -1,6 +1,7 @@
 """``hamljax export``: the actors of a run as safetensors, and a JSON file that says what each array is."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +35,11 @@ class Request(NamedTuple):
     plugin: str = ""
 
 
-READERS = {"checkpoint": checkpoint, "plugin": file, "out": functools.partial(output_file, suffixes=(".safetensors",))}
+READERS: dict[str, Callable[[str, str], Any]] = {
+    "checkpoint": checkpoint,
+    "plugin": file,
+    "out": functools.partial(output_file, suffixes=(".safetensors",)),
+}
 
 
 def read(arguments: list[str]) -> Request:
@@ -63,10 +68,11 @@ def check_exportable(team: Trained) -> None:
     Raises:
         ConfigError: it does not.
     """
+    algo: Any = team.config.algo
     if not isinstance(team.team_policy, IndependentPolicies):
         raise ConfigError(
             f"export explains independent policies, and '{team.job.resolved['run_dir']}' has algo.policy="
-            f"{team.config.algo.policy}: hamljax.load(...).policy() acts by it"
+            f"{algo.policy}: hamljax.load(...).policy() acts by it"
         )
 
 

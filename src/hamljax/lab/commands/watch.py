@@ -35,7 +35,7 @@ class Request(NamedTuple):
     max_frames: int = MAX_FRAMES
 
 
-READERS = {
+READERS: dict[str, Callable[[str, str], Any]] = {
     "seed": whole(0),
     "episode": whole(0),
     "greedy": boolean,

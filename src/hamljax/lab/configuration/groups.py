@@ -46,7 +46,8 @@ def load_plugin(path: str) -> None:
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"plugin '{path}' failed{in_line(error, str(file))}") from error
+        where = in_line(error, str(file))  # type: ignore[arg-type]  # of an exit it asks nothing that is not there
+        raise ConfigError(f"plugin '{path}' failed{where}") from error
 
 
 def choices(group: str) -> list[str]:

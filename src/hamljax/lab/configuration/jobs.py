@@ -117,7 +117,11 @@ def _check_groups(overrides: list[Override]) -> None:
         if override.is_sweep_override():
             raise ConfigError(
                 f"'{override.input_line}' has several values; add -m to train them all"
-                + (f", or put them in quotes to make them one: \"{key}='...'\"" if "," in override.input_line else "")
+                + (
+                    f", or put them in quotes to make them one: \"{key}='...'\""
+                    if "," in grammar.as_typed(override)
+                    else ""
+                )
             )
         if override.is_delete():
             raise ConfigError(f"'{override.input_line}': nothing can be deleted; set a value instead")
@@ -136,7 +140,7 @@ def _in_full(overrides: list[Override]) -> list[Override]:
         return overrides
     elsewhere = {key.split(".")[0] for key in _settings("happo", env)} | set(GROUPS)
     short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
-    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides], env)
+    return parse([("env." if o.key_or_group in short else "") + grammar.as_typed(o) for o in overrides], env)
 
 
 def _is_own(override: Override) -> bool:
@@ -189,7 +193,7 @@ def _compose(overrides: list[Override]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", [o.input_line for o in overrides])
+            return compose("config", list(map(grammar.as_typed, overrides)))
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # it has all three for wrong words
         raise ConfigError(one_line(error)) from None
 
@@ -308,17 +312,18 @@ def config(
     Raises:
         ConfigError: there is no such name or setting, or a value will not do.
     """
-    if not isinstance(env, str) and not dataclasses.is_dataclass(env):
+    named, settings = isinstance(env, str), dataclasses.is_dataclass(env)
+    if not named and not settings:
         raise ConfigError(f"env must be a name or what hamljax.configure(name, ...) returns, not {env!r}")
     groups = {
         "algo": algo,
-        "env": env if isinstance(env, str) else env.name,
+        "env": env if named else env.name,
         "network": network,
         "experiment": experiment,
     }
     words = [f"{key}={quote(typed(key, value, str))}" for key, value in groups.items() if value]
     base = make_job(words).config
-    if not isinstance(env, str):
+    if not named:
         base = dataclasses.replace(base, env=env)
     made = base.replace(**overrides)
     validate(made)

@@ -142,7 +142,7 @@ class Cache(NamedTuple):
 
 def cache() -> Cache:
     """As the environment variables say: those of JAX first, then where a user's caches are; a home may not be there."""
-    limit = jax.config.jax_compilation_cache_max_size
+    limit = jax.config.jax_compilation_cache_max_size  # type: ignore[attr-defined]  # JAX makes it when it is imported
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if given is not None:
         return Cache(Path(given) if given else None, limit if limit >= 0 else None)
@@ -212,7 +212,7 @@ def about_cache() -> str:
 def memory() -> int:
     """Bytes that all devices together may hold; what no system call tells is no limit."""
     devices = jax.devices()
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
     if all(limits):
         return sum(limits)
     return min(_limits())

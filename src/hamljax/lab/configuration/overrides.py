@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from ...errors import ConfigError, one_line
@@ -94,8 +94,8 @@ def values_of(override: Override, choices: Collection[str]) -> list[str]:
         ConfigError: it stands for no values that can be listed, or for too many.
     """
     if not override.is_sweep_override():
-        return [override.input_line]
-    typed, key, sweep = override.input_line, override.get_key_element(), override.value()
+        return [as_typed(override)]
+    typed, key, sweep = as_typed(override), override.get_key_element(), override.value()
     if isinstance(sweep, Glob):
         there = ",".join(name for name in choices if sweep.filter([name]))
         instead = f"such as {key}={there}" if 0 < len(there) < 300 else "with commas between them"
@@ -106,16 +106,24 @@ def values_of(override: Override, choices: Collection[str]) -> list[str]:
             f"'{typed}': interval() is not known here; write the values, such as {key}={low},{high}, or steps between "
             f"them, {key}=range({low},{high},STEP)"
         )
-    count = _length(typed, sweep) if isinstance(sweep, RangeSweep) else len(sweep.list)
+    assert isinstance(sweep, RangeSweep | ChoiceSweep)
+    start, step, count = _range(typed, sweep) if isinstance(sweep, RangeSweep) else (0.0, 0.0, len(sweep.list))
     if not 1 <= count <= LARGEST_SWEEP:
         raise ConfigError(f"'{typed}' stands for {count:,} values; 1 to {LARGEST_SWEEP:,} can be trained")
     if isinstance(sweep, RangeSweep) and not isinstance(sweep.range(), range):
-        return [f"{key}={float(sweep.start) + i * float(sweep.step):.10g}" for i in range(count)]
+        return [f"{key}={start + i * step:.10g}" for i in range(count)]
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _length(typed: str, sweep: RangeSweep) -> int:
-    """How many values a range has; ``stop`` is none of them, however its steps are rounded."""
+def as_typed(override: Override) -> str:
+    """The word that ``override`` was read from."""
+    assert override.input_line is not None
+    return override.input_line
+
+
+def _range(typed: str, sweep: RangeSweep) -> tuple[float, float, int]:
+    """Where a range starts, its step, and how many values it has; ``stop`` is none of them, however its steps are rounded."""
     if not sweep.step:
         raise ConfigError(f"'{typed}': a range needs a step that is not 0")
-    return max(0, math.ceil((sweep.stop - sweep.start) / sweep.step - 1e-9))
+    assert sweep.start is not None and sweep.stop is not None
+    return float(sweep.start), float(sweep.step), max(0, math.ceil((sweep.stop - sweep.start) / sweep.step - 1e-9))

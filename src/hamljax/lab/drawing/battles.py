@@ -146,9 +146,11 @@ class _Scene:
         axes.add_patch(Rectangle((0, 0), smax.map_width, smax.map_height, color="#f4f1ea", zorder=0))
         axes.tick_params(labelsize=7)
         self.fallen = axes.scatter([], [], marker="x", s=25, zorder=1)
-        self.shots = axes.add_collection(LineCollection([], colors=SHOT, linewidths=2, zorder=2))
-        self.empty = axes.add_collection(LineCollection([], colors="#555555", linewidths=3.5, zorder=4))
-        self.full = axes.add_collection(LineCollection([], colors="#3fae49", linewidths=2.5, zorder=5))
+        self.shots = LineCollection([], colors=SHOT, linewidths=2, zorder=2)
+        self.empty = LineCollection([], colors="#555555", linewidths=3.5, zorder=4)
+        self.full = LineCollection([], colors="#3fae49", linewidths=2.5, zorder=5)
+        for lines in (self.shots, self.empty, self.full):
+            axes.add_collection(lines)
         self.discs = [
             axes.add_patch(Circle((0, 0), r, color=c, zorder=3)) for r, c in zip(self.radius, colours, strict=True)
         ]
@@ -157,7 +159,7 @@ class _Scene:
             for kind in types
         ]
         self.colours = np.array(colours)
-        marks = {"marker": "o", "ls": "", "ms": 8}
+        marks: dict[str, Any] = {"marker": "o", "ls": "", "ms": 8}
         handles = [Line2D([], [], color=c, label=words, **marks) for c, words in ((ALLY, "agents"), (ENEMY, "enemies"))]
         handles += [
             Line2D([], [], color=SHOT, lw=2, label="shot"),

@@ -27,10 +27,12 @@ NOBODY = "#a6a6a6"  # what no agent drives
 def palette(count: int) -> list[Rgb]:
     """``count`` different colours, none of them grey."""
     for name, greys in (("tab10", (7,)), ("tab20", (14, 15))):
-        colours = [c[:3] for i, c in enumerate(matplotlib.colormaps[name].colors) if i not in greys]
+        listed = matplotlib.colormaps[name]
+        assert isinstance(listed, matplotlib.colors.ListedColormap)
+        colours = [rgb(tuple(c)) for i, c in enumerate(np.asarray(listed.colors)) if i not in greys]
         if count <= len(colours):
             return colours[:count]
-    return [tuple(map(float, c[:3])) for c in matplotlib.colormaps["hsv"](np.arange(count) / count)]
+    return [rgb(tuple(c)) for c in matplotlib.colormaps["hsv"](np.arange(count) / count)]
 
 
 def rgb(colour: Any) -> Rgb:
@@ -64,7 +66,8 @@ def write_gif(out: Path, made: "Figure", draw: Callable[[int], None], frames: in
     from matplotlib.animation import PillowWriter
 
     hundredths = max(2, round(100 * seconds))
-    writer = PillowWriter(fps=1000 / (10 * hundredths + 0.5))  # it rounds milliseconds down, and GIF hundredths too
+    fps = 1000 / (10 * hundredths + 0.5)  # the writer rounds milliseconds down, and GIF hundredths too
+    writer = PillowWriter(fps=fps)  # type: ignore[arg-type]  # it takes fractions
     with writer.saving(made, str(out), DPI):
         for frame in range(frames):
             draw(frame)

@@ -160,7 +160,8 @@ class _Ground:
         self.words: list[Any] = []
         if view is OBLIQUE:
             axes.set(xticks=[], yticks=[])
-            self.lines = axes.add_collection(LineCollection([], colors="#d9d9d9", linewidths=0.8, zorder=1))
+            self.lines = LineCollection([], colors="#d9d9d9", linewidths=0.8, zorder=1)
+            axes.add_collection(self.lines)
             return
         axes.xaxis.set_major_locator(MultipleLocator(step))
         axes.yaxis.set_major_locator(MultipleLocator(step))
@@ -180,10 +181,10 @@ class _Ground:
         marks = np.round(middle[:2] / self.step)[:, None] * self.step + self.step * np.arange(-count, count + 1)
         (left, right), (near, far) = (marks[0, 0], marks[0, -1]), (marks[1, 0], marks[1, -1])
         grid = [[(x, near, 0), (x, far, 0)] for x in marks[0]] + [[(left, y, 0), (right, y, 0)] for y in marks[1]]
-        self.lines.set_segments(self.view(grid))
+        self.lines.set_segments(list(self.view(grid)))
         beside = np.round((middle[1] - 0.2 * self.reach) / self.step) * self.step
         here = self.view([(x, beside, 0) for x in marks[0]])
         self.words = [
-            self.axes.text(*spot, f"x={x:g}", fontsize=6, color="#9a9a9a", clip_on=True, zorder=2)
+            self.axes.text(spot[0], spot[1], f"x={x:g}", fontsize=6, color="#9a9a9a", clip_on=True, zorder=2)
             for spot, x in zip(here, np.round(marks[0], 6), strict=True)
         ]

@@ -4,6 +4,7 @@ Shapes: F frames, R rods (a ball is a rod without length), N agents.
 """
 
 import html
+import itertools
 import json
 import textwrap
 from pathlib import Path
@@ -78,10 +79,10 @@ def rods(env: MultiAgentMujoco) -> list[Rod]:
         if kind not in (_CAPSULE, _SPHERE):
             continue
         nobody = TARGET if is_target(model, body, found) else NOBODY
-        shades = [colours[agent] for agent in found[body]] or [nobody]
+        shades: list[Any] = [colours[agent] for agent in found[body]] or [nobody]
         shades, half = (shades, half) if kind == _CAPSULE else (shades[:1], 0.0)
         cuts = np.linspace(-half, half, len(shades) + 1)
-        pieces += [Rod(geom, *ends, radius, c) for *ends, c in zip(cuts, cuts[1:], shades, strict=False)]
+        pieces += [Rod(geom, *ends, radius, c) for ends, c in zip(itertools.pairwise(cuts), shades, strict=True)]
     return pieces
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -62,7 +62,8 @@ def print_everything() -> None:
         rows = [(name, (inspect.getdoc(factory) or "").split("\n")[0]) for name, factory in table.items()]
         print_table((setting, ""), rows, f"{title} of on-policy algorithms")
     rows = []
-    elsewhere = {}  # environments in host processes: what they are made by, and their names
+    # Environments in host processes: what they are made by, and their names.
+    elsewhere: dict[Callable[..., object], list[str]] = {}
     for name, entry in ENVIRONMENTS.items():
         if name.startswith("bridge/"):
             elsewhere.setdefault(entry.factory, []).append(name)

@@ -54,21 +54,21 @@ class Wandb(NullLogger):
         one_of("logger.mode (or WANDB_MODE)", mode, CHOICES["WANDB_MODE"])
         self.folder = run / "wandb"
         self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = {"id": secrets.token_hex(4), "began": -1, "step": -1, "closed": True}
+        fresh: dict[str, Any] = {"id": secrets.token_hex(4), "began": -1, "step": -1, "closed": True}
         self.known = fresh | _earlier(run) | {"run_dir": str(run.resolve())}
         lost = self._without_end()
         if lost:
             shutil.rmtree(lost)
             self.known["step"] = self.known["began"]
         self._note(began=self.known["step"], closed=False)
-        wanted = {name: settings.get(name) or None for name in ("entity", "group", "tags", "name")}
+        wanted: dict[str, Any] = {name: settings.get(name) or None for name in ("entity", "group", "tags", "name")}
+        wanted["mode"] = mode
         try:
             self.run = wandb.init(
                 project=settings.get("project") or "hamljax",
                 id=self.known["id"],
                 resume="allow",
                 dir=str(run),
-                mode=mode,
                 config=resolved,
                 **wanted,
             )

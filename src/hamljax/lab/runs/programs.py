@@ -81,7 +81,8 @@ def check_memory(trainer: Trainer, shapes: Progress) -> None:
     said = ", ".join(f"{gib(size)} {name}" for name, size in parts.items() if size)
     said = f"this run takes {gib(needed)} GiB ({said}; {seeds} seed(s)), and this machine has {gib(there)}"
     if most == "replays":
-        size, held = config.algo.buffer_size, parts["replays"]
+        algo: Any = config.algo  # of a family that has a replay
+        size, held = algo.buffer_size, parts["replays"]
         fits = int(size * max(there / 2 - (needed - held), 0) / held)
         raise ConfigError(f"{said}: algo.buffer_size={size} is too much of a replay, and {fits} would fit")
     place, largest = max(jax.tree.leaves_with_path(rollout), key=lambda x: size_of(x[1])[1])
@@ -165,6 +166,7 @@ class Programs:
     def bytes(self) -> int:
         """What the compiler says ``advance`` needs on one device."""
         found = self.advance.memory_analysis()
+        assert found is not None
         arguments = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
         return arguments + found.temp_size_in_bytes
 

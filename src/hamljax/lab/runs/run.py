@@ -276,6 +276,7 @@ class Training:
             self.reporter.busy("evaluating")
             with self.timed("evaluating"):
                 actors = self.trainer.actor_state(self.progress.state)
+                assert self.programs.evaluate is not None
                 measured = self.programs.evaluate(actors, np.int32(0))
                 found = {name: np.asarray(x) for name, x in measured.items()}
                 self.progress = self.progress._replace(best=self.programs.choose(self.progress.best, actors, measured))
@@ -314,6 +315,7 @@ class Training:
         absolute: dict[str, np.ndarray] = {}
         if self.job.run.absolute_metric and self.evals:
             with self.timed("evaluating"):
+                assert self.programs.evaluate is not None
                 best = self.progress.best.actors
                 self.reporter.say(
                     f"measuring the best team: {ABSOLUTE_ROUNDS} x {self.job.config.num_eval_episodes} episodes"
