@@ -576,7 +576,7 @@ def test_the_environment_gets_actions_in_its_own_bounds():
     np.testing.assert_allclose(steps.reward, 2 * steps.action.sum((-1, -2)), rtol=1e-5, atol=1e-5)
 
 
-def test_an_update_learns_from_the_normalised_windows_that_its_debug_batch_shows():
+def test_an_update_learns_from_the_normalised_windows_of_the_debug_batch():
     """Of the length and the truncation that the configuration names; observations and final ones normalised alike."""
     settings = {"obs_norm": "always", "gradient_steps": 1, "learning_starts": 8, "n_step": 3, "gamma": 0.5}
     algorithm = pair_loop("haddpg", 2, adam_eps=SMOOTH, **settings)
