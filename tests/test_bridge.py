@@ -1015,7 +1015,7 @@ def test_what_workers_print_does_not_fill_the_disk():
     (worker,) = pool.workers
     printed = os.fstat(worker.log.fileno())
     assert 1e5 < printed.st_size < 2e6 and 512 * printed.st_blocks > 1e5
-    assert worker.said() == "it said: blah blah"
+    assert worker.last_output() == "it said: blah blah"
     pool.close()
 
 
@@ -1094,7 +1094,7 @@ def test_each_game_has_maps_of_its_own(tmp_path, monkeypatch):
     (game / "Maps" / "SMAC_Maps").mkdir(parents=True)
     (game / "Maps" / "SMAC_Maps" / "3m.SC2Map").touch()
     monkeypatch.setenv("SC2PATH", str(game))
-    found = needs.examine(sys.executable) | {"modules": ["numpy", "pysc2", "smac.env", "smacv2"]}
+    found = needs.probe_interpreter(sys.executable) | {"modules": ["numpy", "pysc2", "smac.env", "smacv2"]}
     assert needs.missing("smac", found, "python") == ""
     step = needs.missing("smacv2", found, "python")
     assert step.startswith(f"unzip -q SMAC_Maps.zip -d {game}/Maps ") and "smacv2/releases" in step

@@ -474,10 +474,10 @@ def test_a_pool_counts_who_has_no_legal_action_where_it_acts():
     keys = np.zeros((2, 2), np.uint32)
     pool.reset(keys)
     for step in range(10):
-        assert pool.odd.get("no_legal_action", (0, ""))[0] == 2 * sum(earlier % 5 == 1 for earlier in range(step))
+        assert pool.anomalies.get("no_legal_action", (0, ""))[0] == 2 * sum(earlier % 5 == 1 for earlier in range(step))
         pool.step(np.zeros((2, 2), np.int32), keys, keys)
     pool.close()
-    assert pool.odd["no_legal_action"][1] == "agent 1 of environment 0 after 2 steps of its episode"
+    assert pool.anomalies["no_legal_action"][1] == "agent 1 of environment 0 after 2 steps of its episode"
 
 
 # A GAME THAT SAYS OF ITSELF THAT SOMETHING IS WRONG

@@ -19,7 +19,7 @@ from hamljax.envs import ENVIRONMENTS
 from hamljax.envs.games import FiniteGame
 from hamljax.lab.cli import main
 from hamljax.lab.configuration.jobs import load_plugin
-from hamljax.lab.runs.programs import apart, progress_shapes
+from hamljax.lab.runs.programs import progress_shapes, split_replay
 from hamljax.lab.storage import checkpoints
 from hamljax.lab.storage.digests import folder_of
 from hamljax.training.train import make_learner
@@ -164,7 +164,7 @@ def test_only_legal_actions_are_explored():
 def numbers(run):
     """All of a run that must not depend on how it was interrupted: what it carries, and its record."""
     team = hamljax.load(run)
-    shapes, replay = apart(progress_shapes(team.trainer, len(team.seeds)))
+    shapes, replay = split_replay(progress_shapes(team.trainer, len(team.seeds)))
     found = checkpoints.restore(run, shapes, replay=replay)
     keys = jax.tree.map(lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key), (found.tree, found.replay))
     plain = jax.tree.map(lambda x, k: jax.random.key_data(x) if k else x, (found.tree, found.replay), keys)

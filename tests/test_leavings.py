@@ -32,7 +32,8 @@ from hamljax.lab.drawing import plots
 from hamljax.lab.runs import record
 from hamljax.lab.runs.loggers import make_logger
 from hamljax.lab.runs.pace import listening
-from hamljax.lab.runs.run import Training, files_of, train
+from hamljax.lab.runs.run import Training, train
+from hamljax.lab.runs.schedule import files_of
 from hamljax.lab.storage import files, inputs, rundir
 from hamljax.lab.storage.checkpoints import kept
 
@@ -290,7 +291,7 @@ def test_what_wandb_refuses_is_one_line(wandb, tmp_path, monkeypatch):
     ],
 )
 def test_a_logger_hears_how_the_run_ended(error, code, wandb, tmp_path, monkeypatch):
-    def go_on(self):
+    def run_updates(self):
         if error:
             raise error
 
@@ -299,7 +300,7 @@ def test_a_logger_hears_how_the_run_ended(error, code, wandb, tmp_path, monkeypa
         monkeypatch.setattr(
             Training, "begin", lambda self: setattr(self, "logger", make_logger(self.job.logger, tmp_path, {}))
         )
-        monkeypatch.setattr(Training, "go_on", go_on)
+        monkeypatch.setattr(Training, "run_updates", run_updates)
         monkeypatch.setattr(Training, "finish", lambda self: None)
     job = make_job(["env=game/climbing", "logger=wandb", f"run_dir={tmp_path / 'run'}", *SMALL])
     if error is None:

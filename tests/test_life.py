@@ -19,7 +19,7 @@ from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.commands import info
 from hamljax.lab.commands.resume import read as read_resume
-from hamljax.lab.runs.programs import apart, progress_shapes
+from hamljax.lab.runs.programs import progress_shapes, split_replay
 from hamljax.lab.runs.trained import load
 from hamljax.lab.storage import checkpoints
 from hamljax.lab.storage.digests import damage, folder_of, kept
@@ -72,7 +72,7 @@ def numbers(run: Path, shapes, replay):
 
 def assert_same(run: Path, other: Path):
     team = load(run)
-    shapes = apart(progress_shapes(team.trainer, len(team.seeds)))
+    shapes = split_replay(progress_shapes(team.trainer, len(team.seeds)))
     (record, progress, summary), (other_record, other_progress, other_summary) = (
         numbers(path, *shapes) for path in (run, other)
     )

@@ -605,10 +605,10 @@ def test_what_cannot_fit_is_refused_with_its_sizes(monkeypatch):
         monkeypatch.setattr(programs, "memory", lambda: 5 << 20)
         shapes = programs.progress_shapes(learner, seeds)
         if seeds == 1:
-            programs.check_room(learner, shapes)
+            programs.check_memory(learner, shapes)
         else:
             with pytest.raises(ConfigError, match="2 seed"):
-                programs.check_room(learner, shapes)
+                programs.check_memory(learner, shapes)
     monkeypatch.setattr(programs, "memory", lambda: 2 << 20)
     with pytest.raises(ConfigError, match=r"rollouts.*2 seed.*most of it is .* of 512 steps x 64 environments"):
         programs.make_programs(learner, 2, False)

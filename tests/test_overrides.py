@@ -130,7 +130,7 @@ PLUGINS = {
     "leaves.py": "exit(3)",
     "a file": "no Python",
 }
-AROUND = {
+RESUMABLE = {
     "run_dir": (NAMES, NO_NAMES),
     "plugin": (["fine.py", "ü (1).py", "'fine.py'", ""],
         ["broken.py", "raises.py", "leaves.py", "a file", ".", "nothing.py", "fine.py,broken.py", *NO_NAMES]),
@@ -151,7 +151,7 @@ AROUND = {
 PARTS = {
     "on-policy": (SETTINGS, ["env=game/climbing"]),
     "off-policy": (OFF_POLICY, ["env=game/climbing", "algo=hasac"]),
-    "around": (AROUND, ["env=game/climbing", "logger=wandb"]),
+    "around": (RESUMABLE, ["env=game/climbing", "logger=wandb"]),
 }
 NO_SWEEPS = ["glob(*)", "interval(0,1)", "range(0,1,0)", "range(1,0)", "choice()", "choice(", "1,"]
 ONE = (

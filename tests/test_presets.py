@@ -13,7 +13,8 @@ from hamljax.algorithms.table import family_of, resolve
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.configuration.groups import choices
-from hamljax.lab.configuration.jobs import make_job, of_family
+from hamljax.lab.configuration.jobs import make_job
+from hamljax.lab.configuration.remarks import of_family
 from hamljax.lab.configuration.run_settings import RunSettings
 from hamljax.lab.storage.saved_config import read_yaml
 

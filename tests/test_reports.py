@@ -20,7 +20,7 @@ from hamljax.bridge.process import Launch
 from hamljax.envs.protocol import Observation, Team
 from hamljax.errors import ConfigError, Stopped
 from hamljax.lab.drawing import plots
-from hamljax.lab.runs.evidence import not_finite
+from hamljax.lab.runs.debug_batch import not_finite
 from hamljax.lab.runs.non_finite import stop_for_non_finite
 from hamljax.lab.runs.pace import Streak
 from hamljax.lab.runs.run import Training

@@ -87,6 +87,33 @@ def test_modules_and_functions_stay_short():
                 assert node.end_lineno - node.lineno < MOST_LINES[1], (file, node.name)
 
 
+def unhinted(body: list[ast.stmt]) -> list[str]:
+    """The public functions, and methods of classes, of which a parameter or the result has no type."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            found += unhinted(node.body)
+        elif isinstance(node, ast.FunctionDef) and (node.name == "__init__" or not node.name.startswith("_")):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+            hints = [x.annotation for x in given if x is not None and x.arg not in ("self", "cls")]
+            hints += [] if node.name == "__init__" else [node.returns]
+            found += [node.name] if None in hints else []
+    return found
+
+
+@pytest.mark.parametrize("room", ["envs", "bridge", "lab"])
+def test_public_functions_have_types(room):
+    missing = {file: names for file in files_of(room) if (names := unhinted(ast.parse(file.read_text()).body))}
+    assert missing == {}
+
+
+def test_a_function_without_types_is_found():
+    code = (
+        "class A:\n  def f(self, x) -> int: ...\n  def _g(self, x): ...\ndef h(x: int): ...\ndef i(*x: int) -> int: ..."
+    )
+    assert unhinted(ast.parse(code).body) == ["f", "h"]
+
+
 README = (ROOT / "README.md").read_text()
 
 

@@ -290,7 +290,7 @@ def test_health_is_lost_exactly_where_shots_land():
     hit = np.array([[(row == unit).any() for unit in range(3)] for row in fought.target])
     np.testing.assert_array_equal(hit[1:], np.diff(fought.health, axis=0) < 0)
     assert hit[:, 2].any() and hit[:, :2].any()
-    half = battles.thin(fought, 1000, 8)[0]
+    half = battles.subsample(fought, 1000, 8)[0]
     assert len(half.position) == (len(fought.position) + 1) // 2
     assert (half.target[:, 0] == 2).sum() == (fought.target[:, 0] == 2).sum()  # shots between frames are shown
 

@@ -21,7 +21,8 @@ from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.configuration import overrides
 from hamljax.lab.configuration.groups import load_plugin
-from hamljax.lab.configuration.jobs import expand, job_of, make_job, whole_rollouts
+from hamljax.lab.configuration.jobs import expand, job_of, make_job
+from hamljax.lab.configuration.remarks import whole_rollouts
 from hamljax.lab.drawing import tables as listing
 from hamljax.lab.runs import reporter as progress
 from hamljax.lab.storage import rundir, saved_config

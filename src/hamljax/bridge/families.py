@@ -29,10 +29,13 @@ SMACV2 = {"conic_fov": False, "obs_own_pos": True, "use_unit_ranges": True, "min
 
 
 def common(python: str = "", timeout: float = 60.0, max_restarts: int = 100, front_end: str = "loop") -> dict[str, Any]:
-    """The settings that all have.
+    """The settings that all have, by name.
 
-    python: the interpreter of the workers; empty for our own. timeout: seconds that a reset or a step may take.
-    max_restarts: how many lost workers are replaced. front_end: ``loop``, or ``callback`` for one compiled program.
+    Args:
+        python: the interpreter of the workers; empty: our own.
+        timeout: seconds that a reset or a step may take.
+        max_restarts: how many lost workers are replaced.
+        front_end: who steps the workers: ``loop``, the host, or ``callback``, one compiled program.
     """
     return locals()
 
@@ -42,32 +45,52 @@ def in_workers(launch: Callable[..., Launch]) -> Callable[..., HostEnvironment]:
     own, shared = (inspect.signature(f).parameters for f in (launch, common))
 
     @functools.wraps(launch)
-    def factory(**settings):
+    def factory(**settings: Any) -> HostEnvironment:
         how = launch(**{name: settings.pop(name) for name in own if name in settings})
         chosen = common(**settings)
         front_end, python = chosen.pop("front_end"), chosen.pop("python") or how.python
         return HostEnvironment(dataclasses.replace(how, python=python, **chosen), front_end)
 
-    factory.__signature__ = inspect.Signature([*own.values(), *shared.values()])
+    signature = inspect.Signature([*own.values(), *shared.values()])
+    factory.__signature__ = signature  # type: ignore[attr-defined]  # which only ``inspect`` knows
     return factory
 
 
 @in_workers
-def smax(map_name: str = "3m", layout: str = "smax", max_steps: int = 100):
-    """SMAX behind SMAC's interface"""
+def smax(map_name: str = "3m", layout: str = "smax", max_steps: int = 100) -> Launch:
+    """SMAX behind SMAC's interface
+
+    Args:
+        map_name: of the scenario.
+        layout: of actions: ``smax``, as on the device, or ``smac``, in SMAC's order and with one to do nothing.
+        max_steps: the time limit of a battle.
+    """
     one_of("env.layout", layout, LAYOUTS)
     return Launch("smax", {"map_name": map_name, "layout": layout, "max_steps": _steps(max_steps)})
 
 
 @in_workers
-def mamujoco(task: str = "halfcheetah_6x1", agent_obsk: str = "1", max_steps: int = 0):
-    """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics"""
+def mamujoco(task: str = "halfcheetah_6x1", agent_obsk: str = "1", max_steps: int = 0) -> Launch:
+    """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics
+
+    Args:
+        task: a robot and how its joints are shared out.
+        agent_obsk: to how many hops an agent sees other joints, or ``all``.
+        max_steps: the time limit; 0: the task's own.
+    """
     return Launch("mamujoco", {"task": task, "agent_obsk": agent_obsk, "max_steps": _steps(max_steps, least=0)})
 
 
 @in_workers
-def pettingzoo(path: str = "", options: tuple[str, ...] = (), max_steps: int = 500, reward: str = "mean"):
-    """any parallel environment of PettingZoo, by import path: env.path=pettingzoo.sisl.multiwalker_v9"""
+def pettingzoo(path: str = "", options: tuple[str, ...] = (), max_steps: int = 500, reward: str = "mean") -> Launch:
+    """any parallel environment of PettingZoo, by import path: env.path=pettingzoo.sisl.multiwalker_v9
+
+    Args:
+        path: of the module that has ``parallel_env``.
+        options: of ``parallel_env``, each ``name:value``.
+        max_steps: when an episode is truncated, if it is not over before.
+        reward: what the team gets, the ``mean`` of the agents' rewards or their ``sum``.
+    """
     if not path:
         raise ConfigError("bridge/pettingzoo needs an import path, such as env.path=pettingzoo.sisl.multiwalker_v9")
     one_of("env.reward", reward, ("mean", "sum"))
@@ -95,15 +118,21 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 @in_workers
-def smac(map: str = "3m"):
+def smac(map: str = "3m") -> Launch:
     """StarCraft II itself, by SMAC"""
     expected = lookup("env.map", map, MAPS).spec
     return Launch("smac", {"map_name": map}, _smac_python(), expected=expected)
 
 
 @in_workers
-def smacv2(race: str = "terran", num_allies: int = 5, num_enemies: int = 5):
-    """StarCraft II with random teams and places, by SMACv2"""
+def smacv2(race: str = "terran", num_allies: int = 5, num_enemies: int = 5) -> Launch:
+    """StarCraft II with random teams and places, by SMACv2
+
+    Args:
+        race: of both sides, a key of RACES.
+        num_allies: N.
+        num_enemies: whom they fight.
+    """
     units = lookup("env.race", race, RACES)
     capabilities = {
         "n_units": num_allies,
@@ -132,8 +161,13 @@ def _smac_python() -> str:
 
 
 @in_workers
-def host(path: str = "", options: tuple[str, ...] = ()):
-    """a host of your own: env.path=module.Class, its settings env.options=[name:value]"""
+def host(path: str = "", options: tuple[str, ...] = ()) -> Launch:
+    """a host of your own: env.path=module.Class, its settings env.options=[name:value]
+
+    Args:
+        path: of the class.
+        options: its settings, each ``name:value``.
+    """
     if "." not in path:
         raise ConfigError("bridge/host needs a class, such as env.path=my_module.MyHost")
     return Launch(path, dict(map(_option, options)))

@@ -1,19 +1,19 @@
 """SMAC's 23 maps (Samvelyan et al., 2019): who fights, for how long, and the sizes that follow."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Map(NamedTuple):
-    """allies, enemies: how many. limit: steps. races: of both sides, by first letter. unit_types: bits that tell kinds apart."""
+    """Who fights on a map."""
 
     allies: int
     enemies: int
-    limit: int
-    races: str
-    unit_types: int = 0
+    limit: int  # steps of an episode
+    races: str  # of both sides, by first letter
+    unit_types: int = 0  # bits that tell kinds of units apart
 
     @property
-    def spec(self) -> dict:
+    def spec(self) -> dict[str, Any]:
         """What a host on this map must announce: Protoss have shields, and each side sees those of both."""
         ours, theirs = (int(race == "P") for race in self.races)
         a, e, u = self.allies, self.enemies, self.unit_types

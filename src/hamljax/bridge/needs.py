@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 NOT_SMAC = "the package 'smac' there is a hyper-parameter optimiser of the same name"
 
@@ -37,7 +38,7 @@ print(json.dumps({
 """
 
 
-def examine(python: str) -> dict | None:
+def probe_interpreter(python: str) -> dict[str, Any] | None:
     """What the interpreter ``python`` has; None if it cannot be run."""
     try:
         words = [MODULES, DISTRIBUTIONS, ",".join(map for map, _ in MAPS.values())]
@@ -47,8 +48,17 @@ def examine(python: str) -> dict | None:
         return None
 
 
-def missing(host: str, found: dict, python: str) -> str:
-    """The exact next step for a host that ``found`` (an interpreter) cannot run; empty if nothing is seen to be missing."""
+def missing(host: str, found: dict[str, Any], python: str) -> str:
+    """What to type next for a host that an interpreter cannot run.
+
+    Args:
+        host: its name.
+        found: what ``probe_interpreter`` says of the interpreter.
+        python: the interpreter, as it is to be typed.
+
+    Returns:
+        A command, or what to do in words; empty if nothing is seen to be missing.
+    """
     modules = found["modules"]
     if "numpy" not in modules:
         return f"{python} -m pip install numpy"
@@ -78,7 +88,7 @@ def missing(host: str, found: dict, python: str) -> str:
 
 def next_step(host: str, python: str = "") -> str:
     """``missing`` of the interpreter ``python`` (empty: our own) as it is now."""
-    found = examine(python or sys.executable)
+    found = probe_interpreter(python or sys.executable)
     if found is None:
         return f"another env.python, because '{python}' is no Python that runs"
     return missing(host, found, python or sys.executable)

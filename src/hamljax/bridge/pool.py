@@ -7,9 +7,11 @@ import errno
 import os
 import time
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, UInt32
 
 from ..errors import ConfigError, Stopped
 from .needs import next_step
@@ -23,30 +25,42 @@ MODULE_FOLDERS: list[str] = []  # where workers look for a module of the user's 
 
 
 class Reply(NamedTuple):
-    """What one step of all workers gives, arrays (E, ...); the records are the pool's own, and hold until its next call.
+    """What one step of all workers gives; the records, of ``wire.reply_type``, are the pool's own, and hold until its next call.
 
-    seen: records of ``wire.reply_type``, after the reset of episodes that ended. final: before it. valid (E,): false where
-    the worker was lost in this step, which then says nothing about the environment.
+    Args:
+        seen: records (E,), after the reset of episodes that ended.
+        final: records (E,), before it.
+        valid: false where the worker was lost in this step, which then says nothing about the environment.
     """
 
     seen: np.ndarray
     final: np.ndarray
-    valid: np.ndarray
+    valid: Bool[np.ndarray, " E"]
 
 
 class Pool:
-    """E workers that answer together. Raises ConfigError where the environment cannot even be started.
+    """E workers that answer together.
 
-    seeds: whole numbers from which each start of a worker has a seed of its own, for games that have one for their launch only.
-    losses: what became of the workers that were replaced so far. waited: seconds spent waiting for workers so far.
-    odd: how often there was what ``environment.ODD`` names, and where first.
+    Args:
+        launch: how each is started.
+        size: E.
+        paths: folders in which they look for modules of the user's; None: where we were started, and ``MODULE_FOLDERS``.
+        seeds: whole numbers from which each start of a worker has a seed of its own, for games that have one for their
+            launch only.
+
+    Raises:
+        ConfigError: the environment cannot even be started.
     """
 
-    def __init__(self, launch: Launch, size: int, paths: list[str] | None = None, seeds=()):
+    def __init__(
+        self, launch: Launch, size: int, paths: list[str] | None = None, seeds: Sequence[int] | np.ndarray = ()
+    ):
         self.launch, self.size, self.paths = launch, size, [os.getcwd(), *MODULE_FOLDERS] if paths is None else paths
         self.seeds = [int(number) for number in seeds]
-        self.losses, self.waited, self.spec = [], 0.0, None
-        self.odd: dict[str, tuple[int, str]] = {}
+        self.losses: list[str] = []  # what became of the workers that were replaced so far
+        self.waited = 0.0  # seconds spent waiting for workers so far
+        # How often each of ``environment.ANOMALIES`` occurred, and where first.
+        self.anomalies: dict[str, tuple[int, str]] = {}
         self.times = np.zeros(size, int)
         self.workers: list[Worker] = []
         self._janitor = start_janitor()
@@ -54,13 +68,13 @@ class Pool:
         try:
             for i in range(size):
                 self.workers.append(self._start(i))
-            self.spec = self._handshake()
+            self.spec: dict[str, Any] = self._handshake()
         except (ConfigError, WorkerBug):
             self.close()
             raise
         self.seen = np.zeros(size, wire.reply_type(self.spec))
         self.final = self.seen.copy()
-        self.over = np.zeros(size, bool)
+        self.done = np.zeros(size, bool)
         self._requests = wire.Frames(wire.request_type(self.spec), size)
         self._request = self._requests.content
         self._replies = wire.Frames(self.seen.dtype, size)
@@ -91,12 +105,13 @@ class Pool:
         """The spec of all workers, once they have begun."""
         launch = self.launch
         for worker in self.workers:
-            spec = self._greet(worker)
-            if isinstance(spec, Fault):
+            found = self._greet(worker)
+            if isinstance(found, Fault):
                 step = next_step(launch.host, launch.python)
                 raise ConfigError(
-                    f"environment '{launch.host}' does not start: it {spec}" + (f"; next: {step}" if step else "")
+                    f"environment '{launch.host}' does not start: it {found}" + (f"; next: {step}" if step else "")
                 )
+            spec = found
         team_of(spec, launch.host)
         for name, value in launch.expected.items():
             if spec[name] != value:
@@ -106,7 +121,7 @@ class Pool:
                 )
         return spec
 
-    def _greet(self, worker: Worker) -> dict | Fault:
+    def _greet(self, worker: Worker) -> dict[str, Any] | Fault:
         """The spec of a worker that has begun. A bug in a class of the user's own is raised, unless it just is not there."""
         try:
             found = worker.receive(time.monotonic() + LAUNCH_SECONDS, limit=1 << 20)
@@ -130,12 +145,11 @@ class Pool:
             self.workers[i].kill()
             tell_janitor(self._janitor, -self.workers[i].process.pid)
             self.workers[i] = self._start(i)
-            fault = self._greet(self.workers[i])
-            if fault == self.spec:
+            found = self._greet(self.workers[i])
+            if found == self.spec:
                 self.workers[i].channel.buffer = self._replies.rows[i]
                 return
-            if not isinstance(fault, Fault):
-                fault = Fault(f"came back as another environment ({fault})")
+            fault = found if isinstance(found, Fault) else Fault(f"came back as another environment ({found})")
 
     def close(self) -> None:
         """End all workers and what they started."""
@@ -143,21 +157,34 @@ class Pool:
 
     # STEPS
 
-    def reset(self, keys) -> np.ndarray:
-        """Start an episode in every worker, from keys (E, 2) uint32. Returns what the teams see, records (E,)."""
+    def reset(self, keys: UInt32[np.ndarray, "E 2"]) -> np.ndarray:
+        """Start an episode in every worker, each from its key. Returns what the teams see, records (E,)."""
         self._request["key"] = keys
         self._begin_episodes(np.arange(self.size))
         return self.seen
 
-    def step(self, action, keys, episode_keys=None) -> Reply:
+    def step(
+        self,
+        action: np.ndarray,
+        keys: UInt32[np.ndarray, "E 2"],
+        episode_keys: UInt32[np.ndarray, "E 2"] | None = None,
+    ) -> Reply:
         """Move every environment, and start an episode where one ended.
 
-        action (E, N[, A]), keys (E, 2). episode_keys (E, 2): the j-th is for the j-th that ended, in the order of workers;
-        without them, an environment whose episode is over stands still until ``reset``.
         A worker that fails is replaced: its episode is over, its last observation stands for the final one.
+
+        Args:
+            action: (E, N), or continuous (E, N, A) within their bounds.
+            keys: for the transitions.
+            episode_keys: the j-th is for the j-th that ended, in the order of workers; without them, an environment whose
+                episode is over stands still until ``reset``.
+
+        Raises:
+            Stopped: more workers were lost than ``Launch.max_restarts``.
+            WorkerBug: an environment raised an exception because of what it was asked.
         """
         self._request["key"], self._request["action"] = keys, action
-        moving, valid = ~self.over, np.ones(self.size, bool)
+        moving, valid = ~self.done, np.ones(self.size, bool)
         for i, fault in self._ask(np.flatnonzero(moving), wire.STEP).items():
             valid[i] = False
             self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
@@ -165,10 +192,10 @@ class Pool:
             self._replace(i, fault)
         self.times[moving] += 1
         self.final[:] = self.seen
-        self.over = self.seen["terminated"] | self.seen["truncated"]
-        over = np.flatnonzero(self.over)
+        self.done = self.seen["terminated"] | self.seen["truncated"]
+        over = np.flatnonzero(self.done)
         moved = moving & valid
-        self._look(moved & ~self.seen["terminated"])
+        self._count_anomalies(moved & ~self.seen["terminated"])
         self._count("reward", moved & ~np.isfinite(self.seen["reward"]))
         if episode_keys is not None and len(over):
             self._request["key"][over] = episode_keys[: len(over)]
@@ -177,35 +204,35 @@ class Pool:
 
     def _begin_episodes(self, which: np.ndarray) -> None:
         """Reset the workers ``which``; one that fails is replaced and asked again."""
-        self.over[which], self.times[which] = False, 0
+        self.done[which], self.times[which] = False, 0
         while len(which):
             faults = self._ask(which, wire.RESET)
             for i, fault in faults.items():
                 self._replace(i, fault)
             for i in which:
-                self.workers[i].forget()
-            self._look(np.isin(np.arange(self.size), np.setdiff1d(which, [*faults])))
+                self.workers[i].truncate_log()
+            self._count_anomalies(np.isin(np.arange(self.size), np.setdiff1d(which, [*faults])))
             which = np.array([*faults], int)
 
-    def _look(self, which: np.ndarray) -> None:
-        """Count what is odd of what the team sees in the environments ``which`` (E,) bool, whose task goes on."""
+    def _count_anomalies(self, which: np.ndarray) -> None:
+        """Count the anomalies of what the team sees in the environments ``which`` (E,) bool, whose task goes on."""
         alive = self.seen["alive"]
         if self.spec["discrete"]:
-            acting = which & ~self.over
+            acting = which & ~self.done
             self._count("no_legal_action", acting[:, None] & alive & ~self.seen["avail_actions"].any(-1))
         for name, looking in (("obs", which[:, None] & alive), ("world_state", which)):
             if self.seen[name].dtype.kind == "f":
                 self._count(name, looking & ~np.isfinite(self.seen[name]).all(-1))
 
     def _count(self, name: str, found: np.ndarray) -> None:
-        """Add the number of environments, or agents in them, where there is something odd: ``found`` (E,) or (E, N) bool."""
+        """Add the number of environments, or agents in them, with an anomaly: ``found`` (E,) or (E, N) bool."""
         if not found.any():
             return
         environment, *agents = np.argwhere(found)[0]
         first = "".join(f"agent {agent} of " for agent in agents)
         first += f"environment {environment} after {self.times[environment]} steps of its episode"
-        count, where = self.odd.get(name, (0, first))
-        self.odd[name] = count + int(found.sum()), where
+        count, where = self.anomalies.get(name, (0, first))
+        self.anomalies[name] = count + int(found.sum()), where
 
     def _ask(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
         """Send its request to each of ``which``, then collect what they see into ``seen``. Returns the faults of the others.
@@ -224,7 +251,8 @@ class Pool:
             self.waited += time.perf_counter() - began
 
     def _exchange(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
-        self._requests.kinds[:], faults = kind, {}
+        faults: dict[int, Fault] = {}
+        self._requests.kinds[:] = kind
         asked = [(int(i), self.workers[i].send(self._requests.rows[i])) for i in which]
         deadline, size = time.monotonic() + self.launch.timeout, self.seen.dtype.itemsize
         for i, fault in asked:

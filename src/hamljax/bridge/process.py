@@ -25,10 +25,15 @@ CLOSING_SECONDS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """How to start a worker. host: a name of ``worker.hosts.HOSTS``, or ``module.Class`` of the user's.
+    """How to start a worker.
 
-    python: an interpreter, empty for our own. timeout: seconds that a step or a reset may take. max_restarts: of one pool.
-    expected: what the ``spec`` of the host must say, by name.
+    Args:
+        host: a name of ``worker.hosts.HOSTS``, or ``module.Class`` of the user's.
+        settings: of the host, by name; plain data.
+        python: an interpreter; empty: our own.
+        timeout: seconds that a step or a reset may take.
+        max_restarts: of the workers of one pool together.
+        expected: what the ``spec`` of the host must say, by name.
     """
 
     host: str
@@ -45,7 +50,7 @@ class Fault(NamedTuple):
     what: str
     more: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.what + (f"; {self.more}" if self.more else "")
 
 
@@ -54,7 +59,16 @@ class WorkerBug(RuntimeError):
 
 
 class Worker:
-    """One process and the socket to it. Raises OSError where the system starts none."""
+    """One process and the socket to it.
+
+    Args:
+        launch: how to start it.
+        paths: folders in which it looks for modules of the user's.
+        key: two whole numbers, the seed of a game that has one for its launch only.
+
+    Raises:
+        OSError: the system starts no process.
+    """
 
     def __init__(self, launch: Launch, paths: list[str], key: list[int]):
         seconds = struct.pack("ll", int(launch.timeout), int(launch.timeout % 1 * 1e6))
@@ -80,8 +94,8 @@ class Worker:
         with contextlib.suppress(OSError):  # who does not listen will not answer either
             self.channel.send(wire.HELLO, wire.encode(greeting))
 
-    def send(self, message) -> Fault | None:
-        """Send a row of ``wire.Frames``."""
+    def send(self, message: memoryview) -> Fault | None:
+        """Send a row of ``wire.Frames``; a fault where the worker is gone."""
         try:
             self.channel.sock.sendall(message)
         except ConnectionError:  # it is gone, and may have said why
@@ -89,9 +103,22 @@ class Worker:
             return said if isinstance(said, Fault) else self.lost()
         except OSError:
             return self.lost()
+        return None
 
     def receive(self, deadline: float, limit: int) -> memoryview | Fault:
-        """What the next message says; it holds until the one after. Raises ConfigError where the environment will not do."""
+        """What the next message says; it holds until the one after.
+
+        Args:
+            deadline: a time of ``time.monotonic``.
+            limit: bytes that a message may have.
+
+        Returns:
+            The message's content, or what the worker did instead of answering.
+
+        Raises:
+            ConfigError: the environment cannot be as it was asked for.
+            WorkerBug: it raised an exception because of what it was asked.
+        """
         try:
             try:
                 kind, content = self.channel.receive(limit, socket.MSG_DONTWAIT, deadline)
@@ -125,15 +152,15 @@ class Worker:
         return self._fault(f"was killed by signal {-code}" if code < 0 else f"exited with code {code}")
 
     def _fault(self, what: str) -> Fault:
-        return Fault(what, self.said())
+        return Fault(what, self.last_output())
 
-    def forget(self) -> None:
+    def truncate_log(self) -> None:
         """Drop what it printed where that is long: a run of days has no bound to it."""
         if os.fstat(self.log.fileno()).st_size > LOG_BYTES:
             self.log.seek(0)  # the process writes where we are: it inherited this file
             self.log.truncate()
 
-    def said(self) -> str:
+    def last_output(self) -> str:
         """The last line that it printed."""
         size = os.fstat(self.log.fileno()).st_size
         text = last_line(os.pread(self.log.fileno(), 2000, max(0, size - 2000)).decode(errors="replace"))
@@ -170,7 +197,8 @@ for session in sessions:
 """
 
 
-def start_janitor() -> subprocess.Popen:
+def start_janitor() -> subprocess.Popen[bytes]:
+    """The process that ends all sessions of workers once this one is gone."""
     return subprocess.Popen(
         [sys.executable, "-S", "-c", JANITOR],
         stdin=subprocess.PIPE,
@@ -181,12 +209,14 @@ def start_janitor() -> subprocess.Popen:
     )
 
 
-def tell_janitor(janitor: subprocess.Popen, number: int) -> None:
+def tell_janitor(janitor: subprocess.Popen[bytes], number: int) -> None:
+    """Tell it that a session began, or (a negative number) has ended."""
+    assert janitor.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # somebody killed it; the run does not depend on it
         janitor.stdin.write(b"%d\n" % number)
 
 
-def kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
+def kill_all(workers: list[Worker], janitor: subprocess.Popen[bytes]) -> None:
     """End workers: those that listen close their environment first."""
     for worker in workers:
         worker.channel.close()
@@ -197,5 +227,6 @@ def kill_all(workers: list[Worker], janitor: subprocess.Popen) -> None:
         worker.kill()
         tell_janitor(janitor, -worker.process.pid)
     workers.clear()
+    assert janitor.stdin is not None
     janitor.stdin.close()
     janitor.wait()

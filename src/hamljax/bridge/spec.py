@@ -7,7 +7,15 @@ from ..envs.protocol import Team
 
 
 def team_of(spec: dict[str, Any], name: str) -> Team:
-    """The team that plays in host ``name``. Raises ConfigError where it is none that can be trained."""
+    """The team that plays in a host.
+
+    Args:
+        spec: what the host says of itself.
+        name: the host's.
+
+    Raises:
+        ConfigError: it is no team that can be trained.
+    """
     given = {field: _frozen(spec[field]) for field in Team.__dataclass_fields__ if field in spec}
     team = Team(**given)
     check_team(team, f"environment '{name}'")
@@ -16,6 +24,6 @@ def team_of(spec: dict[str, Any], name: str) -> Team:
     return team
 
 
-def _frozen(value):
+def _frozen(value: Any) -> Any:
     """Lists, as JSON has them, as tuples, however deep."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

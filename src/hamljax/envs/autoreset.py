@@ -4,24 +4,27 @@ A full reset at every step would cost a good part of the simulation, so fresh ep
 batches, only when the pool runs low.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from .protocol import Environment, Observation
-from .vector import VecStep
+from .protocol import Action, Environment, Observation
+from .vector import VecStep, VectorEnv
 
 
 class EpisodeStats(NamedTuple):
-    """Running return and length of the episodes in progress, each (E,)."""
+    """Running return and length of the episodes in progress."""
 
-    episode_return: jax.Array
-    episode_length: jax.Array
+    episode_return: Float[Array, " E"]
+    episode_length: Int[Array, " E"]
 
     @classmethod
     def begin(cls, num_envs: int) -> "EpisodeStats":
+        """Of E = ``num_envs`` episodes that have not begun."""
         return cls(jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32))
 
 
@@ -39,31 +42,44 @@ class Numbering:
         self.num_envs = num_envs
         self.limit = LARGEST // (2 * num_envs) * 2 * num_envs
 
-    def keys(self, key: jax.Array, first: jax.Array):
-        """Keys (E,) of the E episodes from number ``first`` on, which may go past the limit."""
+    def keys(self, key: Key[Array, ""], first: Int[Array, ""]) -> Key[Array, " E"]:
+        """Keys of the E episodes from number ``first`` on, which may go past the limit.
+
+        Args:
+            key: of this round of numbers.
+            first: the number of the first of them.
+        """
         numbers = first + jnp.arange(self.num_envs, dtype=jnp.int32)
         late = numbers >= self.limit
         pool_keys = jax.vmap(lambda late: self._next(key, late))(late)
         return jax.vmap(jax.random.fold_in)(pool_keys, jnp.where(late, numbers - self.limit, numbers))
 
-    def begin_again(self, key: jax.Array, head, *others):
-        """``key`` and numbers, after ``head`` of which come the others, with those of a new round where ``head`` is of one."""
-        late = head >= self.limit
-        return self._next(key, late), *(jnp.where(late, n - self.limit, n) for n in (head, *others))
+    def begin_again(self, key: Key[Array, ""], *numbers: Int[Array, ""]) -> tuple[Array, ...]:
+        """A new round of numbers once the first of ``numbers`` has reached the limit.
+
+        Args:
+            key: of this round.
+            numbers: of episodes, the lowest first.
+
+        Returns:
+            The key and the numbers, of the next round where that has begun.
+        """
+        late = numbers[0] >= self.limit
+        return self._next(key, late), *(jnp.where(late, n - self.limit, n) for n in numbers)
 
     @staticmethod
-    def _next(key: jax.Array, late):
+    def _next(key: Key[Array, ""], late: Bool[Array, ""]) -> Key[Array, ""]:
         return jnp.where(late, jax.random.fold_in(key, jnp.uint32(2**32 - 1)), key)
 
 
 class Pool(NamedTuple):
     """Fresh episodes, 2E of them, numbered as in ``Numbering``: number n has slot ``n % 2E``."""
 
-    key: jax.Array
+    key: Key[Array, ""]
     states: Any
     observations: Observation
-    head: jax.Array  # () int32: the number of the next episode to be handed out
-    tail: jax.Array  # () int32: of the next to be made; head + E <= tail <= head + 2E between steps
+    head: Int[Array, ""]  # the number of the next episode to be handed out
+    tail: Int[Array, ""]  # of the next to be made; head + E <= tail <= head + 2E between steps
 
 
 class VecState(NamedTuple):
@@ -72,27 +88,31 @@ class VecState(NamedTuple):
     states: Any
     pool: Pool
     stats: EpisodeStats
-    key: jax.Array
+    key: Key[Array, ""]
 
 
-def _select(condition, new, old):
+def _select(condition: Bool[Array, " E"], new: Any, old: Any) -> Any:
     return jax.tree.map(
         lambda x, y: jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y), new, old
     )
 
 
-class VecEnv:
-    """``num_envs`` copies of an environment with automatic resets.
+class VecEnv(VectorEnv):
+    """E copies of an environment with automatic resets.
 
     The k-th episode started (in time, then in the order of environments) is ``env.reset(fold_in(pool_key, k))``: every
     episode is independent, and which ones run does not depend on when the pool was filled.
+
+    Args:
+        env: the environment, of pure functions.
+        num_envs: E.
     """
 
     def __init__(self, env: Environment, num_envs: int):
         self.env, self.num_envs, self.numbering = env, num_envs, Numbering(num_envs)
         self._top_up = self._make_top_up()
 
-    def _fresh(self, pool_key, first: jax.Array):
+    def _fresh(self, pool_key: Key[Array, ""], first: Int[Array, ""]) -> tuple[Any, Observation]:
         """The E episodes from number ``first`` on."""
         return self.env.reset_many(self.numbering.keys(pool_key, first))
 
@@ -108,14 +128,14 @@ class VecEnv:
         )
         return pool._replace(states=states, observations=observations, tail=pool.tail + room)
 
-    def _make_top_up(self):
-        """``fill`` behind a true branch. ``vmap`` would turn the branch into a select that always pays for both sides,
+    def _make_top_up(self) -> Callable[[Pool], Pool]:
+        """``_fill`` behind a true branch, also under ``vmap``, which would turn it into a select that pays for both sides.
 
-        so batched pools (vmapped seeds) share one scalar condition, whether any of them runs low, and then all are filled:
+        So batched pools (vmapped seeds) share one scalar condition, whether any of them runs low, and then all are filled:
         each pays for it anyway, and runs low that much later.
         """
 
-        def low(pool):
+        def low(pool: Pool) -> Bool[Array, "..."]:
             return pool.tail - pool.head < self.num_envs
 
         @custom_vmap
@@ -144,17 +164,22 @@ class VecEnv:
 
         return top_up
 
-    def reset(self, key: jax.Array) -> tuple[VecState, Observation]:
-        """Start all environments. Observation arrays gain a leading axis (E,)."""
+    def reset(self, key: Key[Array, ""]) -> tuple[VecState, Observation]:
+        """Start all environments: their state, and observations with a leading axis (E,)."""
         pool_key, step_key = jax.random.split(key)
         zero = jnp.zeros((), jnp.int32)
         halves = self._fresh(pool_key, zero), self._fresh(pool_key, zero + self.num_envs)
-        episodes, (states, observations) = jax.tree.map(lambda *x: jnp.concatenate(x), *halves), halves[0]
-        pool = Pool(pool_key, *episodes, head=zero + self.num_envs, tail=zero + 2 * self.num_envs)
+        (states, observations), ahead = halves[0], jax.tree.map(lambda *x: jnp.concatenate(x), *halves)
+        pool = Pool(pool_key, ahead[0], ahead[1], head=zero + self.num_envs, tail=zero + 2 * self.num_envs)
         return VecState(states, pool, EpisodeStats.begin(self.num_envs), step_key), observations
 
-    def step(self, state: VecState, action: jax.Array) -> tuple[VecState, VecStep]:
-        """Advance all environments; action (E, N) or (E, N, A), clipped to the bounds here."""
+    def step(self, state: VecState, action: Action) -> tuple[VecState, VecStep]:
+        """Advance all environments by one step.
+
+        Args:
+            state: as ``reset`` or ``step`` returned it.
+            action: (E, N) int32 or (E, N, A), clipped to the bounds here.
+        """
         key, step_key = jax.random.split(state.key)
         keys = jax.random.split(step_key, self.num_envs)
         states, step = self.env.step_many(keys, state.states, self.env.team.clip(action))

@@ -17,18 +17,33 @@ OURS = ("return", "length", "lost", "episode_return", "episode_length", "episode
 
 
 def checked(env: Environment, name: str = "this environment") -> Environment:
-    """``env``, after ``check_environment`` where it is not one of ours, which are held by tests."""
+    """``env``, after ``check_environment`` where it is not one of ours, which are held by tests.
+
+    Args:
+        env: the environment.
+        name: how a message calls it.
+
+    Raises:
+        ConfigError: as ``check_environment``.
+    """
     if not type(env).__module__.startswith("hamljax."):
         check_environment(env, name)
     return env
 
 
 def check_environment(env: Environment, name: str = "this environment") -> None:
-    """Raise ConfigError where an environment is not as the protocol and its own ``team`` say.
+    """Check that an environment is as the protocol and its own ``team`` say.
 
     Nothing is simulated: ``reset`` and ``step`` are only traced. What they raise themselves passes through. Flags (``alive``,
     ``avail_actions``, ``terminated``, ``truncated``) and rewards may be numbers of any kind: ``Environment.reset_many`` and
     ``step_many`` convert them.
+
+    Args:
+        env: an object that may be an environment.
+        name: how a message calls it.
+
+    Raises:
+        ConfigError: it is not, with the first thing that is wrong.
     """
     if not isinstance(env, Environment):
         raise ConfigError(f"{name} is a {type(env).__name__}, not a hamljax.Environment: subclass that")
@@ -56,7 +71,8 @@ def check_environment(env: Environment, name: str = "this environment") -> None:
     check_metrics(step.metrics, name)
     for metric, value in step.metrics.items():
         _check_array(f"{name}: metric '{metric}'", value, ())
-    if jax.tree.structure(state) != jax.tree.structure(after):
+    built: tuple[Any, Any] = jax.tree.structure(state), jax.tree.structure(after)
+    if built[0] != built[1]:
         raise ConfigError(f"{name}: step returns a state built otherwise than reset's")
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
         if (old.shape, old.dtype) != (new.shape, new.dtype):
@@ -66,7 +82,15 @@ def check_environment(env: Environment, name: str = "this environment") -> None:
 
 
 def check_team(team: Team, name: str = "this environment") -> None:
-    """Raise ConfigError where ``team`` describes no team that can be trained. Its bounds are its own to check."""
+    """Check that ``team`` describes a team that can be trained. Its bounds are its own to check.
+
+    Args:
+        team: of an environment.
+        name: how a message calls the environment.
+
+    Raises:
+        ConfigError: it describes none.
+    """
     if not isinstance(team, Team):
         raise ConfigError(f"{name}: team is a {type(team).__name__}, not a hamljax.Team")
     if not isinstance(team.discrete, bool | np.bool_):
@@ -110,12 +134,12 @@ def check_metrics(metrics: Any, name: str = "this environment") -> None:
             )
 
 
-def _check_size(what: str, size) -> None:
+def _check_size(what: str, size: Any) -> None:
     if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
         raise ConfigError(f"{what} {size!r}; it must be a whole number of at least 1")
 
 
-def _traced(what: str, function: Callable, wanted: str, kind: type, **arguments):
+def _traced(what: str, function: Callable, wanted: str, kind: type, **arguments: Any) -> Any:
     """The shapes of the two things that ``function`` of ``arguments`` returns, the second a ``kind``."""
     takes = ", ".join(arguments)
     try:
@@ -123,7 +147,7 @@ def _traced(what: str, function: Callable, wanted: str, kind: type, **arguments)
     except TypeError:
         raise ConfigError(f"{what} must take ({takes})") from None
 
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         found = function(*arguments)
         if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], kind)):
             raise ConfigError(f"{what} must return {wanted} (of hamljax), not {_described(found)}")
@@ -135,7 +159,7 @@ def _traced(what: str, function: Callable, wanted: str, kind: type, **arguments)
     return jax.eval_shape(run, *arguments.values())
 
 
-def _described(found) -> str:
+def _described(found: Any) -> str:
     if type(found) is tuple:
         return "(" + ", ".join(type(part).__name__ for part in found) + ")"
     return type(found).__name__
@@ -143,13 +167,13 @@ def _described(found) -> str:
 
 def _check_observation(what: str, seen: Observation, team: Team) -> None:
     agents = team.num_agents
-    shapes = {"obs": (agents, team.obs_size), "world_state": (team.world_state_size,)}
+    shapes: dict[str, tuple[int, ...]] = {"obs": (agents, team.obs_size), "world_state": (team.world_state_size,)}
     shapes |= {"avail_actions": (agents, team.action_size), "alive": (agents,)}
     for field, shape in shapes.items():
         _check_array(what.format(field), getattr(seen, field), shape)
 
 
-def _check_array(what: str, found, shape: tuple[int, ...]) -> None:
+def _check_array(what: str, found: Any, shape: tuple[int, ...]) -> None:
     if not hasattr(found, "shape"):
         raise ConfigError(
             f"{what} is {'missing' if found is None else f'a {type(found).__name__}'}; it must be an array"

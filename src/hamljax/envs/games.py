@@ -9,6 +9,7 @@ import difflib
 import json
 import math
 import os
+from collections.abc import Callable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,46 +17,66 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from numpy.typing import ArrayLike
 
 from ..errors import ConfigError, nearest, one_line
-from .protocol import Environment, Observation, Step, Team
+from .protocol import Action, Environment, Observation, Step, Team
 from .registry import register_environment
 
 MAX_ENTRIES = 2_000_000  # of the largest table of a game: tables become constants of the compiled program
 
 
 def check_integer(name: str, value: Any, low: int, high: float = math.inf) -> None:
-    """Raise ConfigError unless ``value`` is a whole number in [low, high]."""
-    if not isinstance(value, Integral) or not low <= value <= high:
+    """Check that ``value`` is a whole number in [low, high].
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        low: the least that it may be.
+        high: the most; infinite: no limit.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, Integral) or not low <= int(value) <= high:
         above = f" of at least {low}" if math.isinf(high) else f" from {low} to {high}"
         raise ConfigError(f"{name} must be a whole number{above}, not {value!r}")
 
 
 def check_real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
-    """Raise ConfigError unless ``value`` is a finite number in [low, high]."""
-    if not isinstance(value, Real) or not math.isfinite(value) or not low <= value <= high:
+    """Check that ``value`` is a finite number in [low, high]; arguments and errors as of ``check_integer``."""
+    if not isinstance(value, Real) or not math.isfinite(value) or not low <= float(value) <= high:
         raise ConfigError(f"{name} must be a finite number in [{low}, {high}], not {value!r}")
 
 
 class GameState(NamedTuple):
-    """state: () int32, which state of the game. time: () int32, steps taken."""
+    """A state of the game, and the number of steps taken."""
 
-    state: jax.Array
-    time: jax.Array
+    state: Int[Array, ""]
+    time: Int[Array, ""]
 
 
 class FiniteGame(Environment):
-    """A finite cooperative Markov game (paper, section 2) whose state every agent sees as a one-hot vector.
+    """A finite cooperative Markov game whose state every agent sees as a one-hot vector.
 
     After each step the episode terminates with probability ``termination``, whatever happened in it, so that the exact
     value obeys V(s) = E[r(s, a) + gamma (1 - termination) sum_s' P(s'|s, a) V(s')]. An episode that goes on is
-    truncated at ``horizon``: the time is not part of the observation, so learners should bootstrap there.
+    truncated at ``horizon``: the time is not part of the observation, so learners should bootstrap there. An action index
+    past an agent's own actions is not valid (``avail_actions``). Tables are float64; the simulation reads float32 copies.
 
-    reward: (S, A1, ..., AN). transition: (S, A1, ..., AN, S), rows sum to 1. initial: (S,). All float64; the
-    simulation reads float32 copies. An action index past an agent's own actions is not valid (``avail_actions``).
+    Args:
+        reward: r(s, a), (S, A1, ..., AN).
+        transition: P(s'|s, a), (S, A1, ..., AN, S); the last axis sums to 1.
+        initial: the distribution of the first state, (S,).
+        termination: the probability per step that the task ends for good.
+        horizon: steps after which an episode is truncated.
+
+    References:
+        Kuba et al., 2022, arXiv:2208.01682, section 2.
     """
 
-    def __init__(self, reward: Any, transition: Any, initial: Any, termination: float, horizon: int):
+    def __init__(self, reward: ArrayLike, transition: ArrayLike, initial: ArrayLike, termination: float, horizon: int):
         self.reward = np.asarray(reward, np.float64)
         self.transition = np.asarray(transition, np.float64)
         self.initial = np.asarray(initial, np.float64)
@@ -73,11 +94,11 @@ class FiniteGame(Environment):
         self._next_states = _thresholds(self.transition.reshape(*self._rewards.shape, self.num_states))
         self._first_states = _thresholds(self.initial)
 
-    def reset(self, key: jax.Array):
+    def reset(self, key: Key[Array, ""]) -> tuple[GameState, Observation]:
         state = GameState(_draw(key, self._first_states), jnp.zeros((), jnp.int32))
         return state, self._observe(state)
 
-    def step(self, key: jax.Array, state: Any, action: jax.Array):
+    def step(self, key: Key[Array, ""], state: GameState, action: Action) -> tuple[GameState, Step]:
         transition_key, termination_key = jax.random.split(key)
         joint = self._joint(action)
         reward = jnp.asarray(self._rewards)[state.state, joint]
@@ -88,11 +109,11 @@ class FiniteGame(Environment):
         state = GameState(next_state, state.time + 1)
         return state, Step(self._observe(state), reward, terminated, truncated, metrics)
 
-    def _joint(self, action: jax.Array):
-        """Joint action (N,) -> its row-major number."""
+    def _joint(self, action: Int[Array, " N"]) -> Int[Array, ""]:
+        """The row-major number of a joint action."""
         return jnp.sum(action * self._strides)
 
-    def _metrics(self, state: GameState, joint: jax.Array) -> dict[str, jax.Array]:
+    def _metrics(self, state: GameState, joint: Int[Array, ""]) -> dict[str, Float[Array, ""]]:
         return {}
 
     def _observe(self, state: GameState) -> Observation:
@@ -110,29 +131,35 @@ def _thresholds(probabilities: np.ndarray) -> np.ndarray:
     return np.cumsum(probabilities, axis=-1)[..., :-1].astype(np.float32)
 
 
-def _draw(key: jax.Array, thresholds) -> jax.Array:
-    """A state by inversion: how many thresholds (S - 1,) a uniform number has reached. () int32."""
+def _draw(key: Key[Array, ""], thresholds: Float[Array | np.ndarray, " S-1"]) -> Int[Array, ""]:
+    """A state by inversion: how many thresholds a uniform number has reached."""
     return jnp.sum(jax.random.uniform(key) >= thresholds, dtype=jnp.int32)
 
 
 class MatrixGame(FiniteGame):
     """One state, one step: the team earns ``payoff[a1, ..., aN]`` and the episode terminates.
 
-    payoff: (A1, ..., AN) finite numbers; agents may have different numbers of actions. Every observation and the world
-    state are the constant [1.0]. Metric ``optimal``: 1 if the joint action attains the largest payoff.
+    Every observation and the world state are the constant [1.0]. Metric ``optimal``: 1 if the joint action attains the
+    largest payoff.
+
+    Args:
+        payoff: finite numbers, (A1, ..., AN); agents may have different numbers of actions.
+
+    Raises:
+        ConfigError: the payoff is no such array, or too large.
     """
 
-    def __init__(self, payoff):
+    def __init__(self, payoff: ArrayLike):
         self.payoff = _check_payoff(payoff)
         transition = np.ones((1, *self.payoff.shape, 1))
         super().__init__(self.payoff[None], transition, np.ones(1), termination=1.0, horizon=1)
         self._optimal = (self.payoff == self.payoff.max()).ravel().astype(np.float32)
 
-    def _metrics(self, state: Any, joint: jax.Array):
+    def _metrics(self, state: GameState, joint: Int[Array, ""]) -> dict[str, Float[Array, ""]]:
         return {"optimal": jnp.asarray(self._optimal)[joint]}
 
 
-def _check_payoff(payoff) -> np.ndarray:
+def _check_payoff(payoff: ArrayLike) -> np.ndarray:
     """``payoff`` as float64, or a ConfigError when it is no game."""
     try:
         payoff = np.array(payoff)
@@ -156,13 +183,21 @@ def climbing() -> MatrixGame:
 
 
 def penalty(penalty: float = -100.0) -> MatrixGame:
-    """The penalty game (Claus & Boutilier 1998): two optima, and a penalty for mixing them up."""
+    """The penalty game (Claus & Boutilier 1998): two optima, and a penalty for mixing them up.
+
+    Args:
+        penalty: at most 0.
+    """
     check_real("penalty", penalty, high=0.0)
-    return MatrixGame([[penalty, 0, 10], [0, 2, 0], [10, 0, penalty]])
+    return MatrixGame([[penalty, 0.0, 10.0], [0.0, 2.0, 0.0], [10.0, 0.0, penalty]])
 
 
 def prop1(num_agents: int = 4) -> MatrixGame:
-    """The paper's Proposition 1: 1 if the first half plays 0 and the second 1, or the reverse; else 0."""
+    """The paper's Proposition 1: 1 if the first half plays 0 and the second 1, or the reverse; else 0.
+
+    Args:
+        num_agents: an even number from 2 to 16.
+    """
     check_integer("num_agents", num_agents, 2, 16)
     if num_agents % 2:
         raise ConfigError(f"num_agents must be even in game/prop1, not {num_agents}; try {num_agents + 1}")
@@ -178,7 +213,14 @@ def prop2() -> MatrixGame:
 
 
 def matrix(payoff: str = "") -> MatrixGame:
-    """A matrix game from a file: .npy, .json (nested lists) or .csv (two agents, a row per action of the first)."""
+    """A matrix game from a file: .npy, .json (nested lists) or .csv (two agents, a row per action of the first).
+
+    Args:
+        payoff: the file's name.
+
+    Raises:
+        ConfigError: there is no such file, or it holds no payoff.
+    """
     if not payoff:
         raise ConfigError("game/matrix needs payoff=PATH, a .npy, .json or .csv file")
     path = Path(os.path.expanduser(payoff))
@@ -203,28 +245,38 @@ def matrix(payoff: str = "") -> MatrixGame:
         raise ConfigError(f"payoff file '{payoff}': {error}") from None
 
 
-def _read_npy(path: Path):
+def _read_npy(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _read_json(path: Path):
+def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
-def _read_csv(path: Path):
+def _read_csv(path: Path) -> list[list[float]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [[float(cell) for cell in row] for row in csv.reader(file) if row]
 
 
-READERS = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv}
+READERS: dict[str, Callable[[Path], Any]] = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv}
 
 
 class RandomGame(FiniteGame):
     """A random stochastic game: Dirichlet(1) transitions and first state, rewards uniform in [0, 1].
 
-    The tables depend on ``game_seed`` and the sizes alone, never on the key of an episode. ``termination`` is the
-    probability per step that the task ends for good; ``horizon`` is a time limit.
+    The tables depend on ``game_seed`` and the sizes alone, never on the key of an episode.
+
+    Args:
+        num_agents: N, at most 16.
+        num_states: S, at most 1000.
+        num_actions: of every agent, at most 1000.
+        horizon: the time limit of an episode.
+        termination: the probability per step that the task ends for good.
+        game_seed: of the tables.
+
+    Raises:
+        ConfigError: a number is out of its range, or the tables together are too large.
     """
 
     def __init__(

@@ -8,22 +8,21 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from .vector import VectorEnv
 
-Bounds = (
-    float | tuple[float | tuple[float, ...], ...]
-)  # of all dimensions; or one entry per agent, of all of its own or of each
-
+# Of all dimensions; or one entry per agent, of all of its own or of each.
+Bounds = float | tuple[float | tuple[float, ...], ...]
+Action = Int[Array, "... N"] | Float[Array, "... N A"]  # of a team with discrete actions, or with continuous ones
 
 LARGEST = float(np.finfo(np.float32).max)  # bounds beyond it are none
 
@@ -32,14 +31,19 @@ LARGEST = float(np.finfo(np.float32).max)  # bounds beyond it are none
 class Team:
     """Who the agents are. Only this knows that they differ; all arrays are padded to the team's maximum.
 
-    obs_sizes: length of each agent's real observation.
-    action_sizes: number of actions (discrete) or action dimensions (continuous) of each agent.
-    world_state_size: length of the global state that the critic sees.
-    action_low, action_high: bounds of continuous actions, which policies' actions in [-1, 1] are scaled to. A number, or an
-    entry per agent: a number, or one per dimension. A dimension without bounds (-inf, inf) takes actions as they are. Raises
-    ConfigError for other bounds.
-    kinds: what each agent is (a unit type, a limb), where more than its spaces says who is alike; None where that changes from
-    episode to episode, or is not known.
+    Args:
+        obs_sizes: length of each agent's real observation.
+        action_sizes: number of actions (discrete) or action dimensions (continuous) of each agent.
+        world_state_size: length of the global state that the critic sees.
+        discrete: whether an action is the index of a choice, for the whole team.
+        action_low: lower bounds of continuous actions; policies' actions in [-1, 1] are scaled to the bounds. A number, or
+            an entry per agent: a number, or one per dimension. A dimension without bounds (-inf, inf) takes actions as they are.
+        action_high: the upper bounds, likewise.
+        kinds: what each agent is (a unit type, a limb), where more than its spaces says who is alike; None where that
+            changes from episode to episode, or is not known.
+
+    Raises:
+        ConfigError: a dimension is bounded on one side only, or its lower bound is not below its upper one.
     """
 
     obs_sizes: tuple[int, ...]
@@ -50,7 +54,7 @@ class Team:
     action_high: Bounds = 1.0
     kinds: tuple[str, ...] | None = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("obs_sizes", "action_sizes", "action_low", "action_high", "kinds"):
             object.__setattr__(self, name, _hashable(getattr(self, name)))
         if self.discrete or not all(
@@ -82,26 +86,28 @@ class Team:
         return max(self.action_sizes)
 
     @property
-    def obs_mask(self) -> np.ndarray:
-        """(N, O) bool: which observation entries are real."""
+    def obs_mask(self) -> Bool[np.ndarray, "N O"]:
+        """Which observation entries are real."""
         return np.arange(self.obs_size) < np.array(self.obs_sizes)[:, None]
 
     @property
-    def action_mask(self) -> np.ndarray:
-        """(N, A) bool: which actions, or action dimensions, exist."""
+    def action_mask(self) -> Bool[np.ndarray, "N A"]:
+        """Which actions, or action dimensions, exist."""
         return np.arange(self.action_size) < np.array(self.action_sizes)[:, None]
 
     def alike(self) -> tuple[int, ...]:
-        """(N,): a number for each agent, the same for those of one kind that have equal spaces; the first is 0.
+        """A number for each agent, the same for those of one kind that have equal spaces; the first is 0.
 
-        Raises ConfigError where kinds change from episode to episode, or are not known.
+        Raises:
+            ConfigError: kinds change from episode to episode, or are not known.
         """
         if self.kinds is None:
             raise ConfigError(
                 "algo.sharing=kinds: who is of which kind changes from episode to episode here, or is not known; the groups can "
                 "be named: algo.sharing=[[0,1],[2]]"
             )
-        kinds, bounds = self.kinds or ("",) * self.num_agents, [()] * self.num_agents
+        kinds = self.kinds or ("",) * self.num_agents
+        bounds: list[tuple[tuple[float, ...], ...]] = [()] * self.num_agents
         if not self.discrete:
             bounds = list(zip(self._bounds("action_low"), self._bounds("action_high"), strict=True))
         who = list(zip(kinds, self.obs_sizes, self.action_sizes, bounds, strict=True))
@@ -120,36 +126,36 @@ class Team:
                 raise ConfigError(f"{name} of agent {agent} must be a number or {size} of them, not {of_agents[agent]}")
         return [tuple(math.copysign(math.inf, x) if abs(x) > LARGEST else x for x in numbers) for numbers in spelt]
 
-    def _padded(self, name: str, padding: float) -> np.ndarray:
+    def _padded(self, name: str, padding: float) -> Float[np.ndarray, "N A"]:
         array = np.full((self.num_agents, self.action_size), padding)
         for row, numbers in zip(array, self._bounds(name), strict=True):
             row[: len(numbers)] = numbers
         return array
 
     @property
-    def low(self) -> np.ndarray:
-        """(N, A) float64: the lower bound of every dimension of a continuous action, -1 where padded."""
+    def low(self) -> Float[np.ndarray, "N A"]:
+        """The lower bound of every dimension of a continuous action, float64; -1 where padded."""
         return self._padded("action_low", -1.0)
 
     @property
-    def high(self) -> np.ndarray:
-        """(N, A) float64: the upper bounds, 1 where padded."""
+    def high(self) -> Float[np.ndarray, "N A"]:
+        """The upper bounds, float64; 1 where padded."""
         return self._padded("action_high", 1.0)
 
-    def clip(self, action: jax.Array) -> jax.Array:
-        """Continuous actions (..., N, A) within their bounds; discrete ones as they are."""
+    def clip(self, action: Action) -> Action:
+        """Continuous actions within their bounds; discrete ones as they are."""
         if self.discrete:
             return action
         return jnp.clip(action, *(bound.astype(np.float32) for bound in (self.low, self.high)))
 
-    def from_unit(self, action: jax.Array) -> jax.Array:
-        """Continuous actions (..., N, A) in [-1, 1] scaled to their bounds, where there are any; discrete ones as they are."""
+    def from_unit(self, action: Action) -> Action:
+        """Continuous actions in [-1, 1] scaled to their bounds, where there are any; discrete ones as they are."""
         if self.discrete:
             return action
         bounded = np.isfinite(self.low)
         low, high = (np.where(bounded, x, unit) for x, unit in ((self.low, -1.0), (self.high, 1.0)))
         middle, half = (low / 2 + high / 2).astype(np.float32), (high / 2 - low / 2).astype(np.float32)
-        return middle + half * action
+        return action * half + middle
 
     def visible(self, observation: "Observation") -> "Observation":
         """What of an observation with any leading axes is there to be looked at, as float32.
@@ -162,8 +168,8 @@ class Team:
             obs = jnp.where(alive[..., None] & self.obs_mask, obs.astype(jnp.float32), 0.0)
         return observation._replace(obs=obs, world_state=observation.world_state.astype(jnp.float32))
 
-    def pad(self, observations: jax.Array) -> jax.Array:
-        """A list of N vectors of the team's observation sizes -> (N, O), zero-padded."""
+    def pad(self, observations: Sequence[Num[Array, " _"]]) -> Num[Array, "N O"]:
+        """N vectors of the team's observation sizes in one array, zero-padded."""
         return jnp.stack([jnp.pad(o, (0, self.obs_size - o.shape[-1])) for o in observations])
 
 
@@ -175,22 +181,26 @@ def _hashable(numbers: Any) -> Any:
 
 
 class Observation(NamedTuple):
-    """What the team sees at one time.
+    """What the team sees at one time, or at several: arrays share any leading axes.
 
-    obs: (N, O), world_state: (S,), of any type of numbers (pixels may stay bytes); networks see float32. alive: (N,) bool.
-    avail_actions: (N, A) bool. Discrete: the legal actions (a padded one never is). Continuous: the dimensions that exist.
     Nobody looks at what stands in padding or in the observation of a dead agent (``Team.visible``).
+
+    Args:
+        obs: what each agent sees, of any type of numbers (pixels may stay bytes); networks see float32.
+        world_state: the global state that critics see, of any type of numbers.
+        avail_actions: of discrete actions the legal ones (a padded one never is), of continuous ones the dimensions that exist.
+        alive: who takes part.
     """
 
-    obs: jax.Array
-    world_state: jax.Array
-    avail_actions: jax.Array
-    alive: jax.Array
+    obs: Num[Array, "... N O"]
+    world_state: Num[Array, "... S"]
+    avail_actions: Bool[Array, "... N A"]
+    alive: Bool[Array, "... N"]
 
     def settled(self) -> "Observation":
         """Of the types that a rollout holds: float32 for any float, bool for masks."""
 
-        def single(x):
+        def single(x: Array) -> Array:
             return x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
         return Observation(
@@ -199,17 +209,21 @@ class Observation(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one transition gives. ``observation`` is the true next one: nothing has been reset.
+    """What one transition gives.
 
-    reward: () team reward. terminated: () bool, the task ended. truncated: () bool, only the time ran out.
-    metrics: named scalars; an episode reports the values of its last step.
+    Args:
+        observation: the true next one: nothing has been reset.
+        reward: of the team.
+        terminated: whether the task ended.
+        truncated: whether only the time limit was reached.
+        metrics: named scalars; an episode reports the values of its last step.
     """
 
     observation: Observation
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    metrics: dict[str, jax.Array]
+    reward: Float[Array, "..."]
+    terminated: Bool[Array, "..."]
+    truncated: Bool[Array, "..."]
+    metrics: dict[str, Float[Array, "..."]]
 
     def settled(self) -> "Step":
         """Of the types that a rollout holds: float32 for numbers, bool for flags."""
@@ -222,45 +236,79 @@ class Environment:
     """Base class. A subclass sets ``team`` and ``max_episode_length`` and defines the two pure functions.
 
     The parameters of ``__init__`` (annotated, with defaults) are the environment's settings on the command line.
-    ``needs_obs_norm``: its observations have no common scale, so learners had better normalise them.
     """
 
     team: Team
-    max_episode_length: int
-    needs_obs_norm: bool = False
+    max_episode_length: int  # steps after which an episode is over in any case
+    needs_obs_norm: bool = False  # its observations have no common scale, so learners had better normalise them
     at_once: int | None = None  # how many episodes may run side by side in an evaluation; None: all of them
 
     # Of environments in processes of their own, which are no pure functions.
     in_processes: bool = False  # whether its episodes run there: they can neither be restored nor vmapped
     on_host: bool = False  # whether programs stop at every step, for the host to make it
     failure: Exception | None = None  # why a program that used it failed, where the program cannot say so itself
-    losses: Sequence[str] = ()  # what became of the processes that were replaced so far
-    notes: Mapping[str, str] = MappingProxyType({})  # what is to be said once of its episodes, by what it is about
-    waited: float = 0.0  # seconds that training spent waiting for them so far
 
-    def reset(self, key: jax.Array) -> tuple[Any, Observation]:
-        """Start an episode."""
+    @property
+    def losses(self) -> Sequence[str]:
+        """What became of the processes that were replaced so far."""
+        return ()
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What is to be said once of its episodes, by what it is about."""
+        return {}
+
+    @property
+    def waited(self) -> float:
+        """Seconds that training spent waiting for processes so far."""
+        return 0.0
+
+    def reset(self, key: Key[Array, ""]) -> tuple[Any, Observation]:
+        """Start an episode.
+
+        Returns:
+            The state, a pytree of arrays, and what the team sees, without leading axes.
+        """
         raise NotImplementedError
 
-    def step(self, key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, Step]:
-        """Advance by one step, without resetting. action: (N,) int32 if discrete, else (N, A) float within the bounds."""
+    def step(self, key: Key[Array, ""], state: Any, action: Action) -> tuple[Any, Step]:
+        """Advance by one step, without resetting.
+
+        Args:
+            key: for all that is random in the transition.
+            state: as ``reset`` or ``step`` returned it.
+            action: (N,) int32 if discrete, else (N, A) within the bounds. What a dead agent does is to be ignored.
+
+        Returns:
+            The state, built and typed as ``reset``'s, and what came of the transition.
+        """
         raise NotImplementedError
 
-    def reset_many(self, keys: jax.Array):
-        """Start episodes side by side: keys (E,), and a leading axis (E,) on all that ``reset`` gives."""
+    def reset_many(self, keys: Key[Array, " E"]) -> tuple[Any, Observation]:
+        """Start episodes side by side: a leading axis (E,) on all that ``reset`` gives."""
         with jax.enable_x64(False):  # simulators are written for single precision, and some only run in it
             states, observation = jax.vmap(self.reset)(keys)
         return states, observation.settled()
 
-    def step_many(self, keys: jax.Array, states: Any, action: jax.Array):
-        """Advance them: keys (E,), action (E, N) or (E, N, A). States keep the types that ``reset`` gave them."""
+    def step_many(self, keys: Key[Array, " E"], states: Any, action: Action) -> tuple[Any, Step]:
+        """Advance episodes side by side.
+
+        Args:
+            keys: one for each episode.
+            states: as ``reset_many`` or ``step_many`` returned them.
+            action: (E, N) or (E, N, A), within the bounds.
+
+        Returns:
+            The states, of the types that ``reset`` gave them, and a ``Step`` whose arrays have a leading axis (E,): numbers
+            float32, flags bool.
+        """
         with jax.enable_x64(False):
             after, step = jax.vmap(self.step)(keys, states, action)
         after = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), after, states)
         return after, step.settled()
 
     def vectorise(self, num_envs: int) -> "VectorEnv":
-        """``num_envs`` copies with automatic resets."""
+        """E = ``num_envs`` copies with automatic resets."""
         from .autoreset import VecEnv  # which is made of environments
 
         return VecEnv(self, num_envs)

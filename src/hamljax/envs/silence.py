@@ -6,11 +6,13 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from types import ModuleType
 from unittest import mock
 
 
 @contextlib.contextmanager
-def silence():
+def silence() -> Iterator[None]:
     """Discard prints and warnings, also of libraries that put the original standard output back to greet on it."""
     sink = io.StringIO()
     streams = mock.patch.multiple(sys, stdout=sink, __stdout__=sink, stderr=sys.stderr, __stderr__=sys.stderr)
@@ -19,7 +21,7 @@ def silence():
         yield
 
 
-def import_mujoco():
+def import_mujoco() -> ModuleType:
     """MuJoCo's module. Nothing here is rendered by it, so a MUJOCO_GL that this machine has not is no reason to stop."""
     try:
         return importlib.import_module("mujoco")

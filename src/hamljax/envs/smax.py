@@ -2,13 +2,15 @@
 
 import functools
 import importlib
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from ..errors import ConfigError, one_of
-from .protocol import Environment, Observation, Step, Team
+from .protocol import Action, Environment, Observation, Step, Team
 from .registry import register_environment
 from .silence import import_mujoco, silence
 
@@ -29,7 +31,7 @@ UNIT_FEATURES = 10  # of one unit in JaxMARL's world state: health, x, y, weapon
 
 
 @functools.cache
-def _jaxmarl():
+def _jaxmarl() -> tuple[ModuleType, ModuleType]:
     """JaxMARL's modules, imported late because they are slow."""
     with silence():
         import_mujoco()  # JaxMARL does, in a way that minds a display
@@ -37,7 +39,8 @@ def _jaxmarl():
         return importlib.import_module(package), importlib.import_module(f"{package}.smax_env")
 
 
-def _scenario(map_name: str):
+def _scenario(map_name: str) -> Any:
+    """JaxMARL's scenario of that name, or one of ours."""
     smax_env = _jaxmarl()[1]
     if map_name not in EXTRA_MAPS:
         return smax_env.map_name_to_scenario(map_name)
@@ -46,7 +49,7 @@ def _scenario(map_name: str):
     return smax_env.Scenario(units, len(allies), len(enemies), False, False)
 
 
-def _kinds(scenario, allies: int) -> tuple[str, ...] | None:
+def _kinds(scenario: Any, allies: int) -> tuple[str, ...] | None:
     """The allies' unit types; None where they are drawn anew for every battle."""
     if scenario.smacv2_unit_type_generation:
         return None
@@ -58,6 +61,17 @@ class Smax(Environment):
 
     Episodes end when a side is dead (terminated) or when time runs out (truncated). Metric ``won``: all enemies are
     dead and an ally lives. Dead agents observe zeros and may only stop.
+
+    Args:
+        map_name: of the scenario: who fights whom.
+        attack_mode: which of the units in reach the enemy shoots at, ``closest`` or ``random``.
+        enemy_shoots: whether it shoots at all.
+        see_enemy_actions: whether agents observe the last actions of enemies in sight.
+        walls_cause_death: whether a unit that leaves the map dies.
+        max_steps: the time limit of a battle.
+
+    Raises:
+        ConfigError: there is no such ``attack_mode``, or ``max_steps`` is below 1.
     """
 
     def __init__(
@@ -92,11 +106,11 @@ class Smax(Environment):
         )
         self.max_episode_length = max_steps + 1  # the simulator reads its clock before it moves on
 
-    def reset(self, key: jax.Array):
+    def reset(self, key: Key[Array, ""]) -> tuple[Any, Observation]:
         observations, state = self.smax.reset(key)
         return state, self._observe(observations, state)
 
-    def step(self, key: jax.Array, state: Any, action: jax.Array):
+    def step(self, key: Key[Array, ""], state: Any, action: Action) -> tuple[Any, Step]:
         actions = {agent: action[i] for i, agent in enumerate(self.smax.agents)}
         observations, state, reward, done, _ = self.smax.step_env(key, state, actions)
         alive = state.state.unit_alive
@@ -107,7 +121,7 @@ class Smax(Environment):
         truncated = done["__all__"] & ~terminated
         return state, Step(self._observe(observations, state), reward, terminated, truncated, metrics)
 
-    def _observe(self, observations: jax.Array, state: Any) -> Observation:
+    def _observe(self, observations: dict[str, Array], state: Any) -> Observation:
         avail = self.smax.get_avail_actions(state)
         return Observation(
             obs=jnp.stack([observations[agent] for agent in self.smax.agents]),
@@ -116,7 +130,7 @@ class Smax(Environment):
             alive=state.state.unit_alive[: self.team.num_agents],
         )
 
-    def _world_state(self, world_state: jax.Array):
+    def _world_state(self, world_state: Float[Array, " _"]) -> Float[Array, " S"]:
         """Every unit's features, scaled to about [0, 1].
 
         JaxMARL's vector ends with teams and integer unit types; both say nothing that a unit's place in the vector

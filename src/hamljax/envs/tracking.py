@@ -1,13 +1,14 @@
 """A small continuous game with unlike agents and a known optimum."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
 from .games import check_integer, check_real
-from .protocol import Environment, Observation, Step, Team
+from .protocol import Action, Environment, Observation, Step, Team
 from .registry import register_environment
 
 TARGET_SIZES = (1, 2, 3)  # coordinates of each agent's target, hence its action dimensions
@@ -21,10 +22,10 @@ AVERAGE = ((OWNERS == np.arange(len(TARGET_SIZES))[:, None]) / np.array(TARGET_S
 
 
 class TrackingState(NamedTuple):
-    """targets: (D,), the coordinates of all agents' targets in agent order. time: () int32, steps taken."""
+    """The coordinates of all agents' targets in agent order, and the number of steps taken."""
 
-    targets: jax.Array
-    time: jax.Array
+    targets: Float[Array, " D"]
+    time: Int[Array, ""]
 
 
 class Tracking(Environment):
@@ -46,6 +47,10 @@ class Tracking(Environment):
     Observations: agent 0 sees all targets, its own first; agent 1 its own; agent 2 its own and the time left (1 to 0).
     World state: all targets and the time left. The walk reflects at the bounds, so a target starts and stays
     uniformly distributed. Ends by truncation. Metric ``error``: mean over agents of the mean absolute error.
+
+    Args:
+        horizon: steps of an episode.
+        coupling: weight of the errors' common bias, not negative.
     """
 
     def __init__(self, horizon: int = 16, coupling: float = 0.5):
@@ -60,12 +65,12 @@ class Tracking(Environment):
         )
         self.max_episode_length = self.horizon
 
-    def reset(self, key: jax.Array):
+    def reset(self, key: Key[Array, ""]) -> tuple[TrackingState, Observation]:
         targets = jax.random.uniform(key, OWNERS.shape, minval=-BOUND, maxval=BOUND)
         state = TrackingState(targets, jnp.zeros((), jnp.int32))
         return state, self._observe(state)
 
-    def step(self, key: jax.Array, state: Any, action: jax.Array):
+    def step(self, key: Key[Array, ""], state: TrackingState, action: Action) -> tuple[TrackingState, Step]:
         errors = action[OWNERS, DIMENSIONS] - state.targets
         squares = jnp.sum(AVERAGE * errors**2, axis=-1)
         biases = jnp.sum(AVERAGE * errors, axis=-1)
@@ -88,7 +93,7 @@ class Tracking(Environment):
         )
 
 
-def _reflect(targets) -> jax.Array:
+def _reflect(targets: Float[Array, " D"]) -> Float[Array, " D"]:
     """Fold what stepped over a bound back inside; exact for overshoots of less than 2 * BOUND."""
     over = jnp.maximum(jnp.abs(targets) - BOUND, 0)
     return targets - 2 * over * jnp.sign(targets)

@@ -6,10 +6,15 @@ import hashlib
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, Stopped
 from .configuration.variables import check_choices, import_jax
+
+if TYPE_CHECKING:  # imported where it is used: ``hamljax --help`` does without
+    from .configuration.jobs import Job
 
 USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 
@@ -45,6 +50,7 @@ examples
 
 
 def train(arguments: list[str]) -> None:
+    """``hamljax train``; what each command does, and its arguments: USAGE."""
     from .configuration.jobs import expand, make_job
     from .storage.paths import claim
 
@@ -73,7 +79,7 @@ def resume(arguments: list[str]) -> None:
     _run(read(arguments), longer=True)
 
 
-def _run(jobs: list, longer: bool = False) -> None:
+def _run(jobs: "list[Job]", longer: bool = False) -> None:
     from .configuration import machine
     from .storage.paths import path_of
     from .storage.provenance import devices_of
@@ -242,7 +248,7 @@ def bench(arguments: list[str]) -> None:
         module.run(quick="--quick" in arguments)
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "resume": resume,
     "info": info,
@@ -255,13 +261,11 @@ COMMANDS = {
     "bench": bench,
 }
 QUICK = ("info", "list")  # they are over before anybody could stop them
-
-
 WITHOUT_JAX = ("info", "plot")
 
 
 @contextlib.contextmanager
-def stopping_at_once():
+def stopping_at_once() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the process there and then, whatever it computes: nothing that it writes is ever half written.
 
     An exception would wait for XLA, and be lost in JAX's garbage collector. Training listens in its own way.
@@ -273,6 +277,7 @@ def stopping_at_once():
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command line ``arguments`` (None: the process's own). Returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):  # a terminal without the letters of a name is no reason to stop
         if hasattr(stream, "reconfigure"):

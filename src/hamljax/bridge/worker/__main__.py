@@ -3,12 +3,15 @@
 Whatever happens, the session of this process ends with it, so that no game it started is left over.
 """
 
+from __future__ import annotations
+
 import importlib
 import os
 import signal
 import socket
 import sys
 import traceback
+from typing import Any
 
 import numpy as np
 import wire
@@ -23,7 +26,7 @@ class Failed(Exception):
     """The host raised something; its arguments are the message to send."""
 
 
-def how_it_quit(error):
+def how_it_quit(error: SystemExit | KeyboardInterrupt) -> str:
     """What an environment did that asked Python to end."""
     if isinstance(error, KeyboardInterrupt):
         return "was interrupted"
@@ -33,10 +36,10 @@ def how_it_quit(error):
 class reported:
     """Around all that a host does: what it raises is its own, even if it looks like the trainer's end."""
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind and issubclass(kind, Refused):
             raise Failed(wire.REFUSED, str(error).encode()) from None
         if kind and issubclass(kind, (SystemExit, KeyboardInterrupt)):
@@ -48,7 +51,7 @@ class reported:
             raise Failed(wire.BUG if bug else wire.CRASH, text.encode()) from None
 
 
-def build(greeting):
+def build(greeting: dict[str, Any]) -> Any:
     """The host that a greeting asks for."""
     for path in greeting["paths"]:
         sys.path.insert(0, path)
@@ -57,8 +60,14 @@ def build(greeting):
     return getattr(importlib.import_module(module), name)(**greeting["settings"])
 
 
-def serve(channel, host, shapes):
-    """Answer requests until the trainer is gone."""
+def serve(channel: wire.Channel, host: Any, shapes: wire.Shapes) -> None:
+    """Answer requests until the trainer is gone.
+
+    Args:
+        channel: to the trainer.
+        host: whose environment it is.
+        shapes: that it announced.
+    """
     names = set(host.spec["metrics"])
     requests, replies = (wire.Frames(layout(host.spec), 1) for layout in (wire.request_type, wire.reply_type))
     channel.buffer, replies.kinds[0] = requests.rows[0], wire.DONE
@@ -80,7 +89,8 @@ def serve(channel, host, shapes):
         channel.sock.sendall(replies.rows[0])
 
 
-def main():
+def main() -> None:
+    """Build the host that the trainer asks for, and serve it."""
     try:  # the trainer, whom all others wait for, goes first
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     except (AttributeError, OSError):  # where the system has no such thing, or forbids it

@@ -4,11 +4,18 @@ A worker is greeted with JSON, answers with JSON (the ``spec`` of its environmen
 replies of fixed layout, little-endian. N agents, O = longest observation, S = size of the global state, A = most actions.
 """
 
+from __future__ import annotations
+
 import json
+import socket
 import struct
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:  # which needs no more than this, and is found elsewhere in a worker
+    from .hosts import Seen
 
 HELLO, RESET, STEP = b"H", b"R", b"S"  # kinds of requests
 # Kinds of replies: a record (or the spec), or UTF-8 text of what went wrong, which ends with the line that matters.
@@ -25,23 +32,37 @@ HEADER = struct.Struct("<cI")  # the kind of a message, and how long its content
 class Channel:
     """Messages over a socket, of which at most one is under way: so one that comes whole is read by one call of the system.
 
-    The standard library's connections take three times as long, and eight workers on two processors feel it. ``buffer``: where
-    messages come in, such as a row of ``Frames``.
+    The standard library's connections take three times as long, and eight workers on two processors feel it.
+
+    Args:
+        sock: connected to the other side.
     """
 
-    def __init__(self, sock):
-        self.sock, self.buffer = sock, memoryview(bytearray(1 << 16))
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.buffer = memoryview(bytearray(1 << 16))  # where messages come in, such as a row of ``Frames``
 
-    def send(self, kind, content=b""):
+    def send(self, kind: bytes, content: bytes = b"") -> None:
+        """Send ``content`` as a message of a ``kind`` (one byte). Raises OSError where the other side is gone."""
         self.sock.sendall(HEADER.pack(kind, len(content)) + content)
 
-    def receive(self, limit=1 << 30, flags=0, deadline=float("inf")):
-        """(kind, content), the content a view that holds until the next call. ``flags``: of recv(2), until a message begins.
+    def receive(self, limit: int = 1 << 30, flags: int = 0, deadline: float = float("inf")) -> tuple[bytes, memoryview]:
+        """Wait for a message.
 
-        Raises EOFError where the other side is gone; BlockingIOError where nothing came; ValueError for what is no message,
-        longer than ``limit``, or not whole by ``deadline``, a time of time.monotonic.
+        Args:
+            limit: bytes that its content may have.
+            flags: of recv(2), until the message begins.
+            deadline: by when it must be whole, a time of time.monotonic.
+
+        Returns:
+            Its kind, and its content, a view that holds until the next call.
+
+        Raises:
+            EOFError: the other side is gone.
+            BlockingIOError: nothing came, and ``flags`` say not to wait.
+            ValueError: what came is no message, too long, or not whole in time.
         """
-        buffer, have, need, kind = self.buffer, 0, HEADER.size, None
+        buffer, have, need, kind = self.buffer, 0, HEADER.size, b""
         while have < need:
             if have and time.monotonic() > deadline:
                 raise ValueError("half a message")
@@ -54,7 +75,7 @@ class Channel:
             if not got:
                 raise EOFError
             have += got
-            if kind is None and have >= need:
+            if not kind and have >= need:
                 kind, length = HEADER.unpack_from(buffer)
                 if length > limit:
                     raise ValueError("too long for a message")
@@ -65,11 +86,11 @@ class Channel:
             raise ValueError("more than a message")
         return kind, buffer[HEADER.size : need]
 
-    def close(self):
+    def close(self) -> None:
         self.sock.close()
 
 
-def _longer(buffer, have, need):
+def _longer(buffer: memoryview, have: int, need: int) -> memoryview:
     """Room for ``need`` bytes that begins with the first ``have`` of ``buffer``."""
     longer = memoryview(bytearray(need))
     longer[:have] = buffer[:have]
@@ -77,27 +98,31 @@ def _longer(buffer, have, need):
 
 
 class Frames:
-    """Room for ``size`` messages whose content has a fixed ``layout`` (dtype): they go out of it, or come into it, in place.
+    """Room for messages whose content has a fixed layout: they go out of it, or come into it, in place.
 
-    kinds, content: arrays (size,). rows: each whole message, as bytes.
+    ``kinds`` and ``content`` are arrays (size,), ``rows`` each whole message as bytes.
+
+    Args:
+        layout: of the content.
+        size: how many messages.
     """
 
-    def __init__(self, layout, size):
+    def __init__(self, layout: np.dtype, size: int) -> None:
         frames = np.zeros(size, [("kind", "S1"), ("length", "<u4"), ("content", layout)])  # as HEADER has it
         frames["length"] = layout.itemsize
         self.kinds, self.content = frames["kind"], frames["content"]
-        self.rows = [memoryview(row) for row in frames.view(np.uint8).reshape(size, -1)]
+        self.rows = [row.data for row in frames.view(np.uint8).reshape(size, -1)]
 
 
-def request_type(spec):
-    """(dtype) One request: ``key``, which the randomness of the step comes from, and the joint ``action``."""
+def request_type(spec: dict[str, Any]) -> np.dtype:
+    """One request: ``key``, which the randomness of the step comes from, and the joint ``action``."""
     agents, actions = len(spec["obs_sizes"]), max(spec["action_sizes"])
-    action = ("action", "<i4", (agents,)) if spec["discrete"] else ("action", "<f4", (agents, actions))
+    action: Any = ("action", "<i4", (agents,)) if spec["discrete"] else ("action", "<f4", (agents, actions))
     return np.dtype([("key", "<u4", (2,)), action])
 
 
-def reply_type(spec):
-    """(dtype) One reply: what the team sees and, after a step, what came of it."""
+def reply_type(spec: dict[str, Any]) -> np.dtype:
+    """One reply: what the team sees and, after a step, what came of it."""
     agents, obs, actions = len(spec["obs_sizes"]), max(spec["obs_sizes"]), max(spec["action_sizes"])
     obs_dtype, state_dtype = (DTYPES[spec.get(name, "float32")] for name in ("obs_dtype", "world_state_dtype"))
     return np.dtype(
@@ -114,8 +139,13 @@ def reply_type(spec):
     )
 
 
-def write_seen(record, seen):
-    """Put what a host gave (``hosts.Seen``) into a reply, padded with zeros. Its shapes are those announced (``Shapes``)."""
+def write_seen(record: np.void, seen: Seen) -> None:
+    """Put what a host gave into a reply, padded with zeros.
+
+    Args:
+        record: of ``reply_type``.
+        seen: of the shapes that were announced (``Shapes``).
+    """
     for name in ("obs", "avail_actions"):
         into, rows = record[name], getattr(seen, name)
         if getattr(rows, "shape", None) == into.shape:
@@ -129,9 +159,13 @@ def write_seen(record, seen):
 
 
 class Shapes:
-    """What a host announced in its ``spec``; raises ValueError where that is too little. ``check`` is made of every step."""
+    """What a host announced in its ``spec``; ``check`` is made of every step.
 
-    def __init__(self, spec):
+    Raises:
+        ValueError: it announced too little.
+    """
+
+    def __init__(self, spec: dict[str, Any]) -> None:
         for name in SPEC:
             if name not in spec:
                 raise ValueError(f"the environment's spec does not say '{name}'")
@@ -141,8 +175,13 @@ class Shapes:
         obs, actions = (list(spec[name]) for name in ("obs_sizes", "action_sizes"))
         self.announced = obs, actions, spec["world_state_size"], len(obs)
 
-    def check(self, seen):
-        """Raise ValueError where a host gives other shapes than it announced, TypeError where it gives no ``Seen`` at all."""
+    def check(self, seen: Seen) -> None:
+        """Check what a host gives.
+
+        Raises:
+            ValueError: it has other shapes than were announced.
+            TypeError: it is no ``Seen`` at all.
+        """
         if not hasattr(seen, "avail_actions"):
             raise TypeError(f"reset and step show the team a hosts.Seen, not a {type(seen).__name__}")
         rows, legal = ([*map(len, x)] for x in (seen.obs, seen.avail_actions))
@@ -154,9 +193,11 @@ class Shapes:
                     raise ValueError(f"the environment announced {name} {mine} and gives {theirs}")
 
 
-def encode(value):
+def encode(value: Any) -> bytes:
+    """Plain data as JSON."""
     return json.dumps(value).encode()
 
 
-def decode(data):
+def decode(data: bytes | memoryview) -> Any:
+    """Plain data, as ``encode`` wrote it. Raises ValueError for anything else."""
     return json.loads(bytes(data).decode())

@@ -17,7 +17,15 @@ def any_swimmer(
     backend: str = "",
     max_steps: int = 0,
 ) -> MultiAgentMujoco:
-    """swimmer of any length: num_agents with joints_per_agent joints each"""
+    """swimmer of any length: num_agents with joints_per_agent joints each
+
+    Args:
+        num_agents: N.
+        joints_per_agent: how many neighbouring joints each drives; the other settings are those of ``MultiAgentMujoco``.
+
+    Raises:
+        ConfigError: a number is below 1, or as of ``MultiAgentMujoco``.
+    """
     if num_agents < 1 or joints_per_agent < 1:
         raise ConfigError("env.num_agents and env.joints_per_agent must be at least 1")
     robot, task = f"swimmer{num_agents * joints_per_agent}", f"{num_agents}x{joints_per_agent}"

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from brax.envs.base import PipelineEnv, State
 from brax.io import mjcf
+from jaxtyping import Array, Float, Key
 
 SIZE = 9  # entries of q (and of qd) per cheetah
 MASS, APART, REACH = 7.0, 2.0, 3.5  # kg of one cheetah, m between their tracks, m that the tendon reaches
@@ -30,14 +31,14 @@ def model() -> str:
     root = ElementTree.fromstring(resources.files("brax").joinpath("envs/assets/half_cheetah.xml").read_text("utf-8"))
     for settings in root.findall("custom"):  # of the back ends that are not used
         root.remove(settings)
-    world, motors = root.find("worldbody"), root.find("actuator")
-    body, single = world.find("body"), list(motors)
+    world, motors = _part(root, "worldbody"), _part(root, "actuator")
+    body, single = _part(world, "body"), list(motors)
     world.remove(body)
     for motor in single:
         motors.remove(motor)
     for number in (0, 1):
         cheetah = _renamed(body, number)
-        x, _, z = cheetah.get("pos").split()
+        x, _, z = cheetah.attrib["pos"].split()
         cheetah.set("pos", f"{x} {2 * number - 1} {z}")
         cheetah.insert(0, ElementTree.Element("site", name=f"tie{number}", size="0.1"))
         world.append(cheetah)
@@ -46,7 +47,14 @@ def model() -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _renamed(element, number: int):
+def _part(element: ElementTree.Element, tag: str) -> ElementTree.Element:
+    found = element.find(tag)
+    assert found is not None
+    return found
+
+
+def _renamed(element: ElementTree.Element, number: int) -> ElementTree.Element:
+    """A copy whose names, and those of the joints that it speaks of, end with ``number``."""
     element = copy.deepcopy(element)
     for part in element.iter():
         for attribute in ("name", "joint"):
@@ -58,18 +66,18 @@ def _renamed(element, number: int):
 class CoupledCheetahs(PipelineEnv):
     """Reward: mean forward speed of the two minus 0.05 times the squared action; it never terminates."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         sys = mjcf.loads(model())
         super().__init__(sys.replace(tendon_invweight0=jnp.full_like(sys.tendon_invweight0, _YIELD)), "mjx", n_frames=5)
 
-    def reset(self, rng) -> State:
+    def reset(self, rng: Key[Array, ""]) -> State:
         q_key, qd_key = jax.random.split(rng)
         q = self.sys.init_q + jax.random.uniform(q_key, (self.sys.q_size(),), minval=-0.1, maxval=0.1)
         qd = 0.1 * jax.random.normal(qd_key, (self.sys.qd_size(),))
         zero = jnp.zeros(())
         return State(self.pipeline_init(q, qd), jnp.zeros(0), zero, zero, {})
 
-    def step(self, state: State, action) -> State:
+    def step(self, state: State, action: Float[Array, " A"]) -> State:
         before = state.pipeline_state
         after = self.pipeline_step(before, action)
         speed = (after.q[::SIZE] - before.q[::SIZE]) / self.dt

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
 from ...errors import ConfigError, one_of
-from ..protocol import Environment, Observation, Step, Team
+from ..protocol import Action, Environment, Observation, Step, Team
 from ..silence import import_mujoco, silence
 from .partitions import SKELETONS, Partition, Skeleton, check_partition, hops, limb, swimmer_skeleton
 
@@ -24,7 +25,7 @@ class RobotState(NamedTuple):
     """Brax's state and the number of steps taken."""
 
     brax: Any
-    time: jax.Array
+    time: Int[Array, ""]
 
 
 class Joints(NamedTuple):
@@ -37,7 +38,7 @@ class Joints(NamedTuple):
     root_qd: tuple[int, ...]
 
     @classmethod
-    def of(cls, model) -> "Joints":
+    def of(cls, model: Any) -> "Joints":
         """Read them from a compiled MuJoCo model: every joint that no actuator drives belongs to the root."""
         actuator = {model.joint(int(model.actuator_trnid[i, 0])).name: i for i in range(model.nu)}
         address = {model.joint(i).name: (model.jnt_qposadr[i], model.jnt_dofadr[i]) for i in range(model.njnt)}
@@ -59,7 +60,7 @@ class Features:
         self.clip = VELOCITY_CLIP.get(robot, np.inf)
         self.sin_cos = robot in ANGLES_AS_SIN_COS
 
-    def __call__(self, q, qd):
+    def __call__(self, q: Float[Array, " Q"], qd: Float[Array, " D"]) -> Float[Array, " 3*Q+D"]:
         return jnp.concatenate([q, jnp.clip(qd, -self.clip, self.clip), jnp.sin(q), jnp.cos(q)])
 
     def position(self, slot: int) -> list[int]:
@@ -69,13 +70,22 @@ class Features:
         return [self.num_q + self.num_qd + slot, 2 * self.num_q + self.num_qd + slot]
 
     def velocity(self, slot: int) -> list[int]:
+        """Where a joint's velocity stands."""
         return [self.num_q + slot]
 
 
-def observation_map(own, skeleton: Skeleton, joints: Joints, features: Features, depth: int, velocities: bool):
+def observation_map(
+    own: tuple[str, ...], skeleton: Skeleton, joints: Joints, features: Features, depth: int, velocities: bool
+) -> list[int]:
     """Which features one agent sees: per ring of hops the joints by name, position then velocity; then the root's.
 
-    Positions everywhere; velocities of the agent's own joints, and of its neighbours' if ``velocities``.
+    Args:
+        own: the agent's joints, by name.
+        skeleton: the robot's joint graph, and what of its root is hidden.
+        joints: where they stand in the model.
+        features: all that can be seen.
+        depth: to how many hops the agent sees.
+        velocities: whether it sees its neighbours' velocities, as it does its own.
     """
     seen: list[int] = []
     for distance, ring in enumerate(hops(own, skeleton.edges, depth)):
@@ -90,7 +100,7 @@ def observation_map(own, skeleton: Skeleton, joints: Joints, features: Features,
 
 
 @functools.cache
-def _brax(robot: str, backend: str):
+def _brax(robot: str, backend: str) -> Any:
     """Brax's environment of that name, or one of our own; built once."""
     with silence():
         mujoco = import_mujoco()
@@ -102,7 +112,7 @@ def _brax(robot: str, backend: str):
             mujoco.set_mju_user_warning(None)
 
 
-def _build(robot: str, backend: str):
+def _build(robot: str, backend: str) -> Any:
     if robot.startswith("swimmer"):
         from .swimmer import Swimmer
 
@@ -121,6 +131,21 @@ class MultiAgentMujoco(Environment):
 
     The reward is the robot's. Falling terminates, ``max_steps`` truncates. A state that stops being finite ends the
     episode with reward 0 and counts in the metric ``non_finite``.
+
+    Args:
+        robot: a name of ``SKELETONS``, or ``swimmer`` with its number of joints.
+        task: the name of one of its partitions.
+        partition: another one, the joints of every agent by name; empty: that of the task.
+        agent_obsk: to how many hops in the joint graph an agent sees other joints, or ``all``.
+        neighbour_velocities: whether it sees their velocities too.
+        backend: of Brax; empty: ``generalized``, or ``mjx`` where only that has what the robot needs.
+        max_steps: the time limit; 0: the task's own.
+
+    Raises:
+        ConfigError: a setting is none of these, or a joint is driven by nobody or twice.
+
+    References:
+        Peng et al., 2021, arXiv:2003.06709, section 4.
     """
 
     needs_obs_norm = True
@@ -186,11 +211,11 @@ class MultiAgentMujoco(Environment):
             raise ConfigError(f"env.agent_obsk must be a number of hops (0, 1, 2, ...) or all, not '{agent_obsk}'")
         return int(agent_obsk)
 
-    def reset(self, key):
+    def reset(self, key: Key[Array, ""]) -> tuple[RobotState, Observation]:
         brax = self.brax.reset(key)
         return RobotState(brax, jnp.zeros((), jnp.int32)), self._observe(brax.pipeline_state)
 
-    def step(self, key, state, action):
+    def step(self, key: Key[Array, ""], state: RobotState, action: Action) -> tuple[RobotState, Step]:
         before = state.brax.replace(metrics=dict(state.brax.metrics))  # Brax writes into the dictionary it is given
         brax = self.brax.step(before, self.joint_action(action))
         pipeline, time = brax.pipeline_state, state.time + 1
@@ -203,15 +228,15 @@ class MultiAgentMujoco(Environment):
         state = RobotState(brax, time)
         return state, Step(observation, jnp.where(finite, brax.reward, 0.0), terminated, truncated, metrics)
 
-    def joint_action(self, action):
-        """Actions (N, A) -> the robot's actuators, in the order of its model."""
+    def joint_action(self, action: Float[Array, "N A"]) -> Float[Array, " actuators"]:
+        """The agents' actions in the order of the actuators of the robot's model."""
         return action[self._drivers[:, 0], self._drivers[:, 1]]
 
-    def _fixed(self):
+    def _fixed(self) -> dict[str, Array]:
         """What never changes in an observation: everybody lives, and acts with all its joints."""
         return {"avail_actions": jnp.asarray(self.team.action_mask), "alive": jnp.ones(self.team.num_agents, bool)}
 
-    def _observe(self, pipeline) -> Observation:
+    def _observe(self, pipeline: Any) -> Observation:
         features = self.features(pipeline.q, pipeline.qd)
         obs = jnp.where(self.team.obs_mask, features[self._gather], 0.0)
         return Observation(obs, features[self._state_map], **self._fixed())

@@ -130,7 +130,11 @@ def swimmer_skeleton(num_joints: int, agents: int) -> Skeleton:
 
 
 def check_partition(partition: Partition, joints: tuple[str, ...]) -> None:
-    """Raise ConfigError unless every one of ``joints`` belongs to exactly one agent and every agent has some."""
+    """Check that every one of ``joints`` belongs to exactly one agent and every agent has some.
+
+    Raises:
+        ConfigError: it is not so.
+    """
     seen: set[str] = set()
     for agent in partition:
         if not agent:
@@ -145,8 +149,14 @@ def check_partition(partition: Partition, joints: tuple[str, ...]) -> None:
         raise ConfigError(f"env.partition: no agent drives {', '.join(missing)}")
 
 
-def hops(own: tuple[str, ...], edges, depth: int) -> list[tuple[str, ...]]:
-    """Joints at distance 0, 1, ..., ``depth`` from an agent's joints, each sorted by name; distance counts joints."""
+def hops(own: tuple[str, ...], edges: tuple[tuple[str, ...], ...], depth: int) -> list[tuple[str, ...]]:
+    """Joints at distance 0, 1, ..., ``depth`` from an agent's joints, each sorted by name; distance counts joints.
+
+    Args:
+        own: the agent's joints.
+        edges: the hyperedges of the joint graph.
+        depth: the largest distance.
+    """
     rings, seen = [tuple(sorted(own))], set(own)
     for _ in range(depth):
         ring = {joint for edge in edges if set(edge) & set(rings[-1]) for joint in edge} - seen

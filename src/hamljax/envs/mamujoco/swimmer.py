@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from brax.envs.base import PipelineEnv, State
 from brax.io import mjcf
+from jaxtyping import Array, Float, Key
 
 _HEAD = """
 <mujoco model="swimmer">
@@ -46,14 +47,14 @@ class Swimmer(PipelineEnv):
     def __init__(self, num_joints: int = 2):
         super().__init__(mjcf.loads(model(num_joints)), backend="mjx", n_frames=4)
 
-    def reset(self, rng) -> State:
+    def reset(self, rng: Key[Array, ""]) -> State:
         q_key, qd_key = jax.random.split(rng)
         q = self.sys.init_q + jax.random.uniform(q_key, (self.sys.q_size(),), minval=-0.1, maxval=0.1)
         qd = jax.random.uniform(qd_key, (self.sys.qd_size(),), minval=-0.1, maxval=0.1)
         zero = jnp.zeros(())
         return State(self.pipeline_init(q, qd), jnp.zeros(0), zero, zero, {})
 
-    def step(self, state: State, action) -> State:
+    def step(self, state: State, action: Float[Array, " A"]) -> State:
         before = state.pipeline_state
         after = self.pipeline_step(before, action)
         reward = (after.q[0] - before.q[0]) / self.dt - 1e-4 * jnp.sum(action**2)

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +14,9 @@ from ...bridge.pool import Pool
 from ...bridge.process import WORKER, Launch
 from ...errors import ConfigError
 from .training import finish, machine
+
+if TYPE_CHECKING:  # imported where it is used: it need not be installed
+    import gymnasium
 
 WORKERS = (1, 2, 4, 8, 16)
 # A process that steps the host by itself, as often as it is told, and prints its seconds once all are ready.
@@ -29,15 +34,24 @@ print(time.perf_counter() - began, flush=True)
 
 
 def bare_speed(workers: int, milliseconds: float, steps: int, busy: bool = False) -> float:
-    """Steps/s of all together, in processes that nobody waits for but at the end."""
+    """Steps/s of all together, in processes that nobody waits for but at the end.
+
+    Args:
+        workers: how many.
+        milliseconds: of a step.
+        steps: of each.
+        busy: whether it computes in that time, or sleeps.
+    """
     command = [sys.executable, "-c", BARE, str(WORKER), str(milliseconds), str(steps), str(busy)]
     made = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
         for _ in range(workers)
     ]
     for process in made:
+        assert process.stdout is not None
         process.stdout.readline()
     for process in made:
+        assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
     seconds = max(float(process.communicate()[0]) for process in made)
@@ -45,7 +59,7 @@ def bare_speed(workers: int, milliseconds: float, steps: int, busy: bool = False
 
 
 def pool_speed(launch: Launch, workers: int, steps: int) -> float:
-    """Steps/s of all together, through a pool."""
+    """Steps/s of all together, through a pool of ``workers`` who make ``steps`` each."""
     pool = Pool(launch, workers)
     keys = np.zeros((workers, 2), np.uint32)
     seen = pool.reset(keys)
@@ -59,30 +73,30 @@ def pool_speed(launch: Launch, workers: int, steps: int) -> float:
     return workers * steps / seconds
 
 
-def one_agent():
+def one_agent() -> "gymnasium.Env":
     """Gymnasium's own HalfCheetah."""
     import gymnasium
 
     return gymnasium.make("HalfCheetah-v5")
 
 
-def six_agents():
+def six_agents() -> "gymnasium.Env":
     """The host of halfcheetah_6x1 as an environment of Gymnasium, all observations in one vector."""
     import gymnasium
 
     sys.path.insert(0, str(WORKER))
-    from hosts.mamujoco import GymnasiumRobotics
+    from hosts.mamujoco import GymnasiumRobotics  # type: ignore[import-not-found]  # where workers find it
 
     class Flat(gymnasium.Env):
-        def __init__(self):
+        def __init__(self) -> None:
             self.host = GymnasiumRobotics("halfcheetah_6x1")
             self.action_space = gymnasium.spaces.Box(-1, 1, (6,))
             self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (sum(self.host.spec["obs_sizes"]),))
 
-        def reset(self, seed=None, options=None):
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
             return np.concatenate(self.host.reset((0, seed or 0)).obs, dtype=np.float32), {}
 
-        def step(self, action):
+        def step(self, action: np.ndarray) -> Any:
             seen, *outcome, _ = self.host.step((0, 0), action[:, None])
             return np.concatenate(seen.obs, dtype=np.float32), *outcome, {}
 
@@ -90,7 +104,7 @@ def six_agents():
 
 
 @contextlib.contextmanager
-def silent_children():
+def silent_children() -> Iterator[None]:
     """Processes that start here print nothing on the terminal, for eight would greet at once; what they raise comes by a pipe."""
     ours = os.dup(2)
     try:
@@ -102,8 +116,17 @@ def silent_children():
         os.close(ours)
 
 
-def gymnasium_speed(made, workers: int, steps: int) -> float:
-    """Steps/s of Gymnasium's own vector of environments in processes."""
+def gymnasium_speed(made: "Callable[[], gymnasium.Env]", workers: int, steps: int) -> float:
+    """Steps/s of Gymnasium's own vector of environments in processes.
+
+    Args:
+        made: makes one of them.
+        workers: how many.
+        steps: of each.
+
+    Raises:
+        ConfigError: Gymnasium is not installed.
+    """
     try:
         import gymnasium
     except ModuleNotFoundError:
@@ -122,7 +145,9 @@ def gymnasium_speed(made, workers: int, steps: int) -> float:
 
 def run(quick: bool = False) -> None:
     """Measure, print and write ``bench_bridge.json``. ``quick``: a few steps; it tests the benchmark only."""
-    steps, found, rows = 20 if quick else 2000, {}, []
+    steps = 20 if quick else 2000
+    found: dict[str, dict[str, float]] = {}
+    rows: list[tuple[str, ...]] = []
     for busy in (False, True):
         for workers in WORKERS[:2] if quick else WORKERS:
             bare = bare_speed(workers, 1.0, steps, busy)

@@ -2,13 +2,14 @@
 
 import functools
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ...algorithms.off_policy.replay import Replay, Transition
 from ...envs import make
-from ...envs.protocol import Observation
+from ...envs.protocol import Observation, Team
 from ...training.train import make_learner
 from ..configuration.jobs import config
 from ..runs.programs import size_of
@@ -17,11 +18,11 @@ from .training import best_time, finish, machine
 GROWTH = ("halfcheetah_2x3", "halfcheetah_6x1", "humanoid_9_8", "humanoid_17x1")
 
 
-def a_step(team, num_envs: int) -> Transition:
+def a_step(team: Team, num_envs: int) -> Transition:
     """The shapes of one step of ``num_envs`` environments."""
     n, a = team.num_agents, team.action_size
 
-    def shape(*sizes, dtype=jnp.float32):
+    def shape(*sizes: int, dtype: Any = jnp.float32) -> Any:
         return jax.ShapeDtypeStruct((num_envs, *sizes), dtype)
 
     seen = Observation(
@@ -31,9 +32,21 @@ def a_step(team, num_envs: int) -> Transition:
 
 
 def replay_speed(
-    team, size: int, num_envs: int, num_steps: int, batch: int, n_step: int = 5
+    team: Team, size: int, num_envs: int, num_steps: int, batch: int, n_step: int = 5
 ) -> tuple[float, float, int]:
-    """Microseconds to add one step of all environments, and to draw one sample; and bytes of the replay."""
+    """How fast a replay is.
+
+    Args:
+        team: whose steps it holds.
+        size: how many, at most.
+        num_envs: environments side by side.
+        num_steps: of a rollout, which is added at once.
+        batch: windows in a sample.
+        n_step: steps of a window.
+
+    Returns:
+        Microseconds to add one step of all environments, microseconds to draw one sample, and bytes of the replay.
+    """
     capacity = size // (num_envs * num_steps) * num_steps
     replay = Replay.create(a_step(team, num_envs), capacity)._replace(added=jnp.int32(capacity))
     nbytes = size_of(replay)[1]
@@ -55,9 +68,15 @@ def replay_speed(
     return 1e6 * adding, 1e6 * drawing, nbytes
 
 
-def step_speed(algo: str, task: str, **settings) -> tuple[float, float]:
-    """Seconds of one gradient step (critics, all policies, targets) on a sample, and seconds to compile it."""
-    learner = make_learner(config(algo, f"mamujoco/{task}", **settings)).learner
+def step_speed(algo: str, task: str, **settings: Any) -> tuple[float, float]:
+    """Seconds of one gradient step (critics, all policies, targets) on a sample, and seconds to compile it.
+
+    Args:
+        algo: an off-policy row.
+        task: of ``mamujoco/``.
+        settings: of any group, by name.
+    """
+    learner: Any = make_learner(config(algo, f"mamujoco/{task}", **settings)).learner  # off-policy, which has ``step``
     state = jax.eval_shape(learner.init, jax.random.key(0))
     learnt, sample = jax.eval_shape(lambda state: (state.learnt, one(learner.debug_batch(state).batch)), state)
     learnt, sample = (jax.tree.map(_zeros, tree) for tree in (learnt, sample))
@@ -68,11 +87,12 @@ def step_speed(algo: str, task: str, **settings) -> tuple[float, float]:
     return best_time(step, learnt, count, sample, key, repeats=10), compiled
 
 
-def one(stacked):
+def one(stacked: Any) -> Any:
+    """The first of what is stacked."""
     return jax.tree.map(lambda x: x[0], stacked)
 
 
-def _zeros(x):
+def _zeros(x: Any) -> jax.Array:
     return jnp.zeros(x.shape, x.dtype)
 
 
@@ -81,10 +101,13 @@ def run(quick: bool = False) -> None:
     tasks = ("reacher_2x1",) if quick else GROWTH
     sizes = {"size": 1000, "num_envs": 4, "num_steps": 5, "batch": 8}
     sizes = sizes if quick else {"size": 1_000_000, "num_envs": 10, "num_steps": 50, "batch": 1000}
-    hidden = {"hidden_sizes": (8,), "batch_size": 8} if quick else {"hidden_sizes": (256, 256), "batch_size": 1000}
-    rows, found = [], {}
+    hidden: dict[str, Any] = (
+        {"hidden_sizes": (8,), "batch_size": 8} if quick else {"hidden_sizes": (256, 256), "batch_size": 1000}
+    )
+    rows: list[tuple[str, ...]] = []
+    found: dict[str, float] = {}
 
-    def report(name, value, floor=""):
+    def report(name: str, value: float, floor: str = "") -> None:
         found[name] = value
         rows.append((name, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}", floor))
 

@@ -5,21 +5,21 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from ...bridge import configure, make
+from ...bridge import HostEnvironment, configure, make
 from ...bridge.families import SMAC_PYTHON
-from ...bridge.needs import examine, missing
+from ...bridge.needs import missing, probe_interpreter
 from ...bridge.pool import Pool
 from ...bridge.process import WorkerBug
 from ...errors import ConfigError, Stopped, one_line
 from ..configuration.machine import about_cache
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "brax", "jaxmarl", "numpy")
-
-
-TRIALS = {  # host -> the environment, and settings, that show whether it runs
+TRIALS: dict[str, tuple[str, dict[str, Any]]] = {  # host -> the environment, and settings, that show whether it runs
     "smax": ("bridge/smax_3m", {}),
     "mamujoco": ("bridge/mamujoco_halfcheetah_6x1", {}),
     "pettingzoo": ("bridge/pettingzoo", {"path": "pettingzoo.sisl.pursuit_v5"}),
@@ -29,9 +29,16 @@ TRIALS = {  # host -> the environment, and settings, that show whether it runs
 
 
 def trial(host: str, python: str) -> str:
-    """Three steps of one worker, in words."""
+    """How three steps of one worker go, in words.
+
+    Args:
+        host: a key of TRIALS.
+        python: the interpreter; empty: our own.
+    """
     name, settings = TRIALS[host]
-    launch = make(configure(name, **settings)).launch
+    env = make(configure(name, **settings))
+    assert isinstance(env, HostEnvironment)
+    launch = env.launch
     try:
         pool = Pool(dataclasses.replace(launch, python=python, max_restarts=0), 1)
     except ConfigError as error:
@@ -55,7 +62,7 @@ def rows(python: str = "") -> list[tuple[str, str, str, str]]:
     for host in TRIALS:
         named = python if host != "smax" else ""
         named = named or (str(SMAC_PYTHON) if host.startswith("smac") and SMAC_PYTHON.is_file() else "")
-        found = examine(named or sys.executable)
+        found = probe_interpreter(named or sys.executable)
         if found is None:
             table.append((host, named, "this is no Python that runs", ""))
             continue
@@ -67,7 +74,7 @@ def rows(python: str = "") -> list[tuple[str, str, str, str]]:
     return table
 
 
-def next_steps(table) -> list[str]:
+def next_steps(table: Sequence[tuple[str, ...]]) -> list[str]:
     """What of ``rows`` is to be typed, each a line of its own that can be copied."""
     steps = dict.fromkeys(step for *_, step in table if step)
     return [f"next for {' and '.join(row[0] for row in table if row[-1] == step)}: {step}" for step in steps]

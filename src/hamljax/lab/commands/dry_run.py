@@ -3,10 +3,11 @@
 import jax
 
 from ...training.train import make_learner
-from ..configuration.jobs import Job, of_family, whole_rollouts
+from ..configuration.jobs import Job
+from ..configuration.remarks import of_family, whole_rollouts
 from ..drawing.tables import who_shares
-from ..runs.programs import apart, make_programs, size_of
-from ..runs.run import steps_per_update
+from ..runs.programs import make_programs, size_of, split_replay
+from ..runs.schedule import steps_per_update
 
 
 def _mib(number: int) -> str:
@@ -14,13 +15,17 @@ def _mib(number: int) -> str:
 
 
 def rows(job: Job) -> list[tuple[str, str]]:
-    """(what, how much) of a job; compiles it."""
+    """(what, how much) of a job; compiles it.
+
+    Raises:
+        ConfigError: it cannot be made, or does not fit into this machine.
+    """
     trainer, config, seeds = make_learner(job.config), job.config, job.run.num_seeds
     team = trainer.env.team
     programs = make_programs(trainer, seeds, bool(config.num_evals))
     state = programs.shapes.state
     rollout = jax.eval_shape(trainer.learner.collect, jax.eval_shape(trainer.init, jax.random.key(0)))[1]
-    _, held = apart(programs.shapes)
+    _, held = split_replay(programs.shapes)
     replay = []
     if held is not None:
         text = f"{_mib(size_of(held)[1])} for all seeds, {held.steps.reward.shape[1]:,} steps of {config.num_envs} environments"

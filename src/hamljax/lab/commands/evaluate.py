@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Num
 from scipy import stats
 
 from ...envs.protocol import Environment, Team
@@ -15,7 +18,7 @@ from ...training.evaluate import make_evaluate
 from ...training.seeds import over_seeds, seed_by_seed
 from ..configuration.arguments import boolean, checkpoint, file, read_arguments, whole
 from ..configuration.jobs import make_env
-from ..runs.programs import failures_of
+from ..runs.failures import failures_of
 from ..runs.trained import Trained, load
 from ..storage.files import number, write_json
 from ..storage.paths import output_file, writing
@@ -37,7 +40,7 @@ class Request(NamedTuple):
     plugin: str = ""
 
 
-READERS = {
+READERS: dict[str, Callable[[str, str], Any]] = {
     "num_episodes": whole(1),
     "checkpoint": checkpoint,
     "plugin": file,
@@ -55,21 +58,45 @@ def read(arguments: list[str]) -> Request:
 
 
 def check_team(trained: Team, there: Team, name: str) -> None:
-    """Raise ConfigError unless a team trained as ``trained`` can play where a team is as ``there``."""
+    """Check that a trained team can play in another environment.
+
+    Args:
+        trained: as it was trained.
+        there: as the environment has it.
+        name: the environment's.
+
+    Raises:
+        ConfigError: its agents, observations or actions are others.
+    """
     for what in ("num_agents", "obs_sizes", "action_sizes", "discrete"):
         mine, theirs = getattr(trained, what), getattr(there, what)
         if mine != theirs:
             raise ConfigError(f"this team cannot play {name}: {what} {_short(mine)} here, {_short(theirs)} there")
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     if isinstance(value, tuple) and len(set(value)) == 1:
         return f"{len(value)} x {value[0]}"
     return str(value)
 
 
-def play_episodes(team: Trained, env: Environment, num_episodes: int, greedy: bool = True) -> dict[str, np.ndarray]:
-    """Exactly ``num_episodes`` fresh episodes of every seed's team: (seeds, num_episodes) by metric."""
+def play_episodes(
+    team: Trained, env: Environment, num_episodes: int, greedy: bool = True
+) -> dict[str, Num[np.ndarray, "seeds num_episodes"]]:
+    """Fresh episodes of every seed's team, none of which was played in training.
+
+    Args:
+        team: of a run, as ``load`` returns it.
+        env: where to play: ``team.env``, or one with the same agents, observations and actions.
+        num_episodes: of every seed.
+        greedy: whether the best actions are taken instead of samples.
+
+    Returns:
+        ``return``, ``length`` and the environment's own metrics of every episode, by name.
+
+    Raises:
+        ConfigError: the team cannot play there.
+    """
     check_team(team.env.team, env.team, "this environment")
     size, count = min(BATCH, num_episodes), len(team.seeds)
     one_team = functools.partial(make_evaluate(team.team_policy.for_team(env.team), env, size), greedy=greedy)
@@ -80,30 +107,37 @@ def play_episodes(team: Trained, env: Environment, num_episodes: int, greedy: bo
     return {name: np.concatenate([r[name] for r in rounds], axis=1)[:, :num_episodes] for name in rounds[0]}
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % interval of independent values (n,): Wilson's for 0 and 1 in single precision, else Student's t."""
+def interval(values: Num[np.ndarray, " n"]) -> tuple[float, float, float]:
+    """Mean and 95 % interval of independent values: Wilson's for 0 and 1 in single precision, else Student's t."""
     values = np.asarray(values)
     n = len(values)
     if n == 0:
-        return (float("nan"),) * 3
+        return math.nan, math.nan, math.nan
     mean = float(values.mean())
     if values.dtype.kind in "bf" and values.dtype != np.float64 and set(np.unique(values)) <= {0, 1}:
         found = stats.binomtest(int(values.sum()), n).proportion_ci(0.95, method="wilson")
         return mean, float(found.low), float(found.high)
     if n < 2:
-        return mean, float("nan"), float("nan")
+        return mean, math.nan, math.nan
     half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half
 
 
-def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
+def summarise(
+    episodes: dict[str, Num[np.ndarray, "seeds num_episodes"]], seeds: Iterable[int]
+) -> dict[str, dict[str, dict[str, float]]]:
     """Per seed an interval over episodes; over all seeds, which are the independent runs, one over their means.
 
-    Lost episodes count in ``lost`` alone.
+    Args:
+        episodes: as ``play_episodes`` returns them. Lost ones count in ``lost`` alone.
+        seeds: in order.
+
+    Returns:
+        ``mean``, ``low`` and ``high``, by metric and by seed (or ``all seeds``).
     """
     found, whole = {}, 1 - episodes.get("lost", np.zeros_like(episodes["return"])) > 0
-    for name, values in episodes.items():
-        values = [x if name == "lost" else x[w] for x, w in zip(values, whole, strict=True)]
+    for name, played in episodes.items():
+        values = [x if name == "lost" else x[w] for x, w in zip(played, whole, strict=True)]
         if name in ("return", "length"):  # which may be 0 or 1 by chance, and are no shares
             values = [x.astype(np.float64) for x in values]
         rows = {str(seed): interval(x) for seed, x in zip(seeds, values, strict=True)}
@@ -113,8 +147,15 @@ def summarise(episodes: dict[str, np.ndarray], seeds) -> dict:
     return found
 
 
-def evaluate(request: Request) -> tuple[tuple, list[tuple[str, ...]], str]:
-    """Play, write JSON, and return a table: its columns, its rows, and a line that says what was played."""
+def evaluate(request: Request) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+    """Play, and write JSON.
+
+    Returns:
+        A table: its columns, its rows, and a line that says what was played.
+
+    Raises:
+        ConfigError: the run, the environment or the file will not do.
+    """
     python = [word for word in request.settings if word.startswith("env.python=")]  # which changes nothing else
     team = load(request.run, request.checkpoint, request.plugin, *(word.partition("=")[2] for word in python[-1:]))
     settings, env = make_env(team.config.env, request.env, request.settings)

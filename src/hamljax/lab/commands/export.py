@@ -1,8 +1,9 @@
 """``hamljax export``: the actors of a run as safetensors, and a JSON file that says what each array is."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -34,17 +35,22 @@ class Request(NamedTuple):
     plugin: str = ""
 
 
-READERS = {"checkpoint": checkpoint, "plugin": file, "out": functools.partial(output_file, suffixes=(".safetensors",))}
+READERS: dict[str, Callable[[str, str], Any]] = {
+    "checkpoint": checkpoint,
+    "plugin": file,
+    "out": functools.partial(output_file, suffixes=(".safetensors",)),
+}
 
 
 def read(arguments: list[str]) -> Request:
+    """``RUN key=value...`` -> what to export. Raises ConfigError for anything else."""
     run, values = read_arguments("export", arguments, READERS)
     return Request(run, **values)
 
 
 def arrays(team: Trained) -> dict[str, np.ndarray]:
     """``seed0/policy0/Body_0/Dense_0/kernel`` and so on, and ``seed0/observation/mean`` and ``variance``."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for seed in team.seeds:
         actors = team.of_seed(seed)
         for path, x in jax.tree.leaves_with_path(actors.params["params"]):
@@ -57,19 +63,31 @@ def arrays(team: Trained) -> dict[str, np.ndarray]:
 
 
 def check_exportable(team: Trained) -> None:
-    """Raise ConfigError where how the team acts is not what the description below says."""
+    """Check that the team acts as the description below says.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    algo: Any = team.config.algo
     if not isinstance(team.team_policy, IndependentPolicies):
         raise ConfigError(
             f"export explains independent policies, and '{team.job.resolved['run_dir']}' has algo.policy="
-            f"{team.config.algo.policy}: hamljax.load(...).policy() acts by it"
+            f"{algo.policy}: hamljax.load(...).policy() acts by it"
         )
 
 
-def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict:
-    """All that somebody needs to run the arrays without this library."""
+def description(team: Trained, named: dict[str, np.ndarray], which: str) -> dict[str, Any]:
+    """All that somebody needs to run the arrays without this library, as plain data.
+
+    Args:
+        team: of independent policies.
+        named: its arrays.
+        which: the name of the checkpoint that they are from.
+    """
     resolved, envs_team = team.job.resolved, team.env.team
     network = resolved["network"]
-    layout = team.team_policy.layout  # ``check_exportable``
+    assert isinstance(team.team_policy, IndependentPolicies)  # ``check_exportable``
+    layout = team.team_policy.layout
     forward = [
         "x = the agent's observation, padded with zeros to obs_size; all zeros where the agent is not alive",
         "if there is observation/mean: x = clip((x - mean) / sqrt(max(variance, 1e-4)), -10, 10)",
@@ -121,7 +139,14 @@ def _bounds(team: Team, agent: int) -> dict[str, list[float]]:
 
 
 def export(request: Request) -> str:
-    """Write both files and return a line that says where. Raises ConfigError where they cannot be read or written."""
+    """Write both files.
+
+    Returns:
+        A line that says where.
+
+    Raises:
+        ConfigError: the run cannot be read or exported, or the files cannot be written.
+    """
     from safetensors.numpy import save
 
     team = load(request.run, request.checkpoint, request.plugin)

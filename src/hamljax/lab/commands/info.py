@@ -2,6 +2,7 @@
 
 import fcntl
 from pathlib import Path
+from typing import Any
 
 from ...errors import one_line
 from ..drawing.tables import who_shares
@@ -14,7 +15,15 @@ from ..storage.saved_config import read_config
 
 
 def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
-    """(heading, text) of everything there is to say, also about ``plugin``. Raises ConfigError where there is no run."""
+    """(heading, text) of everything there is to say.
+
+    Args:
+        run: its directory.
+        plugin: where its plugin is now; empty: where it was.
+
+    Raises:
+        ConfigError: there is no run.
+    """
     config = read_config(run)
     record, damaged = _record(run)
     per_update = config["num_envs"] * config["num_steps"]
@@ -44,7 +53,7 @@ def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
     return found
 
 
-def _policies(run: Path, config: dict) -> list[tuple[str, str]]:
+def _policies(run: Path, config: dict[str, Any]) -> list[tuple[str, str]]:
     made = _json(run / "versions.json")
     groups, family = made.get("policies"), made.get("family")
     ratio = str(config["algo"].get("group_ratio", "folded"))
@@ -52,7 +61,7 @@ def _policies(run: Path, config: dict) -> list[tuple[str, str]]:
     return found + ([("of its family", str(family))] if family else [])
 
 
-def _record(run: Path) -> tuple[dict[str, list], str]:
+def _record(run: Path) -> tuple[dict[str, list[Any]], str]:
     """Columns of the metrics, and what is wrong with them; pandas would take too long to load."""
     import pyarrow.parquet
 
@@ -87,7 +96,7 @@ def _state(run: Path, used: bool, done: int, total: int) -> str:
     return "stopped"
 
 
-def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
+def _how_well(run: Path, record: dict[str, list[Any]]) -> list[tuple[str, str]]:
     lines = []
     for name, column in (("win rate", "eval/won"), ("return", "eval/return")):
         rows = [
@@ -99,7 +108,7 @@ def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
             continue
         by_step = {step: [v for s, v in rows if s == step] for step, _ in rows}
         means = {step: sum(values) / len(values) for step, values in by_step.items()}
-        last, best = max(means), max(means, key=means.get)
+        last, best = max(means), max(means, key=means.__getitem__)
         text = f"{means[last]:.3f} ({min(by_step[last]):.3f} to {max(by_step[last]):.3f} over seeds) at step {last:,}"
         lines.append((name, f"{text}; highest {means[best]:.3f} at step {best:,}"))
     summary = _json(run / "summary.json")
@@ -115,7 +124,7 @@ def _how_well(run: Path, record: dict) -> list[tuple[str, str]]:
     return lines
 
 
-def _json(file: Path) -> dict:
+def _json(file: Path) -> dict[str, Any]:
     try:
         found = read_json(file)
     except (OSError, ValueError):

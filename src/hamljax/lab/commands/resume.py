@@ -2,15 +2,16 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from ...errors import ConfigError, nearest
 from ..configuration.jobs import Job, parse
 from ..configuration.run_settings import LOGGER_SETTINGS
 from ..configuration.saved import read_job
 from ..storage.paths import existing, is_there
-from ..storage.saved_config import AROUND, is_foreign
+from ..storage.saved_config import RESUMABLE, is_foreign
 
-MAY_CHANGE = ("total_timesteps", *(key for key in AROUND if key != "run_dir"))
+MAY_CHANGE = ("total_timesteps", *(key for key in RESUMABLE if key != "run_dir"))
 
 
 def read(arguments: list[str]) -> list[Job]:
@@ -19,7 +20,7 @@ def read(arguments: list[str]) -> list[Job]:
     paths = [existing(a) for a in arguments if a not in words]
     if not paths:
         raise ConfigError("resume needs a run directory, such as: hamljax resume runs/demo/happo")
-    changes = {}
+    changes: dict[str, Any] = {}
     for override in parse(words):
         key = override.key_or_group
         if override.is_sweep_override() or override.is_delete() or override.is_add():
@@ -48,7 +49,7 @@ def _below(folder: Path) -> list[Path]:
     return [run for child in folder.iterdir() if child.is_dir() for run in _below(child)]
 
 
-def _job(run: Path, changes: dict) -> Job:
+def _job(run: Path, changes: dict[str, Any]) -> Job:
     before, job = read_job(run, changes)
     if job.config.algo.anneal_lr and job.config.num_updates > before.config.num_updates:
         print(f"note: anneal_lr: the learning rates of '{run}' will fall to 0 at its new end, and rise to do so")

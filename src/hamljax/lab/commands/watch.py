@@ -3,12 +3,13 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from ...envs.mamujoco.environment import MultiAgentMujoco
+from ...envs.protocol import Environment
 from ...envs.smax import Smax
 from ...errors import ConfigError
 from ...training.episode import Episode, make_record
@@ -34,7 +35,7 @@ class Request(NamedTuple):
     max_frames: int = MAX_FRAMES
 
 
-READERS = {
+READERS: dict[str, Callable[[str, str], Any]] = {
     "seed": whole(0),
     "episode": whole(0),
     "greedy": boolean,
@@ -51,7 +52,7 @@ def read(arguments: list[str]) -> Request:
     return Request(run, **values)
 
 
-def _painter(env, suffix: str):
+def _painter(env: Environment, suffix: str) -> tuple[Callable[[Any], Any], Callable[..., str]]:
     """(what to keep of a state, ``paint(env, name, episode, out, max_frames) -> what is shown``) of an environment."""
     if isinstance(env, MultiAgentMujoco):
         from ..drawing import robots
@@ -66,8 +67,14 @@ def _painter(env, suffix: str):
     raise ConfigError("only teams of mamujoco/... and smax/... can be watched")
 
 
-def make_player(team: trained.Trained, greedy: bool, keep) -> Callable[[int, int], Episode]:
-    """``play(seed, number)``: that episode of that seed's team, up to its end; ``keep`` as in ``make_record``."""
+def make_player(team: trained.Trained, greedy: bool, keep: Callable[[Any], Any]) -> Callable[[int, int], Episode]:
+    """``play(seed, number)``: that episode of that seed's team, up to its end.
+
+    Args:
+        team: of a run.
+        greedy: whether it takes the best actions instead of samples.
+        keep: what to write down of each state of the environment.
+    """
     record = jax.jit(functools.partial(make_record(team.team_policy, team.env, keep), greedy=greedy))
     return lambda seed, number: record(team.of_seed(seed), np.uint32(number)).cut()
 
@@ -76,7 +83,9 @@ def watch(request: Request) -> str:
     """Play one episode, write its picture and return a line that says what was played and where it was written.
 
     A GIF shows at most ``max_frames`` pictures, and so the beginning of a long episode; an HTML page shows all of it.
-    Raises ConfigError, before anything is written, where the run, the seed, the environment or the file will not do.
+
+    Raises:
+        ConfigError: before anything is written, where the run, the seed, the environment or the file will not do.
     """
     team = trained.load(request.run, request.checkpoint, request.plugin)
     name = team.config.env.name

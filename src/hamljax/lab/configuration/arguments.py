@@ -10,7 +10,11 @@ from ..storage.paths import existing, is_there
 
 
 def whole(least: int) -> Callable[[str, str], int]:
-    """A reader of whole numbers, at least ``least``."""
+    """A reader of whole numbers, at least ``least``.
+
+    Returns:
+        ``read(key, text)``; like every reader here it raises ConfigError, with the key, for another text.
+    """
 
     def read(key: str, text: str) -> int:
         try:
@@ -25,27 +29,41 @@ def whole(least: int) -> Callable[[str, str], int]:
 
 
 def boolean(key: str, text: str) -> bool:
+    """The value of ``key``, true or false in letters of any case."""
     if text.lower() not in ("true", "false"):
         raise ConfigError(f"{key} must be true or false, not '{text}'")
     return text.lower() == "true"
 
 
 def checkpoint(key: str, text: str) -> str:
+    """Which checkpoint ``key`` names: last, best or a number of updates."""
     if text not in ("last", "best") and not (text.isascii() and text.isdecimal()):
         raise ConfigError(f"{key} must be last, best or a number of updates, not '{text}'")
     return text
 
 
 def file(key: str, text: str) -> str:
-    """The name of a file that is there."""
+    """The file that ``key`` names, which is there."""
     if not existing(text).is_file():
         raise ConfigError(f"{key}={text} is not a file")
     return text
 
 
-def read_arguments(command: str, words: list[str], readers: dict[str, Callable]) -> tuple[Path, dict[str, Any]]:
-    """The run and the values, by name. Raises ConfigError for anything else, a run that does not exist included."""
-    runs, values = [], {}
+def read_arguments(
+    command: str, words: list[str], readers: dict[str, Callable[[str, str], Any]]
+) -> tuple[Path, dict[str, Any]]:
+    """The run and the values, by name, of a command's words.
+
+    Args:
+        command: its name, for messages.
+        words: as typed: one run directory, and ``key=value``.
+        readers: ``read(key, text) -> value`` for every key that there is.
+
+    Raises:
+        ConfigError: there is anything else, or the run does not exist.
+    """
+    runs: list[str] = []
+    values: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if "/" in key or not equals or is_there(word):  # a path may hold a "="

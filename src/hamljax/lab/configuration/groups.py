@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
@@ -26,12 +27,16 @@ def conf_dir() -> Path:
 
 
 def load_plugin(path: str) -> None:
-    """Import a user's Python file, so that what it registers is known; it may import what lies beside it."""
+    """Import a user's Python file, so that what it registers is known; it may import what lies beside it.
+
+    Raises:
+        ConfigError: there is no such file, or its code failed.
+    """
     file = path_of(path)
     if not file.is_file():
         raise ConfigError(f"plugin '{path}' does not exist")
     spec = importlib.util.spec_from_file_location(f"hamljax_plugin_{file.stem}", file)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise ConfigError(f"plugin '{path}' is not a Python file")
     if (folder := str(file.resolve().parent)) not in sys.path:
         sys.path.append(folder)
@@ -41,14 +46,16 @@ def load_plugin(path: str) -> None:
     except SyntaxError as error:
         raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"plugin '{path}' failed{in_line(error, str(file))}") from error
+        where = in_line(error, str(file))  # type: ignore[arg-type]  # of an exit it asks nothing that is not there
+        raise ConfigError(f"plugin '{path}' failed{where}") from error
 
 
 def choices(group: str) -> list[str]:
     """Valid values of a group; a file whose name begins with ``_`` is a part of others."""
     files = [p for p in (conf_dir() / group).rglob("*.yaml") if not p.name.startswith("_")]
     names = {p.relative_to(conf_dir() / group).with_suffix("").as_posix() for p in files}
-    return sorted(names | {"algo": set(ALGORITHMS), "env": set(ENVIRONMENTS)}.get(group, set()))
+    registered: dict[str, set[str]] = {"algo": set(ALGORITHMS), "env": set(ENVIRONMENTS)}
+    return sorted(names | registered.get(group, set()))
 
 
 def register_groups() -> None:
@@ -65,7 +72,12 @@ def base_of(family: str) -> str:
 
 
 @functools.lru_cache(1)  # a hundred environments take longer than all else that is done for a job
-def _store_groups(store: ConfigStore, families, rows: tuple[tuple[str, str], ...], environments) -> None:
+def _store_groups(
+    store: ConfigStore,
+    families: tuple[tuple[str, tuple[type, tuple[tuple[str, Any], ...]]], ...],
+    rows: tuple[tuple[str, str], ...],
+    environments: tuple[tuple[str, type], ...],
+) -> None:
     def has_file(name: str) -> bool:
         return (conf_dir() / "algo" / f"{name}.yaml").is_file()
 
@@ -84,7 +96,7 @@ def _store_groups(store: ConfigStore, families, rows: tuple[tuple[str, str], ...
         store.store(group=folder, name=leaf, node=fields, package="env")
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Tuples as lists, as YAML reads them back."""
     if isinstance(value, dict):
         return {key: plain(x) for key, x in value.items()}

@@ -9,8 +9,9 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ...algorithms import FAMILIES
@@ -48,17 +49,22 @@ class Job:
     resolved: dict[str, Any]  # plain data, as written to config.yaml
 
 
-def parse(words: list[str], env: str = "") -> list:
+def parse(words: list[str], env: str = "") -> list[Override]:
     """Hydra's reading of ``key=value`` words; what settings of a run, of its logger and of ``env`` want as texts are texts.
 
-    Raises ConfigError, with Hydra's complaint on one line.
+    Args:
+        words: as typed.
+        env: the name of an environment; empty, or another: its settings are not known.
+
+    Raises:
+        ConfigError: one cannot be read; with Hydra's complaint on one line.
     """
     return grammar.parse(words, _texts(env))
 
 
 def _texts(env: str) -> set[str]:
     """The dotted keys of settings that are texts of the user's own."""
-    groups = {"": RunSettings, "logger.": LoggerSettings}
+    groups: dict[str, type] = {"": RunSettings, "logger.": LoggerSettings}
     if env in ENVIRONMENTS:
         groups |= {"env.": schema(env)}
     texts = {prefix + name for prefix, kind in groups.items() for name, k in _kinds(kind).items() if k is str}
@@ -66,7 +72,7 @@ def _texts(env: str) -> set[str]:
     return (texts | short) - set(RUN_CHOICES) - {"env.name", "logger.kind", "logger.mode"}
 
 
-def read(words: list[str]) -> list:
+def read(words: list[str]) -> list[Override]:
     """``parse`` of a whole command line, after the plugins that it names."""
     for override in parse([w for w in words if w.startswith("plugin=")]):
         for one in parse(values_of(override, ())):
@@ -77,7 +83,11 @@ def read(words: list[str]) -> list:
 
 
 def expand(words: list[str]) -> list[list[str]]:
-    """A sweep's jobs: the product of all comma-separated values, each once. Raises ConfigError."""
+    """A sweep's jobs, each as words: the product of all comma-separated values, each once.
+
+    Raises:
+        ConfigError: a word cannot be read, or there are too many jobs.
+    """
     axes = []
     for override in read(words):
         key = override.key_or_group
@@ -100,14 +110,18 @@ def _settings(algo_name: str, env_name: str) -> set[str]:
     return keys
 
 
-def _check_groups(overrides) -> None:
+def _check_groups(overrides: list[Override]) -> None:
     """Name a mistaken group choice, and the nearest valid one, before Hydra sees it."""
     for override in overrides:
         key = override.key_or_group
         if override.is_sweep_override():
             raise ConfigError(
                 f"'{override.input_line}' has several values; add -m to train them all"
-                + (f", or put them in quotes to make them one: \"{key}='...'\"" if "," in override.input_line else "")
+                + (
+                    f", or put them in quotes to make them one: \"{key}='...'\""
+                    if "," in grammar.as_typed(override)
+                    else ""
+                )
             )
         if override.is_delete():
             raise ConfigError(f"'{override.input_line}': nothing can be deleted; set a value instead")
@@ -119,17 +133,17 @@ def _check_groups(overrides) -> None:
             )
 
 
-def _in_full(overrides) -> list:
+def _in_full(overrides: list[Override]) -> list[Override]:
     """Overrides with ``map=3m`` spelt ``env.map=3m``: what only the environment has may be said without its group."""
     env = next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "env"), None)
     if env is None:
         return overrides
     elsewhere = {key.split(".")[0] for key in _settings("happo", env)} | set(GROUPS)
     short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
-    return parse([("env." if o.key_or_group in short else "") + o.input_line for o in overrides], env)
+    return parse([("env." if o.key_or_group in short else "") + grammar.as_typed(o) for o in overrides], env)
 
 
-def _is_own(override) -> bool:
+def _is_own(override: Override) -> bool:
     """Whether it is about a parameter of a user's own function, or all of them: ``+algo.drift_params.weight=2``.
 
     Nobody can know their names beforehand, so they are no part of what Hydra composes.
@@ -139,7 +153,7 @@ def _is_own(override) -> bool:
     return ".".join(override.key_or_group.split(".")[:2]) in own
 
 
-def _check_keys(overrides, chosen) -> None:
+def _check_keys(overrides: list[Override], chosen: DictConfig) -> None:
     """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
     known = _settings(chosen.algo.name, chosen.env.name)
     for override in overrides:
@@ -150,7 +164,7 @@ def _check_keys(overrides, chosen) -> None:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
 
-def _check_preset(overrides, algo: dict) -> None:
+def _check_preset(overrides: list[Override], algo: dict[str, Any]) -> None:
     """A preset for the other kind of algorithm sets what the chosen one does not have."""
     family = family_of(str(algo.get("name")))
     foreign = sorted(set(algo) - set(_kinds(family.settings)))
@@ -162,7 +176,7 @@ def _check_preset(overrides, algo: dict) -> None:
         )
 
 
-def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
+def _typed(prefix: str, values: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
     """``values`` as ``kinds`` wants them, or a ConfigError that names the key."""
     for name in values:
         if name not in kinds:
@@ -170,22 +184,29 @@ def _typed(prefix: str, values: dict, kinds: dict[str, Any]) -> dict:
     return {name: typed(f"{prefix}{name}", value, kinds[name]) for name, value in values.items()}
 
 
-def _kinds(kind) -> dict[str, Any]:
+def _kinds(kind: type) -> dict[str, Any]:
     return {f.name: f.type for f in dataclasses.fields(kind)}
 
 
-def _compose(overrides):
+def _compose(overrides: list[Override]) -> DictConfig:
     """Hydra's composition of conf/ under ``overrides``, or a ConfigError with its complaint on one line."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", [o.input_line for o in overrides])
+            return compose("config", list(map(grammar.as_typed, overrides)))
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # it has all three for wrong words
         raise ConfigError(one_line(error)) from None
 
 
 def make_job(words: list[str]) -> Job:
-    """Overrides, as typed -> a checked job. Raises ConfigError."""
+    """What a command line trains.
+
+    Args:
+        words: ``key=value``, as typed.
+
+    Raises:
+        ConfigError: a word cannot be read, names what there is not, or holds what does not go together.
+    """
     overrides = read(words)
     _check_groups(overrides)
     overrides = _in_full(overrides)
@@ -197,7 +218,7 @@ def make_job(words: list[str]) -> Job:
         raise
     _check_keys(overrides, composed)
     try:
-        values = OmegaConf.to_container(composed, resolve=True)
+        values: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise ConfigError(one_line(error)) from None
     _check_preset(overrides, values["algo"])
@@ -208,8 +229,15 @@ def make_job(words: list[str]) -> Job:
     return job_of(values)
 
 
-def job_of(values: dict) -> Job:
-    """Plain data, as composed or as read back from a run's config.yaml -> a checked job. Raises ConfigError."""
+def job_of(values: dict[str, Any]) -> Job:
+    """The job of a configuration.
+
+    Args:
+        values: plain data, as composed or as read back from a run's ``config.yaml``.
+
+    Raises:
+        ConfigError: a setting is unknown, holds what it may not, or does not go with another.
+    """
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     values.pop("experiment", None)
     logger = LoggerSettings(**_typed("logger.", values.pop("logger"), _kinds(LoggerSettings)))
@@ -242,29 +270,16 @@ def job_of(values: dict) -> Job:
     return Job(config, run, resolved["logger"], resolved)
 
 
-def of_family(config: Config) -> str:
-    """What a configuration has outside of ``algo`` because its row's family has it so, in words; empty: nothing."""
-    family = family_of(config.algo.name)
-    same = [f"{name}={value}" for name, value in family.elsewhere.items() if getattr(config, name) == value]
-    return f"{' '.join(same)}: as {family.name} rows have it, unless something else is said" if same else ""
-
-
-def whole_rollouts(config: Config) -> str:
-    """What is trained where ``total_timesteps`` is no whole number of rollouts, in words; empty where it is one."""
-    rollout = config.num_envs * config.num_steps
-    trained, wanted = config.num_updates * rollout, int(config.total_timesteps)
-    if trained == wanted:
-        return ""
-    return (
-        f"total_timesteps={wanted:,} is not a whole number of rollouts of num_envs * num_steps = {config.num_envs} * "
-        f"{config.num_steps} = {rollout:,} steps: {trained:,} steps are trained; the next number is {trained + rollout:,}"
-    )
-
-
 def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Environment]:
-    """Settings and environment: ``env`` (settings), or another by ``name``, with overrides ``env.key=value`` on top.
+    """The settings of an environment, and the environment.
 
-    Raises ConfigError.
+    Args:
+        env: settings to begin with.
+        name: of another environment, with its default settings; None: that of ``env``.
+        words: overrides ``env.key=value`` on top.
+
+    Raises:
+        ConfigError: there is no such environment or setting, or a value will not do.
     """
     name = name or env.name
     kinds = _kinds(schema(name))
@@ -282,25 +297,33 @@ def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Env
 
 
 def config(
-    algo: str = "happo", env: str = "smax/3m", network: str = "mlp", experiment: str = "", **overrides
+    algo: str = "happo", env: Any = "smax/3m", network: str = "mlp", experiment: str = "", **overrides: Any
 ) -> Config:
     """The configuration that the command line would train, for ``make_train``.
 
-    ``overrides`` are settings of any group by name (``total_timesteps=1e6, clip_eps=0.1, drift="square",
-    drift_params={"weight": 2.0}``). An environment with settings of its own: ``env=hamljax.configure("my/meet", length=7)``.
-    Raises ConfigError.
+    Args:
+        algo: a row, such as ``happo``.
+        env: the name of an environment, or its settings: ``hamljax.configure("my/meet", length=7)``.
+        network: ``mlp`` or ``gru``.
+        experiment: a preset; empty: none.
+        overrides: settings of any group by name, such as ``total_timesteps=1e6, clip_eps=0.1, drift="square",
+            drift_params={"weight": 2.0}``.
+
+    Raises:
+        ConfigError: there is no such name or setting, or a value will not do.
     """
-    if not isinstance(env, str) and not dataclasses.is_dataclass(env):
+    named, settings = isinstance(env, str), dataclasses.is_dataclass(env)
+    if not named and not settings:
         raise ConfigError(f"env must be a name or what hamljax.configure(name, ...) returns, not {env!r}")
     groups = {
         "algo": algo,
-        "env": env if isinstance(env, str) else env.name,
+        "env": env if named else env.name,
         "network": network,
         "experiment": experiment,
     }
     words = [f"{key}={quote(typed(key, value, str))}" for key, value in groups.items() if value]
     base = make_job(words).config
-    if not isinstance(env, str):
+    if not named:
         base = dataclasses.replace(base, env=env)
     made = base.replace(**overrides)
     validate(made)

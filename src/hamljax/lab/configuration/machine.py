@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +23,16 @@ XLA_OPTIONS = {"--xla_cpu_use_fusion_emitters": "false", "--xla_gpu_deterministi
 LAST_FUSION_CHOICE = (0, 11, 0)  # of jaxlib; later ones end at once on that option
 
 
-def xla_flags(given: str, jaxlib_version: tuple = jaxlib.version.__version_info__) -> str:
-    """``given`` with those of XLA_OPTIONS that it does not speak of itself and that this jaxlib has."""
+def xla_flags(given: str, jaxlib_version: tuple[int, ...] = jaxlib.version.__version_info__) -> str:
+    """``XLA_FLAGS`` with what is asked of XLA.
+
+    Args:
+        given: as the user has it.
+        jaxlib_version: of the library that reads it.
+
+    Returns:
+        ``given``, and those of XLA_OPTIONS that it does not speak of itself and that the library has.
+    """
     asked = dict(XLA_OPTIONS)
     if jaxlib_version > LAST_FUSION_CHOICE:
         del asked["--xla_cpu_use_fusion_emitters"]
@@ -31,13 +40,20 @@ def xla_flags(given: str, jaxlib_version: tuple = jaxlib.version.__version_info_
 
 
 def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
-    """Keep compiled programs between starts, and make cores devices, as many as ``num_seeds`` can be spread over.
+    """Keep compiled programs between starts, and make cores devices, as many as seeds can be spread over.
 
     No more than that: devices divide the machine's threads among themselves, and a lone run had better have them all.
-    ``devices`` is their number where it is known already: a run goes on with as many as it began with, because another
-    division of the seeds rounds differently. Products of matrices are made in the precision of their numbers: a GPU would
-    keep three digits. What the user says comes first: JAX_COMPILATION_CACHE_DIR (empty: no cache), JAX_NUM_CPU_DEVICES,
-    JAX_DEFAULT_MATMUL_PRECISION, and XLA_FLAGS where it speaks of XLA_OPTIONS. Raises ConfigError where JAX opens no device.
+    Products of matrices are made in the precision of their numbers: a GPU would keep three digits. What the user says comes
+    first: JAX_COMPILATION_CACHE_DIR (empty: no cache), JAX_NUM_CPU_DEVICES, JAX_DEFAULT_MATMUL_PRECISION, and XLA_FLAGS where
+    it speaks of XLA_OPTIONS.
+
+    Args:
+        num_seeds: to be spread.
+        devices: how many, where it is known already: a run goes on with as many as it began with, because another division
+            of the seeds rounds differently.
+
+    Raises:
+        ConfigError: JAX opens no device.
     """
     os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""))
     if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
@@ -104,7 +120,7 @@ def trouble(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def device_errors():
+def device_errors() -> Iterator[None]:
     """What ``trouble`` has words for is a ConfigError."""
     try:
         yield
@@ -118,15 +134,15 @@ def device_errors():
 
 
 class Cache(NamedTuple):
-    """Where compiled programs are kept. folder None: nowhere. limit: bytes; None: no limit of ours."""
+    """Where compiled programs are kept, and how much of them."""
 
-    folder: Path | None
-    limit: int | None
+    folder: Path | None  # None: nowhere
+    limit: int | None  # bytes; None: no limit of ours
 
 
 def cache() -> Cache:
     """As the environment variables say: those of JAX first, then where a user's caches are; a home may not be there."""
-    limit = jax.config.jax_compilation_cache_max_size
+    limit = jax.config.jax_compilation_cache_max_size  # type: ignore[attr-defined]  # JAX makes it when it is imported
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if given is not None:
         return Cache(Path(given) if given else None, limit if limit >= 0 else None)
@@ -172,7 +188,7 @@ def programs_in(folder: Path) -> list[tuple[float, int, Path]]:
 
 
 def trim(folder: Path, limit: int) -> None:
-    """Remove the programs that were used longest ago, until those that are left have at most ``limit`` bytes."""
+    """Remove the compiled programs in ``folder`` that were used longest ago, until those left have at most ``limit`` bytes."""
     found = programs_in(folder)
     size = sum(each for _, each, _ in found)
     for _, each, file in found:
@@ -196,13 +212,13 @@ def about_cache() -> str:
 def memory() -> int:
     """Bytes that all devices together may hold; what no system call tells is no limit."""
     devices = jax.devices()
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
     if all(limits):
         return sum(limits)
     return min(_limits())
 
 
-def _limits():
+def _limits() -> Iterator[int]:
     """Bytes that the machine has, and that a container allows its processes, as far as either can be asked."""
     with contextlib.suppress(AttributeError, ValueError, OSError):
         yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

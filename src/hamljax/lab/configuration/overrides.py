@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from ...errors import ConfigError, one_line
@@ -26,18 +26,24 @@ def quote(text: str) -> str:
 
 
 def parse(words: list[str], texts: Collection[str] = ()) -> list[Override]:
-    """``key=value`` words as Hydra reads them. ``texts``: the keys whose values are texts, whatever they look like.
+    """``key=value`` words as Hydra reads them.
 
-    Raises ConfigError, with Hydra's complaint on one line.
+    Args:
+        words: as typed.
+        texts: the keys whose values are texts, whatever they look like.
+
+    Raises:
+        ConfigError: one cannot be read; with Hydra's complaint on one line.
     """
     return [_read(word[1:] if word.startswith("+experiment=") else word, texts) for word in words]
 
 
-def _read(word: str, texts) -> Override:
+def _read(word: str, texts: Collection[str]) -> Override:
     key, equals, value = word.partition("=")
     if not equals and not word.startswith("~"):
         raise ConfigError(f"'{word}' is not an override; write key=value, such as algo=happo")
-    readings = (_readings_of_a_text if key.lstrip("+") in texts else _readings)(value) if equals else [None]
+    read = _readings_of_a_text if key.lstrip("+") in texts else _readings
+    readings: Sequence[str | None] = read(value) if equals else [None]
     complaints = []
     for reading in readings:
         try:
@@ -67,10 +73,10 @@ def _readings_of_a_text(value: str) -> list[str]:
     return [_in_quotes(value, NO_PLAIN_TEXT)]
 
 
-def _in_quotes(value: str, needing: re.Pattern) -> str:
+def _in_quotes(value: str, needing: re.Pattern[str]) -> str:
     """``value`` with quotes around every part between brackets and commas that is ``needing`` them, and has none."""
 
-    def part(found):
+    def part(found: re.Match[str]) -> str:
         text = (found[2] or "").strip()
         return quote(text) if text and needing.search(text) else found[0]
 
@@ -78,10 +84,18 @@ def _in_quotes(value: str, needing: re.Pattern) -> str:
 
 
 def values_of(override: Override, choices: Collection[str]) -> list[str]:
-    """The values of one word of a sweep, as words. ``choices``: what there is, for a group. Raises ConfigError."""
+    """The values of one word of a sweep, as words.
+
+    Args:
+        override: the word, as Hydra reads it.
+        choices: what there is, for a group.
+
+    Raises:
+        ConfigError: it stands for no values that can be listed, or for too many.
+    """
     if not override.is_sweep_override():
-        return [override.input_line]
-    typed, key, sweep = override.input_line, override.get_key_element(), override.value()
+        return [as_typed(override)]
+    typed, key, sweep = as_typed(override), override.get_key_element(), override.value()
     if isinstance(sweep, Glob):
         there = ",".join(name for name in choices if sweep.filter([name]))
         instead = f"such as {key}={there}" if 0 < len(there) < 300 else "with commas between them"
@@ -92,16 +106,24 @@ def values_of(override: Override, choices: Collection[str]) -> list[str]:
             f"'{typed}': interval() is not known here; write the values, such as {key}={low},{high}, or steps between "
             f"them, {key}=range({low},{high},STEP)"
         )
-    count = _length(typed, sweep) if isinstance(sweep, RangeSweep) else len(sweep.list)
+    assert isinstance(sweep, RangeSweep | ChoiceSweep)
+    start, step, count = _range(typed, sweep) if isinstance(sweep, RangeSweep) else (0.0, 0.0, len(sweep.list))
     if not 1 <= count <= LARGEST_SWEEP:
         raise ConfigError(f"'{typed}' stands for {count:,} values; 1 to {LARGEST_SWEEP:,} can be trained")
     if isinstance(sweep, RangeSweep) and not isinstance(sweep.range(), range):
-        return [f"{key}={float(sweep.start) + i * float(sweep.step):.10g}" for i in range(count)]
+        return [f"{key}={start + i * step:.10g}" for i in range(count)]
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _length(typed: str, sweep: RangeSweep) -> int:
-    """How many values a range has; ``stop`` is none of them, however its steps are rounded."""
+def as_typed(override: Override) -> str:
+    """The word that ``override`` was read from."""
+    assert override.input_line is not None
+    return override.input_line
+
+
+def _range(typed: str, sweep: RangeSweep) -> tuple[float, float, int]:
+    """Where a range starts, its step, and how many values it has; ``stop`` is none of them, however its steps are rounded."""
     if not sweep.step:
         raise ConfigError(f"'{typed}': a range needs a step that is not 0")
-    return max(0, math.ceil((sweep.stop - sweep.start) / sweep.step - 1e-9))
+    assert sweep.start is not None and sweep.stop is not None
+    return float(sweep.start), float(sweep.step), max(0, math.ceil((sweep.stop - sweep.start) / sweep.step - 1e-9))

@@ -41,21 +41,18 @@ class LoggerSettings:
 
 
 LOGGER_SETTINGS = tuple(f"logger.{f.name}" for f in dataclasses.fields(LoggerSettings))
-
-
 LOGGER_MODES = ("offline", "online", "disabled")
-
-
 NOT_IN_A_PROJECT = "/\\#?%:"  # the service takes none of these in its name
-
-
 RUN_CHOICES = {"on_nan": ("stop", "skip", "raise"), "resume": ("auto", "never", "must")}
-
-
 ONCE = ("resume", "dry_run")  # said of one start, not of a run
 
 
 def validate_run(run: RunSettings) -> None:
+    """Check the settings around a run.
+
+    Raises:
+        ConfigError: one holds what it may not.
+    """
     for name, known in RUN_CHOICES.items():
         if getattr(run, name) not in known:
             raise ConfigError(f"unknown {name} '{getattr(run, name)}'{nearest(getattr(run, name), known)}")
@@ -67,6 +64,11 @@ def validate_run(run: RunSettings) -> None:
 
 
 def validate_logger(logger: LoggerSettings) -> None:
+    """Check the settings of a logger, as far as that is possible without it.
+
+    Raises:
+        ConfigError: one holds what it may not.
+    """
     one_of("logger", logger.kind, choices("logger"))
     one_of("logger.mode", logger.mode, LOGGER_MODES)
     if wrong := set(logger.project) & set(NOT_IN_A_PROJECT):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from ...bridge.pool import MODULE_FOLDERS
 from ...errors import ConfigError
@@ -12,10 +13,15 @@ from .groups import load_plugin
 from .jobs import Job, job_of
 
 
-def read_job(run: Path, changes: dict) -> tuple[Job, Job]:
-    """What a run was told, and the same with ``changes`` and with every file that it names where that is now.
+def read_job(run: Path, changes: dict[str, Any]) -> tuple[Job, Job]:
+    """What a run was told, and the same with changes and with every file that it names where that is now.
 
-    changes: by dotted name, as ``read`` takes them. Raises ConfigError.
+    Args:
+        run: its directory.
+        changes: values by dotted name.
+
+    Raises:
+        ConfigError: there is no run, it is damaged, or it cannot be as the changes want it.
     """
     values, places = read_config(run), inputs.located(run)
     MODULE_FOLDERS[:] = [str(places.pop(name)) for name, place in [*places.items()] if place.is_dir()]

@@ -15,14 +15,22 @@ ASK_XLA = "from jaxlib import xla_client; xla_client.CompileOptions()"
 
 
 def check_choices(*names: str) -> None:
-    """Raise ConfigError where one of the variables ``names`` is set to what is none of its CHOICES."""
+    """Check that the environment variables ``names`` are not set, or to one of their CHOICES.
+
+    Raises:
+        ConfigError: one is set to something else.
+    """
     for name in names:
         if given := os.environ.get(name):
             one_of(f"value of the environment variable {name}:", given, CHOICES[name])
 
 
 def import_jax() -> None:
-    """Import JAX, which reads its variables then, and XLA's soon after. Raises ConfigError where one is refused."""
+    """Import JAX, which reads its variables then, and XLA's soon after.
+
+    Raises:
+        ConfigError: one of them is refused.
+    """
     if "jax" in sys.modules:
         return
     if flags := os.environ.get("XLA_FLAGS"):
@@ -38,7 +46,11 @@ def import_jax() -> None:
 
 
 def check_xla_flags(flags: str) -> None:
-    """Raise ConfigError where XLA would end the process because of ``XLA_FLAGS``."""
+    """Check that XLA takes ``flags``, for it would end the process.
+
+    Raises:
+        ConfigError: it does not.
+    """
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         asked = subprocess.run(
             [sys.executable, "-c", ASK_XLA], capture_output=True, encoding="utf-8", errors="replace", timeout=60

@@ -1,7 +1,9 @@
 """What moving pictures share: colours that tell agents apart, and a GIF written frame by frame."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,25 +12,31 @@ from ..configuration.variables import without
 with without("MPLBACKEND") as _backend:  # the windows of others; one that is not there is no reason to draw nothing
     import matplotlib
     import matplotlib.colors
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 if _backend:
     with contextlib.suppress(ValueError):
         matplotlib.rcParams["backend"] = _backend
 
+Rgb = tuple[float, float, float]
 DPI = 80
 NOBODY = "#a6a6a6"  # what no agent drives
 
 
-def palette(count: int) -> list[tuple[float, float, float]]:
-    """``count`` different colours (r, g, b), none of them grey."""
+def palette(count: int) -> list[Rgb]:
+    """``count`` different colours, none of them grey."""
     for name, greys in (("tab10", (7,)), ("tab20", (14, 15))):
-        colours = [c[:3] for i, c in enumerate(matplotlib.colormaps[name].colors) if i not in greys]
+        listed = matplotlib.colormaps[name]
+        assert isinstance(listed, matplotlib.colors.ListedColormap)
+        colours = [rgb(tuple(c)) for i, c in enumerate(np.asarray(listed.colors)) if i not in greys]
         if count <= len(colours):
             return colours[:count]
-    return [tuple(map(float, c[:3])) for c in matplotlib.colormaps["hsv"](np.arange(count) / count)]
+    return [rgb(tuple(c)) for c in matplotlib.colormaps["hsv"](np.arange(count) / count)]
 
 
-def rgb(colour) -> tuple[float, float, float]:
-    """Any colour of matplotlib's as (r, g, b)."""
+def rgb(colour: Any) -> Rgb:
+    """Any colour of matplotlib's as red, green and blue."""
     return matplotlib.colors.to_rgb(colour)
 
 
@@ -37,7 +45,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def figure(width: float, height: float):
+def figure(width: float, height: float) -> "tuple[Figure, Axes]":
     """A figure and its only axes, in inches, made without a display."""
     from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user
 
@@ -45,15 +53,21 @@ def figure(width: float, height: float):
     return made, made.subplots()
 
 
-def write_gif(out: Path, made, draw, frames: int, seconds: float) -> None:
-    """Call ``draw(0)`` to ``draw(frames - 1)``, each of which changes the figure ``made``.
+def write_gif(out: Path, made: "Figure", draw: Callable[[int], None], frames: int, seconds: float) -> None:
+    """Write a moving picture.
 
-    seconds: how long a frame is shown, to the hundredth.
+    Args:
+        out: the file.
+        made: the figure.
+        draw: changes the figure into that of a frame, by its number from 0.
+        frames: how many.
+        seconds: how long a frame is shown, to the hundredth.
     """
     from matplotlib.animation import PillowWriter
 
     hundredths = max(2, round(100 * seconds))
-    writer = PillowWriter(fps=1000 / (10 * hundredths + 0.5))  # it rounds milliseconds down, and GIF hundredths too
+    fps = 1000 / (10 * hundredths + 0.5)  # the writer rounds milliseconds down, and GIF hundredths too
+    writer = PillowWriter(fps=fps)  # type: ignore[arg-type]  # it takes fractions
     with writer.saving(made, str(out), DPI):
         for frame in range(frames):
             draw(frame)

@@ -1,12 +1,13 @@
 """Curves with a band over seeds."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ..storage.files import replaced
 from ..storage.rundir import read_run
-from ..storage.saved_config import AROUND, flatten
+from ..storage.saved_config import RESUMABLE, flatten
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -16,17 +17,15 @@ PANELS = {
     "train/episode_return": "return (training)",
 }
 MEASURED = ("eval/won", "eval/return")  # of which the table shows the last
+APART = (*RESUMABLE, "seed", "num_seeds")  # settings that may differ within a curve
 
 
-APART = (*AROUND, "seed", "num_seeds")  # settings that may differ within a curve
-
-
-def labels(configs: list[dict]) -> list[str]:
+def labels(configs: list[dict[str, Any]]) -> list[str]:
     """Algorithm, environment and network of each, and whatever else tells it from others of that name."""
     names = [f"{c['algo']['name']} · {c['env']['name']} · {c['network']['name']}" for c in configs]
     flats = [flatten(config, APART) for config in configs]
 
-    def telling(name, flat):
+    def telling(name: str, flat: dict[str, str]) -> list[str]:
         """What of ``flat`` differs among the runs called ``name``."""
         alike = [other for other_name, other in zip(names, flats, strict=True) if other_name == name]
         return sorted(key for key, value in flat.items() if any(value != other.get(key) for other in alike))
@@ -68,7 +67,15 @@ def _without_what_all_share(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, 
 
 
 def draw_runs(paths: list[Path], out: Path) -> None:
-    """A panel per metric, a line per label: mean over seeds, band from the lowest to the highest seed."""
+    """A panel per metric, a line per label: mean over seeds, band from the lowest to the highest seed.
+
+    Args:
+        paths: run directories.
+        out: the file; its suffix says of which format.
+
+    Raises:
+        ConfigError: a run cannot be read.
+    """
     from .paint import plain  # first, because it imports matplotlib whatever its environment variable says
 
     from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user  # isort: skip

@@ -4,18 +4,26 @@ Shapes: F frames, R rods.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
+from ...envs.mamujoco.environment import MultiAgentMujoco
 from . import paint as gif
 
+if TYPE_CHECKING:
+    from .robots import Rod
+
 EDGE = 0.35  # how dark the rim of a rod is, as a share of its colour
-AIR = 0.06  # around the robot, as a share of the page
+MARGIN = 0.06  # around the robot, as a share of the page
 ASPECT = 1.3  # of the page, width to height
 STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # distances between marks on the ground, in metres
 
@@ -32,8 +40,8 @@ class View:
     near: tuple[float, float, float]
     follow: tuple[int, ...]
 
-    def __call__(self, points) -> np.ndarray:
-        """(..., 3) -> (..., 2)."""
+    def __call__(self, points: Any) -> Float[np.ndarray, "... 2"]:
+        """Where points of the world (..., 3) are on the page."""
         return np.asarray(points) @ np.array([self.across, self.up]).T
 
 
@@ -49,7 +57,7 @@ STILL = dataclasses.replace(TOP, follow=())
 OBLIQUE = _oblique(-60, 25)
 
 
-def view_of(model) -> View:
+def view_of(model: mujoco.MjModel) -> View:
     """From the side for a robot that slides in x and z, from above in x and y.
 
     Obliquely where its root is free, or where two robots stand side by side.
@@ -64,15 +72,35 @@ def view_of(model) -> View:
     return SIDE if any(abs(axis[2]) > 0.5 for axis in slides) else TOP
 
 
-def centres(view: View, ends) -> np.ndarray:
-    """Where the page looks (F, 3), for rods (F, R, 2, 3): the robot's middle in the coordinates that are followed."""
+def centres(view: View, ends: Float[np.ndarray, "F R 2 3"]) -> Float[np.ndarray, "F 3"]:
+    """Where the page looks, for the ``ends`` of rods: the robot's middle in the coordinates that ``view`` follows."""
     middle = np.zeros((len(ends), 3))
     middle[:, view.follow] = ends.mean((1, 2))[:, view.follow]
     return middle
 
 
-def paint(env, name: str, pieces, ends, times, returns, legend, out: Path) -> None:
-    """Write the GIF. pieces: R rods, ends (F, R, 2, 3) in the world, times and returns (F,), legend (colour, words)."""
+def paint(
+    env: MultiAgentMujoco,
+    name: str,
+    pieces: "list[Rod]",
+    ends: Float[np.ndarray, "F R 2 3"],
+    times: Float[np.ndarray, " F"],
+    returns: Float[np.ndarray, " F"],
+    legend: Sequence[tuple[Any, str]],
+    out: Path,
+) -> None:
+    """Write the GIF.
+
+    Args:
+        env: the robot's.
+        name: the environment's, for the title.
+        pieces: R rods.
+        ends: of the rods in the world, in metres.
+        times: of the frames, in seconds.
+        returns: up to each frame.
+        legend: (colour, words).
+        out: the file.
+    """
     view = view_of(env.brax.sys.mj_model)
     radii = np.array([rod.radius for rod in pieces])
     middle = centres(view, ends)
@@ -94,7 +122,7 @@ def paint(env, name: str, pieces, ends, times, returns, legend, out: Path) -> No
     rim = [tuple(EDGE * np.array(gif.rgb(rod.colour))) for rod in pieces]
     fill = [gif.rgb(rod.colour) for rod in pieces]
 
-    def draw(frame):
+    def draw(frame: int) -> None:
         order = np.argsort((ends[frame] @ view.near).mean(-1), kind="stable")  # the nearest last
         lines = np.repeat(page[frame][order], 2, axis=0)
         lines[:, 1, 0] += np.where((lines[:, 0] == lines[:, 1]).all(-1), 0.1 / points, 0)  # a ball: a dot is not drawn
@@ -109,13 +137,15 @@ def paint(env, name: str, pieces, ends, times, returns, legend, out: Path) -> No
     gif.write_gif(out, figure, draw, len(ends), times[1] - times[0] if len(times) > 1 else 1.0)
 
 
-def _window(view: View, page, radii) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the page around where it looks: all that the rods (F, R, 2, 2) ever cover, and some air."""
+def _window(
+    view: View, page: Float[np.ndarray, "F R 2 2"], radii: Float[np.ndarray, " R"]
+) -> tuple[Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]]:
+    """Corners of the page around where it looks: all that the rods ever cover, and some air."""
     reach = radii[:, None, None]
     low, high = (page - reach).min((0, 1, 2)), (page + reach).max((0, 1, 2))
     if view is SIDE or view is OBLIQUE:
         low[1] = min(low[1], -0.1)
-    low, high = low - AIR * (high - low).max(), high + AIR * (high - low).max()
+    low, high = low - MARGIN * (high - low).max(), high + MARGIN * (high - low).max()
     size = high - low
     fill = np.maximum(size, [ASPECT * size[1], size[0] / ASPECT]) - size  # the page is full, whatever the robot's shape
     return low - fill / 2, high + fill / 2
@@ -124,12 +154,14 @@ def _window(view: View, page, radii) -> tuple[np.ndarray, np.ndarray]:
 class _Ground:
     """Marks that stand still: a line with ticks, or a grid seen from above or obliquely."""
 
-    def __init__(self, axes, view: View, step: float, reach: float):
+    def __init__(self, axes: Axes, view: View, step: float, reach: float):
         self.axes, self.view, self.step, self.reach = axes, view, step, reach
-        self.lines, self.words = None, []
+        self.lines: LineCollection | None = None
+        self.words: list[Any] = []
         if view is OBLIQUE:
             axes.set(xticks=[], yticks=[])
-            self.lines = axes.add_collection(LineCollection([], colors="#d9d9d9", linewidths=0.8, zorder=1))
+            self.lines = LineCollection([], colors="#d9d9d9", linewidths=0.8, zorder=1)
+            axes.add_collection(self.lines)
             return
         axes.xaxis.set_major_locator(MultipleLocator(step))
         axes.yaxis.set_major_locator(MultipleLocator(step))
@@ -139,8 +171,8 @@ class _Ground:
             axes.axhspan(-1e3, 0, color="#e9e4da", zorder=0.5)
             axes.axhline(0, color="#6b5d45", lw=1.5, zorder=1)
 
-    def move(self, middle) -> None:
-        """Draw the grid again around ``middle`` (3,); a grid of the axes moves by itself."""
+    def move(self, middle: Float[np.ndarray, " 3"]) -> None:
+        """Draw the grid again around ``middle``; a grid of the axes moves by itself."""
         if self.lines is None:
             return
         for word in self.words:
@@ -149,10 +181,10 @@ class _Ground:
         marks = np.round(middle[:2] / self.step)[:, None] * self.step + self.step * np.arange(-count, count + 1)
         (left, right), (near, far) = (marks[0, 0], marks[0, -1]), (marks[1, 0], marks[1, -1])
         grid = [[(x, near, 0), (x, far, 0)] for x in marks[0]] + [[(left, y, 0), (right, y, 0)] for y in marks[1]]
-        self.lines.set_segments(self.view(grid))
+        self.lines.set_segments(list(self.view(grid)))
         beside = np.round((middle[1] - 0.2 * self.reach) / self.step) * self.step
         here = self.view([(x, beside, 0) for x in marks[0]])
         self.words = [
-            self.axes.text(*spot, f"x={x:g}", fontsize=6, color="#9a9a9a", clip_on=True, zorder=2)
+            self.axes.text(spot[0], spot[1], f"x={x:g}", fontsize=6, color="#9a9a9a", clip_on=True, zorder=2)
             for spot, x in zip(here, np.round(marks[0], 6), strict=True)
         ]

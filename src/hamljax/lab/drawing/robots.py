@@ -4,16 +4,20 @@ Shapes: F frames, R rods (a ball is a rod without length), N agents.
 """
 
 import html
+import itertools
 import json
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
+from jaxtyping import Array, Float, Int
 from matplotlib.colors import to_hex
 
+from ...envs.mamujoco.environment import MultiAgentMujoco, RobotState
+from ...training.episode import Episode
 from ..storage.files import as_json
 from .paint import NOBODY, palette, rgb
 
@@ -22,13 +26,13 @@ SECONDS_PER_FRAME = 0.04
 _CAPSULE, _SPHERE = int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_SPHERE)
 
 
-def keep(env_state) -> dict:
+def keep(env_state: RobotState) -> dict[str, Array]:
     """What a picture needs of a robot's state: joint positions q, and where Brax has its links."""
     pipeline = env_state.brax.pipeline_state
     return {"q": pipeline.q, "pos": pipeline.x.pos, "rot": pipeline.x.rot}
 
 
-def owners(env) -> list[tuple[int, ...]]:
+def owners(env: MultiAgentMujoco) -> list[tuple[int, ...]]:
     """Per body of the robot's model the agents that drive its joints, in the order of its joints.
 
     Nobody drives the torso; a body without joints is part of the one that it hangs on.
@@ -44,23 +48,29 @@ def owners(env) -> list[tuple[int, ...]]:
     return found
 
 
-def is_target(model, body: int, found: list[tuple[int, ...]]) -> bool:
-    """Whether ``body`` moves by itself: no agent drives anything of the tree that it belongs to."""
+def is_target(model: mujoco.MjModel, body: int, found: list[tuple[int, ...]]) -> bool:
+    """Whether a body moves by itself: no agent drives anything of the tree that it belongs to.
+
+    Args:
+        model: the robot's.
+        body: its number there.
+        found: ``owners``.
+    """
     tree = model.body_rootid == model.body_rootid[body]
     return body > 0 and not any(found[other] for other in np.flatnonzero(tree))
 
 
 class Rod(NamedTuple):
-    """A piece of a geom: from ``begin`` to ``end`` along the geom's axis, measured from its middle."""
+    """A piece of a geom: from ``begin`` to ``end`` along the geom's axis, measured from its middle, in metres."""
 
     geom: int
     begin: float
     end: float
     radius: float
-    colour: object
+    colour: Any
 
 
-def rods(env) -> list[Rod]:
+def rods(env: MultiAgentMujoco) -> list[Rod]:
     """The robot's capsules and spheres. A capsule that several agents drive is cut into a piece for each."""
     model, found, colours = env.brax.sys.mj_model, owners(env), palette(len(env.partition))
     pieces = []
@@ -69,15 +79,21 @@ def rods(env) -> list[Rod]:
         if kind not in (_CAPSULE, _SPHERE):
             continue
         nobody = TARGET if is_target(model, body, found) else NOBODY
-        shades = [colours[agent] for agent in found[body]] or [nobody]
+        shades: list[Any] = [colours[agent] for agent in found[body]] or [nobody]
         shades, half = (shades, half) if kind == _CAPSULE else (shades[:1], 0.0)
         cuts = np.linspace(-half, half, len(shades) + 1)
-        pieces += [Rod(geom, *ends, radius, c) for *ends, c in zip(cuts, cuts[1:], shades, strict=False)]
+        pieces += [Rod(geom, *ends, radius, c) for ends, c in zip(itertools.pairwise(cuts), shades, strict=True)]
     return pieces
 
 
-def places(env, pieces: list[Rod], q) -> np.ndarray:
-    """Ends of the rods in the world (F, R, 2, 3) for joint positions q (F, Q): MuJoCo's kinematics, on the host."""
+def places(env: MultiAgentMujoco, pieces: list[Rod], q: Float[Any, "F Q"]) -> Float[np.ndarray, "F R 2 3"]:
+    """Ends of rods in the world: MuJoCo's kinematics, on the host.
+
+    Args:
+        env: the robot's.
+        pieces: the rods.
+        q: joint positions.
+    """
     model = env.brax.sys.mj_model
     data = mujoco.MjData(model)
     geoms = [rod.geom for rod in pieces]
@@ -91,21 +107,21 @@ def places(env, pieces: list[Rod], q) -> np.ndarray:
     return np.array(ends)
 
 
-def frames(steps: int, dt: float, max_frames: int) -> np.ndarray:
-    """Which of the states 0, ..., ``steps`` to show: about 25 a second, the last one too, ``max_frames`` at most."""
+def frames(steps: int, dt: float, max_frames: int) -> Int[np.ndarray, " F"]:
+    """Which of the states 0, ..., ``steps``, every ``dt`` seconds, to show: about 25 a second, ``max_frames`` at most."""
     skip = max(1, round(SECONDS_PER_FRAME / dt))
     return np.unique(np.append(np.arange(0, steps + 1, skip), steps))[:max_frames]
 
 
-def finite(episode) -> int:
+def finite(episode: Episode) -> int:
     """How many states to show: all, without a last one that stopped being finite."""
     return len(episode.kept["q"]) - (not np.isfinite(episode.kept["q"][-1]).all())
 
 
-def legend(env) -> list[tuple[object, str]]:
+def legend(env: MultiAgentMujoco) -> list[tuple[Any, str]]:
     """(colour, words) for every agent and its joints, for the torso, and for the target where there is one."""
     model, found = env.brax.sys.mj_model, owners(env)
-    named = [
+    named: list[tuple[Any, str]] = [
         (colour, f"agent {i}: {', '.join(own)}")
         for i, (colour, own) in enumerate(zip(palette(len(env.partition)), env.partition, strict=True))
     ]
@@ -113,8 +129,19 @@ def legend(env) -> list[tuple[object, str]]:
     return [*named, (NOBODY, "no agent")]
 
 
-def draw(env, name: str, episode, out: Path, max_frames: int) -> str:
-    """Write a GIF of the first ``max_frames`` pictures of an episode, in real time. Returns what it shows."""
+def draw(env: MultiAgentMujoco, name: str, episode: Episode, out: Path, max_frames: int) -> str:
+    """Write a GIF of an episode, or of its beginning, in real time.
+
+    Args:
+        env: where it was played.
+        name: the environment's, for the title.
+        episode: with ``keep`` of its states.
+        out: the file.
+        max_frames: pictures at most.
+
+    Returns:
+        What it shows, in words.
+    """
     from .robot_painter import paint
 
     last, dt = finite(episode) - 1, float(env.brax.dt)
@@ -128,10 +155,11 @@ def draw(env, name: str, episode, out: Path, max_frames: int) -> str:
     return f"all {whole:.1f} s" if chosen[-1] == last else f"the first {chosen[-1] * dt:.1f} s of {whole:.1f} s"
 
 
-def write_page(env, name: str, episode, out: Path, max_frames: int) -> str:
-    """Write a page that shows all of an episode in Brax's viewer. Returns what it shows.
+def write_page(env: MultiAgentMujoco, name: str, episode: Episode, out: Path, max_frames: int) -> str:
+    """Write a page that shows all of an episode in Brax's viewer; arguments and result as of ``draw``.
 
-    The page holds the episode, but loads the viewer's scripts from the network when it is opened.
+    The page holds the episode, but loads the viewer's scripts from the network when it is opened. ``max_frames`` is no limit
+    of it.
     """
     from brax.io import html as viewer
     from brax.io import json as exporter
@@ -153,7 +181,7 @@ def write_page(env, name: str, episode, out: Path, max_frames: int) -> str:
     return f"all {len(episode.reward) * dt:.1f} s"
 
 
-def _repaint(env, scene: dict) -> None:
+def _repaint(env: MultiAgentMujoco, scene: dict[str, Any]) -> None:
     """Replace the capsules and spheres of Brax's scene by our coloured rods, as its exporter lists them: by link."""
     model = env.brax.sys.mj_model
     ours: dict[int, list[dict]] = {}

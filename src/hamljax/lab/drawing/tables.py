@@ -2,13 +2,21 @@
 
 import dataclasses
 import inspect
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 
-def print_table(columns, rows, title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Print a table whose cells are shown letter by letter.
+
+    Args:
+        columns: the headings.
+        rows: as many cells each.
+        title: above it; empty: none.
+    """
     console = Console(width=None if Console().is_terminal else 110)
     table = Table(title=title or None, title_justify="left")
     for column in columns:
@@ -54,7 +62,8 @@ def print_everything() -> None:
         rows = [(name, (inspect.getdoc(factory) or "").split("\n")[0]) for name, factory in table.items()]
         print_table((setting, ""), rows, f"{title} of on-policy algorithms")
     rows = []
-    elsewhere = {}  # environments in host processes: what they are made by, and their names
+    # Environments in host processes: what they are made by, and their names.
+    elsewhere: dict[Callable[..., object], list[str]] = {}
     for name, entry in ENVIRONMENTS.items():
         if name.startswith("bridge/"):
             elsewhere.setdefault(entry.factory, []).append(name)
@@ -74,7 +83,12 @@ def print_everything() -> None:
 
 
 def who_shares(groups: list[list[int]], ratio: str = "folded") -> str:
-    """Which agents have one policy: ``2: agents 0 1 2 share one, agents 3 4 share one``; and their ratio, where it is joint."""
+    """Which agents have one policy: ``2: agents 0 1 2 share one, agents 3 4 share one``.
+
+    Args:
+        groups: the agents of every policy.
+        ratio: how its ratios enter the objective (``algo.group_ratio``); said where it is joint.
+    """
     shared = [f"agents {' '.join(map(str, group))} share one" for group in groups if len(group) > 1]
     alone = sum(len(group) == 1 for group in groups)
     said = f"{len(groups)}: " + ", ".join([*shared, *([f"{alone} agent(s) with one of their own"] if alone else [])])

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,44 +23,52 @@ def exit_code(error: BaseException | None) -> int:
     return error.code if isinstance(error, Stopped) else 2 if isinstance(error, ConfigError) else 1
 
 
-class Nowhere:
+class NullLogger:
+    """No logger beside the run directory, and the base of those that there are."""
+
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """One interval's means over seeds."""
+        """Log one interval.
+
+        Args:
+            step: environment steps of each seed so far.
+            metrics: means over the interval and the seeds, by name.
+        """
 
     def close(self, code: int = 0) -> None:
         """The process is about to end with exit ``code``; 0: the run is finished."""
 
 
-class Wandb(Nowhere):
+class Wandb(NullLogger):
     """One run there for all starts of a run here; ``RUN/wandb/run.json`` has its id and what it was told.
 
     W&B appends what a start logs to what it has, and takes nothing back. So a step that was logged is not logged again
     where it is made again, after a kill: it is the same in all but what lies outside of this process. Offline a killed start
-    leaves a folder without its end, which is then filled anew from ``RUN/wandb/history.jsonl``.
+    leaves a folder without its end, which is then filled anew from ``RUN/wandb/history.jsonl``. Arguments are those of
+    ``make_logger``.
     """
 
-    def __init__(self, settings: dict, run: Path, resolved: dict, step: int):
+    def __init__(self, settings: dict[str, Any], run: Path, resolved: dict[str, Any], step: int):
         import wandb
 
         mode = os.environ.get("WANDB_MODE") or settings.get("mode") or "offline"
         one_of("logger.mode (or WANDB_MODE)", mode, CHOICES["WANDB_MODE"])
         self.folder = run / "wandb"
         self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = {"id": secrets.token_hex(4), "began": -1, "step": -1, "closed": True}
+        fresh: dict[str, Any] = {"id": secrets.token_hex(4), "began": -1, "step": -1, "closed": True}
         self.known = fresh | _earlier(run) | {"run_dir": str(run.resolve())}
         lost = self._without_end()
         if lost:
             shutil.rmtree(lost)
             self.known["step"] = self.known["began"]
         self._note(began=self.known["step"], closed=False)
-        wanted = {name: settings.get(name) or None for name in ("entity", "group", "tags", "name")}
+        wanted: dict[str, Any] = {name: settings.get(name) or None for name in ("entity", "group", "tags", "name")}
+        wanted["mode"] = mode
         try:
             self.run = wandb.init(
                 project=settings.get("project") or "hamljax",
                 id=self.known["id"],
                 resume="allow",
                 dir=str(run),
-                mode=mode,
                 config=resolved,
                 **wanted,
             )
@@ -83,11 +92,11 @@ class Wandb(Nowhere):
         rows = [row for line in lines if (row := parsed(line))]
         return sorted({row["step"]: row for row in rows}.values(), key=lambda row: row["step"])
 
-    def _note(self, **news) -> None:
+    def _note(self, **news: Any) -> None:
         self.known |= news
         write_json(_note_of(self.folder.parent), self.known)
 
-    def log(self, step, metrics):
+    def log(self, step: int, metrics: dict[str, float]) -> None:
         if step <= self.known["step"]:
             return
         with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
@@ -95,7 +104,7 @@ class Wandb(Nowhere):
         self.run.log(metrics, step=step, commit=True)
         self._note(step=step)
 
-    def close(self, code=0):
+    def close(self, code: int = 0) -> None:
         self.run.finish(exit_code=code)
         self._note(closed=True)
 
@@ -128,10 +137,13 @@ def parsed(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class Tensorboard(Nowhere):
-    """One folder for all starts of a run; what was logged after ``step``, where this start begins, does not count any more."""
+class Tensorboard(NullLogger):
+    """One folder for all starts of a run; what was logged after ``step``, where this start begins, does not count any more.
 
-    def __init__(self, settings: dict, run: Path, resolved: dict, step: int):
+    Arguments are those of ``make_logger``.
+    """
+
+    def __init__(self, settings: dict[str, Any], run: Path, resolved: dict[str, Any], step: int):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
@@ -142,20 +154,34 @@ class Tensorboard(Nowhere):
         suffix = f".{time.time_ns()}"
         self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1, filename_suffix=suffix)
 
-    def log(self, step, metrics):
+    def log(self, step: int, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()  # it would keep two minutes in memory
 
-    def close(self, code=0):
+    def close(self, code: int = 0) -> None:
         self.writer.close()
 
 
-LOGGERS = {"files": lambda *_: Nowhere(), "wandb": Wandb, "tensorboard": Tensorboard}
+LOGGERS: dict[str, Callable[..., NullLogger]] = {
+    "files": lambda *_: NullLogger(),
+    "wandb": Wandb,
+    "tensorboard": Tensorboard,
+}
 
 
-def make_logger(settings: dict, run: Path, resolved: dict, step: int = -1) -> Nowhere:
-    """The logger of one start of the run in ``run``, which goes on from ``step``; -1: it begins. Raises ConfigError."""
+def make_logger(settings: dict[str, Any], run: Path, resolved: dict[str, Any], step: int = -1) -> NullLogger:
+    """The logger of one start of a run.
+
+    Args:
+        settings: of the logger, by name.
+        run: the run's directory.
+        resolved: its configuration.
+        step: from which it goes on; -1: it begins.
+
+    Raises:
+        ConfigError: there is no such logger, or it does not start.
+    """
     kind = settings.get("kind", "files")
     start = lookup("logger", kind, LOGGERS)
     try:

@@ -1,6 +1,6 @@
 """What is done where updates were not finite: the run stops, and what the first of them learnt from is kept."""
 
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
 import jax
 import numpy as np
@@ -10,19 +10,31 @@ from ...errors import Stopped
 from ..storage import checkpoints
 from ..storage.files import replaced
 from ..storage.paths import as_typed, writing
-from .evidence import not_finite
-from .programs import CAPACITY, apart
+from .debug_batch import not_finite
+from .programs import CAPACITY, split_replay
+
+if TYPE_CHECKING:  # which imports this
+    from .run import Training
 
 
-def stop_for_non_finite(training: Any, seed: int, first: int) -> None:
-    """Stop with what there is to say of the first bad update, number ``first``."""
-    evidence, culprits = _evidence(training, seed, first)
+def stop_for_non_finite(training: "Training", seed: int, first: int) -> NoReturn:
+    """Stop a run, and say what there is to say of its first bad update.
+
+    Args:
+        training: the run.
+        seed: the place of the seed whose update it was.
+        first: the update's number.
+
+    Raises:
+        Stopped: always, or FloatingPointError where ``on_nan=raise``.
+    """
+    what, culprits = _explain(training, seed, first)
     advice = "Try a smaller learning rate"
     if culprits:
         advice = f"The environment gave what is not finite ({', '.join(culprits)}): mend it"
     message = (
         f"{training.streak.patience} update(s) in a row were not finite (seed {training.seeds[seed]}, from step "
-        f"{first * training.per_update:,}) and were not taken; {evidence}, and checkpoints are as they were. "
+        f"{first * training.per_update:,}) and were not taken; {what}, and checkpoints are as they were. "
         f"{advice}, or on_nan=skip"
     )
     if training.job.run.on_nan == "raise":
@@ -30,7 +42,7 @@ def stop_for_non_finite(training: Any, seed: int, first: int) -> None:
     raise Stopped(message, 1)
 
 
-def _evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
+def _explain(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
     """Make the run again up to update number ``first``, keep what that learns from, and say where.
 
     Also what of it the environment gave and is not finite.
@@ -42,15 +54,15 @@ def _evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
     with training.signals.ending_at_once(
         f"stopped: updates were not finite; to go on: hamljax resume {as_typed(training.run.path)}"
     ):
-        return _find_evidence(training, seed, first)
+        return _save_debug_batch(training, seed, first)
 
 
-def _find_evidence(training: Any, seed: int, first: int) -> tuple[str, list[str]]:
+def _save_debug_batch(training: "Training", seed: int, first: int) -> tuple[str, list[str]]:
     before = [
         u for u in checkpoints.kept(training.run.path) if u < first and not checkpoints.damage(training.run.path, u)
     ]
     if before:
-        shapes, replay = apart(training.programs.shapes)
+        shapes, replay = split_replay(training.programs.shapes)
         found = checkpoints.restore(training.run.path, shapes, before[-1], replay=replay)
         state, done = training.programs.place(training._whole(found)).state, found.update
     else:

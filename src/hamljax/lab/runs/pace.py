@@ -6,9 +6,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+from jaxtyping import Num
 
 from ...errors import Stopped
 
@@ -18,28 +20,44 @@ LEAVING_SECONDS = 5.0  # for a logger to hear of the end: it may wait for a netw
 
 
 class Pace:
-    """Chooses block lengths that take about two seconds; how the updates are cut into blocks changes none of them."""
+    """Chooses block lengths that take about two seconds; how the updates are cut into blocks changes none of them.
+
+    Args:
+        largest: updates of a block at most.
+    """
 
     def __init__(self, largest: int):
         self.largest, self.length = largest, 1
 
     def next(self, left: int) -> int:
+        """How many of ``left`` updates to make now."""
         return min(self.length, left, self.largest)
 
     def took(self, updates: int, seconds: float) -> None:
+        """Learn from a block of ``updates`` that took ``seconds``."""
         self.length = max(1, min(int(SECONDS * updates / max(seconds, 1e-9)), 2 * self.length, self.largest))
 
 
 class Streak:
-    """Counts updates in a row that were not taken, per seed. ``broken``: None, or the first seed that had ``patience`` of
-    them (None: that never happens) and the number of the first of these updates."""
+    """Counts updates in a row that were not taken, per seed.
+
+    Args:
+        num_seeds: of the run.
+        patience: how many are too many; None: none are.
+    """
 
     def __init__(self, num_seeds: int, patience: int | None):
         self.length, self.patience = np.zeros(num_seeds, int), patience
+        # The first seed that had too many, and the number of the first of these updates.
         self.broken: tuple[int, int] | None = None
 
-    def watch(self, done: int, skipped: np.ndarray) -> None:
-        """skipped (seeds, updates): 1 or 0, of the updates after number ``done``."""
+    def watch(self, done: int, skipped: Num[np.ndarray, "seeds updates"]) -> None:
+        """Count further updates.
+
+        Args:
+            done: the number of the update before them.
+            skipped: 1 where an update was not taken, else 0.
+        """
         for number, column in enumerate(skipped.T, start=done + 1):
             self.length = np.where(column > 0, self.length + 1, 0)
             worst = int(self.length.argmax())
@@ -52,20 +70,23 @@ class Signals:
 
     A signal is heard at once, in a thread of its own, whatever the program computes: Python's own handlers wait until XLA
     returns. The first one is noted in ``caught``, for training to look at, or inside ``ending_at_once`` ends the process.
-    say: is told what will happen. leave: is called with the exit code before the process ends at once. how_long: words
-    about what training waits for.
+
+    Args:
+        say: is told what will happen.
     """
 
     def __init__(self, say: Callable[[str], None]):
         self.caught: int | None = None
         self.say = say
-        self.leave: Callable[[int], None] = lambda code: None
-        self.how_long: Callable[[], str] = lambda: ""
+        self.leave: Callable[[int], None] = lambda code: (
+            None
+        )  # called with the exit code before the process ends at once
+        self.how_long: Callable[[], str] = lambda: ""  # words about what training waits for
         self._words: str | None = None
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def ending_at_once(self, words: str):
+    def ending_at_once(self, words: str) -> Iterator[None]:
         """Meanwhile nothing would be lost by the end of the process; ``words`` say so."""
         with self._lock:
             self._words = words
@@ -78,6 +99,8 @@ class Signals:
                 self._words = None
 
     def stop(self, words: str) -> Stopped:
+        """What to raise because of the signal that was caught."""
+        assert self.caught is not None
         return Stopped(words, 128 + self.caught)
 
     def hear(self, number: int) -> None:
@@ -102,9 +125,9 @@ class Signals:
 
 
 @contextlib.contextmanager
-def listening(say: Callable[[str], None]):
+def listening(say: Callable[[str], None]) -> Iterator[Signals]:
     """Signals are heard as ``Signals`` says. In a thread that may not choose, nothing changes."""
-    signals, before = Signals(say), {}
+    signals, before = Signals(say), dict[int, Any]()
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return

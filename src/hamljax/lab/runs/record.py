@@ -1,15 +1,34 @@
 """The record of a run: rows of metrics, what a person is shown of them, and their summary."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int, Num
+from numpy.typing import ArrayLike
+
+Metrics = dict[str, Num[np.ndarray, "seeds updates"]]
 
 
-def rows(seeds, updates, per_update: int, metrics: dict, evals: dict, speed: dict[str, float]) -> pd.DataFrame:
+def rows(
+    seeds: Int[np.ndarray, " seeds"],
+    updates: Sequence[int],
+    per_update: int,
+    metrics: Metrics,
+    evals: dict[str, Num[np.ndarray, " seeds"]],
+    speed: dict[str, float],
+) -> pd.DataFrame:
     """One row per update and seed; evaluations stand on the row of the update that they follow.
 
-    metrics: (seeds, updates) by name; evals: (seeds,) by name; speed: one number for all rows, by name.
+    Args:
+        seeds: of the run.
+        updates: their numbers.
+        per_update: environment steps of an update.
+        metrics: of the updates, by name.
+        evals: of the evaluation after the last of them, by name.
+        speed: one number for all rows, by name.
     """
-    updates = np.asarray(updates)
     frame = pd.DataFrame({"update": np.tile(updates, len(seeds)), "seed": np.repeat(seeds, len(updates))})
     frame["step"] = frame["update"] * per_update
     columns = {name: values.reshape(-1) for name, values in metrics.items()}
@@ -21,13 +40,18 @@ def rows(seeds, updates, per_update: int, metrics: dict, evals: dict, speed: dic
     return pd.concat([frame, pd.DataFrame(columns)], axis=1)
 
 
-def joined(parts: list[dict]) -> dict[str, np.ndarray]:
-    """Metrics (seeds, updates) by name, of parts that follow one another."""
+def joined(parts: list[Metrics]) -> Metrics:
+    """Metrics by name, of parts that follow one another."""
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]} if parts else {}
 
 
-def shown(metrics: dict, old: dict) -> dict[str, float]:
-    """What a person watches: training return, and the last evaluation."""
+def shown(metrics: Mapping[str, np.ndarray], old: dict[str, float]) -> dict[str, float]:
+    """What a person watches: training return, and the last evaluation.
+
+    Args:
+        metrics: of the updates and of the evaluation since the last look, by name.
+        old: what was shown then, which stands where there is nothing new.
+    """
     names = {"return": "train/episode_return", "eval": "eval/return", "won": "eval/won", "skipped": "train/skipped"}
     found = {short: np.asarray(metrics[name]) for short, name in names.items() if name in metrics}
     means = {short: float(np.nanmean(x)) for short, x in found.items() if np.isfinite(x).any()}
@@ -36,8 +60,22 @@ def shown(metrics: dict, old: dict) -> dict[str, float]:
     return old | means
 
 
-def summary(metrics: pd.DataFrame, seeds, steps: int, seconds: dict, absolute: dict) -> dict:
-    """Final values with their seeds, the absolute metric, and where the time went."""
+def summary(
+    metrics: pd.DataFrame,
+    seeds: Int[np.ndarray, " seeds"],
+    steps: int,
+    seconds: dict[str, float],
+    absolute: dict[str, Float[np.ndarray, " seeds"]],
+) -> dict[str, Any]:
+    """Final values with their seeds, the absolute metric, and where the time went: plain data.
+
+    Args:
+        metrics: all rows of the run.
+        seeds: in order.
+        steps: environment steps of each.
+        seconds: by what they were spent on.
+        absolute: the absolute metric, by name.
+    """
     columns = [c for c in metrics.columns if c.startswith(("eval", "train/"))]
     last = metrics.groupby("seed")[columns].last().reindex(seeds)
     return {
@@ -50,13 +88,13 @@ def summary(metrics: pd.DataFrame, seeds, steps: int, seconds: dict, absolute: d
     }
 
 
-def _over_seeds(values) -> dict:
+def _over_seeds(values: Any) -> dict[str, Any]:
     return {"mean": float(mean_of_numbers(values)), "per_seed": [float(x) for x in values]}
 
 
-def mean_of_numbers(values) -> np.ndarray:
+def mean_of_numbers(values: ArrayLike) -> np.ndarray:
     """(n, ...) -> (...): the mean over the first axis of what is finite; NaN where nothing is."""
-    values = np.asarray(values)
-    finite = np.isfinite(values)
-    count, total = finite.sum(axis=0), np.where(finite, values, 0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1).astype(values.dtype), np.nan)
+    array = np.asarray(values)
+    finite = np.isfinite(array)
+    count, total = finite.sum(axis=0), np.where(finite, array, 0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1).astype(array.dtype), np.nan)

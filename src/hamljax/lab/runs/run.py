@@ -1,19 +1,21 @@
 """The host loop: compiled blocks of updates with the seeds vmapped inside; between blocks record, evaluate, save, draw."""
 
 import contextlib
-import dataclasses
 import time
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import TracebackType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...envs.protocol import Environment
 from ...errors import ConfigError
 from ...training.evaluate import ABSOLUTE_ROUNDS
-from ...training.train import Trainer, evaluation_points, make_learner
-from ..configuration.jobs import Job, of_family, whole_rollouts
+from ...training.train import Trainer, make_learner
+from ..configuration.jobs import Job
 from ..configuration.machine import device_errors
+from ..configuration.remarks import of_family, whole_rollouts
 from ..drawing.plots import draw_runs
 from ..drawing.tables import who_shares
 from ..storage import checkpoints, inputs
@@ -22,11 +24,13 @@ from ..storage.files import forget_unfinished
 from ..storage.paths import as_typed, writing
 from ..storage.rundir import RunDir
 from . import record
-from .loggers import Nowhere, exit_code, make_logger
+from .failures import failures_of
+from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .pace import Pace, Signals, Streak, listening
-from .programs import CAPACITY, apart, failures_of, make_programs, progress_shapes, with_replay
+from .programs import CAPACITY, AnyPrograms, Progress, make_programs, progress_shapes, split_replay, with_replay
 from .reporter import Reporter, clock
+from .schedule import files_of, is_finished, schedule, steps_per_update
 
 SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
 
@@ -34,8 +38,13 @@ SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth o
 def train(job: Job, longer: bool = False) -> RunDir:
     """Train all seeds of a job, or go on with them, and leave a run directory that explains itself.
 
-    longer: the directory may hold a shorter run of this configuration. Raises ConfigError for what cannot be done, and
-    Stopped when training ended early and in order.
+    Args:
+        job: what to train, and where.
+        longer: whether the directory may hold a shorter run of this configuration.
+
+    Raises:
+        ConfigError: it cannot be done.
+        Stopped: training ended early and in order.
     """
     trainer = make_learner(job.config)
     with RunDir.open(job.resolved, job.run.resume, longer) as run:
@@ -53,55 +62,42 @@ def train(job: Job, longer: bool = False) -> RunDir:
             stack.push(training.close)
             with device_errors(), failures_of(trainer.env):
                 training.begin()
-                training.go_on()
+                training.run_updates()
                 training.finish()
     return run
 
 
-def files_of(job: Job) -> dict[str, Any]:
-    """The settings of a job that may name files, by dotted name."""
-    return {"plugin": job.run.plugin, **{f"env.{name}": x for name, x in dataclasses.asdict(job.config.env).items()}}
-
-
-def steps_per_update(job: Job) -> int:
-    return job.config.num_envs * job.config.num_steps
-
-
-def is_finished(run: RunDir, job: Job) -> bool:
-    done = checkpoints.kept(run.path)[-1:] == [job.config.num_updates]
-    return done and (run.path / "summary.json").is_file() and not checkpoints.damage(run.path, job.config.num_updates)
-
-
-def plan(job: Job) -> tuple[list[int], set[int], set[int]]:
-    """After how many updates the host records, evaluates and saves; (all of them, evaluations, checkpoints)."""
-    total, run = job.config.num_updates, job.run
-    evals = {int(e) for e in evaluation_points(job.config)} if job.config.num_evals else set()
-    log_every, save_every = (
-        every or max(1, total // n) for every, n in ((run.log_every, 50), (run.checkpoint_every, 10))
-    )
-    saves = {*range(save_every, total, save_every), total}
-    ends = {*range(log_every, total, log_every), *saves, *evals} - {0}
-    return sorted(ends), evals, saves
-
-
 class Training:
-    """One run under way. ``done`` counts updates; ``seconds`` says where the time went, over all starts of the run."""
+    """One run under way.
+
+    Args:
+        job: what is trained.
+        trainer: of its configuration.
+        run: its directory, open.
+        reporter: is told how it goes.
+        signals: are looked at between blocks.
+    """
 
     def __init__(self, job: Job, trainer: Trainer, run: RunDir, reporter: Reporter, signals: Signals):
         self.job, self.trainer, self.run, self.reporter, self.signals = job, trainer, run, reporter, signals
-        self.logger = Nowhere()
+        self.logger = NullLogger()
         signals.leave, signals.how_long = self._leave, self._how_long
         self.seeds = np.arange(job.run.seed, job.run.seed + job.run.num_seeds)
-        self.ends, self.evals, self.saves = plan(job)
+        self.ends, self.evals, self.saves = schedule(job)
         self.per_update = steps_per_update(job)
+        # Where the time went, over all starts of the run; what each took last, and which of them goes on.
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
-        self.last, self.now = {}, ""  # seconds that each of them took last, and which of them goes on
-        self.done, self.shown, self.saved_at, self.told, self.programs = 0, {}, 0.0, 0, None
+        self.last: dict[str, float] = {}
+        self.now = ""
+        self.done, self.saved_at, self.told = 0, 0.0, 0  # updates made, when they were saved, losses reported
+        self.shown: dict[str, float] = {}
+        self.workers: Environment | AnyPrograms = trainer.env  # what is to be closed at the end
         self.noted: set[str] = set()  # what was said once
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
-    def timed(self, what: str):
+    def timed(self, what: str) -> Iterator[None]:
+        """Around what counts as ``what`` in ``seconds``."""
         began, self.now = time.perf_counter(), what
         yield
         self.last[what] = time.perf_counter() - began
@@ -116,10 +112,10 @@ class Training:
         self.reporter.close()
         self.logger.close(code)
 
-    def close(self, kind, error, trace) -> None:
+    def close(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End what belongs to the run beside its files. A run that could not even begin leaves none."""
         self.logger.close(exit_code(error))
-        (self.programs or self.trainer.env).close()
+        self.workers.close()
         if isinstance(error, ConfigError) and not self.run.begun and not self.run.rows:
             self.run.clear()
 
@@ -128,7 +124,7 @@ class Training:
     def begin(self) -> None:
         """Compile, and make or restore what changes."""
         if not self.run.begun:  # a longer run replaces nothing before it is known to fit
-            self._sign()
+            self._write_metadata()
         words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
         with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {as_typed(self.run.path)}"):
             self._begin()
@@ -146,13 +142,13 @@ class Training:
         found = self._restore() if self.run.begun else None
         step = found.update * self.per_update if found else -1
         self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
-        programs = self.programs = make_programs(self.trainer, len(self.seeds), bool(self.evals))
+        programs = self.programs = self.workers = make_programs(self.trainer, len(self.seeds), bool(self.evals))
         self.seconds["compiling"] += programs.seconds
         memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
         total = config.num_updates * self.per_update
         say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
         if self.run.begun:
-            self._sign()
+            self._write_metadata()
         if found:
             self.progress, self.done = programs.place(self._whole(found)), found.update
             self.streak.length = np.asarray(found.tree.state.skipped)
@@ -170,10 +166,10 @@ class Training:
                 self._record([], {"steps_per_second": np.nan})
         self.reporter.started(self.done * self.per_update)
 
-    def _sign(self) -> None:
+    def _write_metadata(self) -> None:
         self.run.versions["policies"] = self.trainer.learner.policy.groups
         self.run.remark = self.run.versions["family"] = of_family(self.job.config)
-        self.run.sign()
+        self.run.write_metadata()
         with writing(self.run.path):
             inputs.keep(self.run.path, files_of(self.job))
 
@@ -181,12 +177,12 @@ class Training:
         if not checkpoints.kept(self.run.path):
             self.reporter.say("no checkpoint yet: beginning anew")
             return None
-        shapes, replay = apart(progress_shapes(self.trainer, len(self.seeds)))
+        shapes, replay = split_replay(progress_shapes(self.trainer, len(self.seeds)))
         return checkpoints.restore(self.run.path, shapes, say=self.reporter.say, replay=replay)
 
-    def _whole(self, found: Checkpoint):
+    def _whole(self, found: Checkpoint) -> Progress:
         """The progress in a checkpoint; a replay that it lacks is empty, and fills up before learning goes on."""
-        _, shapes = apart(self.programs.shapes)
+        _, shapes = split_replay(self.programs.shapes)
         if shapes is None:
             return found.tree
         if found.replay is not None:
@@ -199,7 +195,7 @@ class Training:
 
     # GO ON
 
-    def go_on(self) -> None:
+    def run_updates(self) -> None:
         """Train to the end, looking up every few seconds and whenever the plan says so."""
         pace, self.saved_at, signals = Pace(CAPACITY), time.perf_counter(), self.signals
         while self.done < self.ends[-1]:
@@ -267,19 +263,20 @@ class Training:
         evaluations = rounds * spent["evaluating"] / max(len(self.evals) - len(ends), 1)
         return (self.ends[-1] - self.done) * spent["training"] / max(self.done, 1) + evaluations
 
-    def _bridge(self, before: dict[str, float]) -> dict[str, float]:
+    def _bridge(self, before: Mapping[str, float]) -> dict[str, float]:
         """With environments in host processes: where the time since ``before`` went, and how many workers were lost so far."""
         spent = {part: now - before[part] for part, now in self.programs.spent.items()}
         shares = {part: x / max(sum(spent.values()), 1e-9) for part, x in spent.items()}
         return shares and shares | {"restarts": len(self.programs.losses)}
 
-    def _record(self, parts: list[dict], speed: dict[str, float]) -> None:
+    def _record(self, parts: list[record.Metrics], speed: dict[str, float]) -> None:
         """Add rows for ``parts`` (metrics of the updates since the last rows), and evaluate if it is time."""
-        metrics, found = record.joined(parts), {}
+        metrics, found = record.joined(parts), dict[str, np.ndarray]()
         if self.done in self.evals:
             self.reporter.busy("evaluating")
             with self.timed("evaluating"):
                 actors = self.trainer.actor_state(self.progress.state)
+                assert self.programs.evaluate is not None
                 measured = self.programs.evaluate(actors, np.int32(0))
                 found = {name: np.asarray(x) for name, x in measured.items()}
                 self.progress = self.progress._replace(best=self.programs.choose(self.progress.best, actors, measured))
@@ -299,7 +296,7 @@ class Training:
 
     def _save(self) -> None:
         with self.timed("saving"), writing(self.run.path):
-            about, (tree, replay) = {"seconds": self.seconds}, apart(self.progress)
+            about, (tree, replay) = {"seconds": self.seconds}, split_replay(self.progress)
             replay = replay if self.job.run.checkpoint_replay else None
             checkpoints.save(self.run.path, Checkpoint(self.done, tree, self.run.metrics(), about, replay))
         self.saved_at = time.perf_counter()
@@ -315,9 +312,10 @@ class Training:
             self._finish()
 
     def _finish(self) -> None:
-        absolute = {}
+        absolute: dict[str, np.ndarray] = {}
         if self.job.run.absolute_metric and self.evals:
             with self.timed("evaluating"):
+                assert self.programs.evaluate is not None
                 best = self.progress.best.actors
                 self.reporter.say(
                     f"measuring the best team: {ABSOLUTE_ROUNDS} x {self.job.config.num_eval_episodes} episodes"

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,19 +31,16 @@ KEEP = 3  # the newest checkpoints of a run
 
 
 class Checkpoint(NamedTuple):
-    """``tree`` after ``update`` updates, the rows of the record up to there, and plain data about the run so far.
+    """A run as it stands after some update."""
 
-    replay: what is kept beside the tree; None: nothing.
-    """
-
-    update: int
-    tree: Any
-    record: pd.DataFrame
-    about: dict[str, Any]
-    replay: Any = None
+    update: int  # how many were made
+    tree: Any  # arrays
+    record: pd.DataFrame  # rows of metrics up to there
+    about: dict[str, Any]  # plain data about the run so far
+    replay: Any = None  # what is kept beside the tree; None: nothing
 
 
-def _checkpointer():
+def _checkpointer() -> tuple[Any, Any]:
     """Orbax is imported late because it is slow, and quiet because it reports every step of its work."""
     import orbax.checkpoint
 
@@ -51,11 +48,11 @@ def _checkpointer():
     return orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler()), orbax.checkpoint.args
 
 
-def _is_key(x) -> bool:
+def _is_key(x: Any) -> bool:
     return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _plain(tree) -> dict[str, Any]:
+def _plain(tree: Any) -> dict[str, Any]:
     """Arrays by place, keys as their data, without the empty ones (carries of feed-forward networks): orbax refuses them.
 
     Plain arrays, so that a run may be read on a machine with other devices.
@@ -68,7 +65,7 @@ def _plain(tree) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def plainly_named(folder: Path):
+def plainly_named(folder: Path) -> Iterator[Path]:
     """``folder`` under a name of plain letters: orbax reads brackets as a pattern, and takes no backslash."""
     folder = folder.absolute()
     if not set(str(folder)) & set("[]\\*?"):
@@ -81,15 +78,23 @@ def plainly_named(folder: Path):
 
 
 def save(run: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all, and forget all but the newest. Raises OSError where it cannot."""
+    """Write a checkpoint, whole or not at all, and remove all but the newest.
+
+    Args:
+        run: its directory.
+        checkpoint: to be written.
+
+    Raises:
+        OSError: it cannot be written; those before it are as they were.
+    """
     final = folder_of(run) / str(checkpoint.update)
     unfinished = final.with_name(f".{final.name}.unfinished")
     for left_behind in folder_of(run).glob(".*"):  # by a process that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
-        parts = {"arrays": checkpoint.tree, "replay": checkpoint.replay}
-        parts = {name: _plain(tree) for name, tree in parts.items() if tree is not None}
+        trees = {"arrays": checkpoint.tree, "replay": checkpoint.replay}
+        parts = {name: _plain(tree) for name, tree in trees.items() if tree is not None}
         _make_sure_of_room(unfinished / "room", sum(x.nbytes for part in parts.values() for x in part.values()))
         checkpointer, args = _checkpointer()
         with checkpointer, plainly_named(unfinished) as folder:
@@ -132,13 +137,19 @@ def _forget(checkpoint: Path) -> None:
 
 
 def restore(
-    run: Path, template, update: int | None = None, say: Callable[[str], None] = print, replay: Any = None
+    run: Path, template: Any, update: int | None = None, say: Callable[[str], None] = print, replay: Any = None
 ) -> Checkpoint:
-    """The newest undamaged checkpoint of ``run`` (or that of ``update``), its tree shaped as ``template``.
+    """The newest undamaged checkpoint of a run, or that of one update.
 
-    ``replay``: the shapes of the replay, if that is wanted too; a checkpoint without one gives None. ``say`` is told of
-    each damaged one that was passed over. ``template``: arrays or their shapes. Raises ConfigError where there is none,
-    or only damaged ones, or one of another version.
+    Args:
+        run: its directory.
+        template: the tree that is wanted, of arrays or their shapes.
+        update: which checkpoint; None: the newest.
+        say: is told of each damaged one that was passed over.
+        replay: the shapes of the replay, if that is wanted too; a checkpoint without one gives None.
+
+    Raises:
+        ConfigError: there is none, or only damaged ones, or one of another version.
     """
     there = kept(run)
     if not there:
@@ -156,7 +167,7 @@ def restore(
     raise ConfigError(complaint + ("" if update is not None else "; no other is left"))
 
 
-def _read(run: Path, update: int, template, replay) -> Checkpoint:
+def _read(run: Path, update: int, template: Any, replay: Any) -> Checkpoint:
     folder = folder_of(run) / str(update)
     try:
         tree = _read_arrays(folder / "arrays", template)
@@ -179,7 +190,7 @@ def _maker(run: Path) -> str | None:
         return None
 
 
-def _read_arrays(folder: Path, template):
+def _read_arrays(folder: Path, template: Any) -> Any:
     checkpointer, args = _checkpointer()
     shapes = jax.eval_shape(
         lambda tree: _plain(tree), template
@@ -188,7 +199,7 @@ def _read_arrays(folder: Path, template):
     with checkpointer, plainly_named(folder.parent) as parent:
         leaves = checkpointer.restore(parent / folder.name, args=args.StandardRestore(zeros))
 
-    def find(path, x):
+    def find(path: Any, x: Any) -> jax.Array:
         if not x.size:
             return jnp.zeros(x.shape, x.dtype)
         leaf = jnp.asarray(leaves[jax.tree_util.keystr(path)])

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ UNFINISHED = "unfinished"
 
 
 @contextlib.contextmanager
-def replaced(path: Path):
+def replaced(path: Path) -> Iterator[Path]:
     """Yields the name under which to write what becomes ``path``, at once and whole, when the block ends without an error.
 
     The name ends as ``path`` does (writers tell the format from it), and is this process's own.
@@ -52,12 +53,17 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def as_json(value: Any, **options) -> str:
-    """``value`` as JSON, with null for NaN and infinities, which JSON does not have. ``options``: of ``json.dumps``."""
+def as_json(value: Any, **options: Any) -> str:
+    """Plain data as JSON, with null for NaN and infinities, which JSON does not have.
+
+    Args:
+        value: the data.
+        options: of ``json.dumps``.
+    """
     return json.dumps(_strict(value), allow_nan=False, **options)
 
 
-def _strict(value):
+def _strict(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -71,10 +77,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; None for the NaN that was written once. Raises OSError and ValueError."""
+    """What a JSON file holds; None for the NaN that was written once.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON.
+    """
     return json.loads(read_text(path), parse_constant=lambda _: None)
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """``value`` for a person to read, with a dash where there is no number."""
+    """``value`` for a person to read, in Python's format ``form``; a dash where there is no number."""
     return "-" if value is None or not math.isfinite(value) else format(value, form)

@@ -23,14 +23,15 @@ INDEX = "inputs.json"
 
 
 class Input(NamedTuple):
-    """file: absolute. copy: its name in ``inputs/``, empty without one. sha256: empty where it has not been read."""
+    """A file that a configuration names."""
 
-    file: str
-    copy: str = ""
-    sha256: str = ""
+    file: str  # its absolute name
+    copy: str = ""  # the name of its copy in ``inputs/``; empty: there is none
+    sha256: str = ""  # empty: it has not been read
 
 
 def folder_of(run: Path) -> Path:
+    """Where the copies of a run are."""
     return run / "inputs"
 
 
@@ -64,8 +65,13 @@ def _module(word: str) -> Path | None:
 
 
 def keep(run: Path, settings: dict[str, Any]) -> None:
-    """Copy the files that ``settings`` name, if that was not done before; what changes no number may be another each time."""
-    before, now = kept(run), {}
+    """Copy the files that settings name, if that was not done before; what changes no number may be another each time.
+
+    Args:
+        run: its directory.
+        settings: those that may name files, by dotted name.
+    """
+    before, now = kept(run), dict[str, Input]()
     for name, file in named(settings).items():
         is_copy = file.parent.resolve() == folder_of(run).resolve()
         if name not in before or (name in (*PROGRAMS, "plugin") and not is_copy):
@@ -88,13 +94,21 @@ def _keep(run: Path, name: str, file: Path) -> Input:
 
 
 def sha256(file: Path) -> str:
+    """Of what a file holds, in hexadecimal digits."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def check_unchanged(run: Path, settings: dict[str, Any]) -> None:
-    """Raise ConfigError where ``settings`` name a file that holds something else than when ``run`` began.
+    """Check that the files which settings name hold what they held when a run began.
 
     A plugin may change, as the rest of the program may: that is noted, and no other run.
+
+    Args:
+        run: its directory.
+        settings: those that may name files, by dotted name.
+
+    Raises:
+        ConfigError: a file holds something else.
     """
     before = kept(run)
     for name, file in named(settings).items():
@@ -112,7 +126,7 @@ def located(run: Path) -> dict[str, Path]:
 
 def _located(run: Path, name: str, one: Input) -> Path:
     file, copy = Path(one.file), folder_of(run) / one.copy
-    use_copy = one.copy and copy.is_file() and not (file.is_file() and sha256(file) == one.sha256)
+    use_copy = bool(one.copy) and copy.is_file() and not (file.is_file() and sha256(file) == one.sha256)
     if use_copy:
         what = "was changed" if file.is_file() else "is gone"
         print(f"note: {name} '{file}' {what}; using the copy in '{folder_of(run)}'", file=sys.stderr)

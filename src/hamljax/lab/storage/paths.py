@@ -1,22 +1,17 @@
 """Paths that a user names: read, made, found to be impossible. Nothing here needs JAX."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import itertools
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...errors import ConfigError, nearest
 
-if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
-    pass
-
 
 @contextlib.contextmanager
-def writing(path: Path):
+def writing(path: Path) -> Iterator[None]:
     """Around everything that writes into a run directory: a full or forbidden disk is one line."""
     try:
         yield
@@ -37,7 +32,11 @@ def claim(path: Path) -> Path:
 
 
 def path_of(text: str) -> Path:
-    """``text`` as a path, of something that is there or may be made. Raises ConfigError where it cannot be one."""
+    """``text`` as a path, of something that is there or may be made.
+
+    Raises:
+        ConfigError: it cannot be a path.
+    """
     try:
         if not text.isprintable() and text != text.encode(errors="replace").decode():
             raise ValueError("its letters are not UTF-8 (in another language of the machine? PYTHONUTF8=1 reads them)")
@@ -49,7 +48,11 @@ def path_of(text: str) -> Path:
 
 
 def names_in(folder: Path) -> list[str]:
-    """What is in ``folder``; nothing where it is none. Raises ConfigError where it may not be read."""
+    """What is in ``folder``; nothing where it is none.
+
+    Raises:
+        ConfigError: it may not be read.
+    """
     try:
         return [p.name for p in folder.iterdir()] if folder.is_dir() else []
     except OSError as error:
@@ -70,7 +73,11 @@ def is_there(text: str) -> bool:
 
 
 def existing(given: str) -> Path:
-    """``given`` as a path. Raises ConfigError, with the nearest name beside it, where there is nothing."""
+    """``given`` as a path of something that exists.
+
+    Raises:
+        ConfigError: there is nothing; with the nearest name beside it.
+    """
     path = path_of(given)
     if not path.exists():
         close = difflib.get_close_matches(path.name, names_in(path.parent), n=1)
@@ -80,7 +87,16 @@ def existing(given: str) -> Path:
 
 
 def output_file(setting: str, text: str, suffixes: tuple[str, ...]) -> Path:
-    """``text`` as a file to write, of one of ``suffixes`` and in a folder that is there. Raises ConfigError otherwise."""
+    """``text`` as a file to write.
+
+    Args:
+        setting: what a message calls it.
+        text: the name, as typed.
+        suffixes: of which it must have one.
+
+    Raises:
+        ConfigError: it has none of these, or its folder is not there.
+    """
     path = path_of(text)
     if path.suffix not in suffixes:
         raise ConfigError(f"{setting}={text} must end in {' or '.join(suffixes)}{nearest(path.suffix, suffixes)}")

@@ -8,6 +8,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from ... import __version__
 from .files import as_json, read_json
@@ -17,10 +18,10 @@ PACKAGES = "hamljax jax jaxlib flax optax chex distrax brax mujoco mujoco-mjx ja
 COMPARED = (*PACKAGES, "python", "device", "devices", "source", "plugin_sha256")
 
 
-def source(folder: Path) -> dict | None:
+def source(folder: Path) -> dict[str, Any] | None:
     """The git commit of the repository around ``folder`` and whether its files were as committed; None without one."""
 
-    def git(*words):
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
         command = ["git", "-C", str(folder), *words]
         return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
 
@@ -32,7 +33,7 @@ def source(folder: Path) -> dict | None:
 
 
 def version(package: str) -> str | None:
-    """None where it is not installed."""
+    """Of an installed package; None where it is not installed."""
     if package == "hamljax":
         return __version__
     try:
@@ -41,7 +42,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def versions(resolved: dict) -> dict:
+def versions(resolved: dict[str, Any]) -> dict[str, Any]:
     """Everything that ``versions.json`` says of one start of a run."""
     import jax
 
@@ -61,10 +62,15 @@ def versions(resolved: dict) -> dict:
     }
 
 
-def changes(before: dict, now: dict) -> list[str]:
-    """In what two starts of a run differ that may change its numbers, such as ``jax was 0.10.1 and is 0.10.2``."""
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In what two starts of a run differ that may change its numbers, such as ``jax was 0.10.1 and is 0.10.2``.
 
-    def short(value):
+    Args:
+        before: ``versions`` of the first start.
+        now: of this one.
+    """
+
+    def short(value: Any) -> str:
         if isinstance(value, dict):
             return value["commit"][:10] + ("" if value["clean"] else " with changes")
         return str(value)[:40]

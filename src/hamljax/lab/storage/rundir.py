@@ -8,8 +8,9 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ...errors import ConfigError, one_line
 from .files import read_json, replaced, write_json, write_text
@@ -24,8 +25,12 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 
 
 @contextlib.contextmanager
-def locked(path: Path):
-    """Hold a run directory for this process alone; the system lets go of it however the process ends."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run directory for this process alone; the system lets go of it however the process ends.
+
+    Raises:
+        ConfigError: another process holds it, or it cannot be written to.
+    """
     with contextlib.ExitStack() as stack:
         with writing(path):
             file = stack.enter_context((path / ".lock").open("a+", encoding="utf-8"))
@@ -39,7 +44,7 @@ def locked(path: Path):
         yield
 
 
-def _lock(file, path: Path) -> bool:
+def _lock(file: TextIO, path: Path) -> bool:
     """Take the lock, or give up after a second: ``hamljax info`` holds it for a moment to see whether it is free."""
     for _ in range(20):
         try:
@@ -58,23 +63,30 @@ def _lock(file, path: Path) -> bool:
 class RunDir:
     """``config.yaml versions.json metrics.parquet summary.json curves.png checkpoints/`` under one folder.
 
-    begun: it held this run already when it was opened. notes: what a person should know about going on with it.
+    Args:
+        path: the folder.
+        resolved: the configuration, as written to ``config.yaml``.
+        begun: whether it held this run already when it was opened.
     """
 
-    def __init__(self, path: Path, resolved: dict, begun: bool):
+    def __init__(self, path: Path, resolved: dict[str, Any], begun: bool):
         self.path, self.resolved, self.begun = path, resolved, begun
-        self.notes: list[str] = []
+        self.notes: list[str] = []  # what a person should know about going on with it
         self.remark = ""  # the first line of config.yaml
         self.rows: list[pd.DataFrame] = []
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, resolved: dict, resume: str = "auto", longer: bool = False):
-        """The directory of the run that ``resolved`` configures, new or begun before; nobody else can open it meanwhile.
+    def open(cls, resolved: dict[str, Any], resume: str = "auto", longer: bool = False) -> Iterator[RunDir]:
+        """The directory of a run, new or begun before; nobody else can open it meanwhile.
 
-        resume: ``auto`` goes on with a run of this configuration, ``never`` refuses one, ``must`` refuses a new one.
-        longer: ``total_timesteps`` may have grown. Raises ConfigError, and leaves everything as it was, where the folder
-        holds anything else.
+        Args:
+            resolved: the run's configuration; an empty ``run_dir`` in it gets a name of its own.
+            resume: ``auto`` goes on with a run of this configuration, ``never`` refuses one, ``must`` refuses a new one.
+            longer: whether ``total_timesteps`` may have grown.
+
+        Raises:
+            ConfigError: the folder holds anything else; everything is left as it was.
         """
         name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{resolved['algo']['name']}_{resolved['env']['name']}"
         given = resolved["run_dir"]
@@ -102,7 +114,7 @@ class RunDir:
             except (ValueError, AttributeError, KeyError, TypeError):
                 self.notes = ["versions.json was damaged, and is written anew"]
 
-    def sign(self) -> None:
+    def write_metadata(self) -> None:
         """Write down what is known before training. What a longer run replaces goes."""
         with writing(self.path):
             remark = f"# {self.remark}\n" if self.remark else ""
@@ -131,18 +143,29 @@ class RunDir:
             self.metrics().to_parquet(temporary, index=False, write_page_checksum=True)
 
     def metrics(self) -> pd.DataFrame:
+        """All rows so far."""
         import pandas as pd
 
         self.rows = [pd.concat(self.rows, ignore_index=True)]
         return self.rows[0]
 
-    def write_summary(self, summary: dict) -> None:
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Replace ``summary.json``."""
         with writing(self.path):
             write_json(self.path / "summary.json", summary)
 
 
-def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False) -> bool:
-    """Whether ``path`` holds a run of this configuration already. Raises ConfigError where it may not be used."""
+def holds_this_run(path: Path, resolved: dict[str, Any], resume: str, longer: bool = False) -> bool:
+    """Whether a folder holds the run of a configuration already.
+
+    Args:
+        path: the folder, which need not exist.
+        resolved: the configuration.
+        resume: as of ``RunDir.open``, and so is ``longer``.
+
+    Raises:
+        ConfigError: the folder may not be used for it.
+    """
     if path.exists() and not path.is_dir():
         raise ConfigError(f"run_dir={path} is a file; choose another")
     if above := next((p for p in path.parents if p.exists() and not p.is_dir()), None):
@@ -170,8 +193,12 @@ def holds_this_run(path: Path, resolved: dict, resume: str, longer: bool = False
 
 
 def find_runs(paths: list[str]) -> list[Path]:
-    """Every run directory at or below ``paths``. Raises ConfigError where there is none."""
-    runs = []
+    """Every run directory at or below ``paths``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    runs: list[Path] = []
     for given in paths:
         path = existing(given)
         here = sorted(p.parent for p in path.rglob("metrics.parquet")) if path.is_dir() else []
@@ -181,8 +208,12 @@ def find_runs(paths: list[str]) -> list[Path]:
     return list(dict.fromkeys(runs))
 
 
-def read_run(path: Path) -> tuple[dict, pd.DataFrame]:
-    """Configuration and metrics of a run. Raises ConfigError for a damaged file."""
+def read_run(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Configuration and metrics of a run.
+
+    Raises:
+        ConfigError: a file is damaged.
+    """
     import numpy as np
     import pandas as pd
 

@@ -1,10 +1,9 @@
 """``config.yaml`` of a run: written, read back, compared. Nothing here needs JAX."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import yaml
 
@@ -12,19 +11,11 @@ from ...coercion import typed
 from ...errors import ConfigError, one_line
 from .files import read_text
 
-if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
-    pass
-
-
 # Settings that leave the numbers of a run as they are, so that it may go on with other ones.
-AROUND = (
+RESUMABLE = (
     "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
 )
-
-
-AROUND += ["env.python"]
-
-
+RESUMABLE += ["env.python"]
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
@@ -44,19 +35,25 @@ for _each in (_Reader, _Writer):
     )
 
 
-def read_yaml(text: str):
+def read_yaml(text: str) -> Any:
     """Plain data. Raises whatever a damaged text makes the reader raise."""
     return yaml.load(text, _Reader)
 
 
-def write_yaml(data) -> str:
+def write_yaml(data: Any) -> str:
     """Plain data as ``read_yaml`` reads it back."""
     return yaml.dump(data, Dumper=_Writer, sort_keys=False)
 
 
-def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
-    """Dotted settings as text, leaving out those of ``without``."""
-    flat = {}
+def flatten(settings: dict[str, Any], without: Collection[str] = (), prefix: str = "") -> dict[str, str]:
+    """Settings as texts by dotted name.
+
+    Args:
+        settings: nested.
+        without: dotted names that are left out, with all that is below them.
+        prefix: of all names.
+    """
+    flat: dict[str, str] = {}
     for key, value in settings.items():
         if prefix + key not in without:
             flat |= (
@@ -67,18 +64,22 @@ def flatten(settings: dict, without=(), prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _as_text(value) -> str:
+def _as_text(value: Any) -> str:
     """Equal numbers give equal texts, however they were written."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def differences(there: dict, here: dict) -> list[str]:
+def differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     """In what two configurations differ that matters to the numbers, such as ``gamma (0.99 there, 0.9 here)``.
 
     A setting that is not in ``there`` is younger than that run, and had its default; but what a user's own function is
     given (``algo.drift_params.weight``) has a default that only the function knows.
+
+    Args:
+        there: as a run was configured.
+        here: as it would be now.
     """
-    there, here = flatten(there, AROUND), flatten(here, AROUND)
+    there, here = flatten(there, RESUMABLE), flatten(here, RESUMABLE)
     return [
         f"{key} ({there.get(key, 'nothing')} there, {here.get(key, 'nothing')} here)"
         for key in sorted(there.keys() | here.keys())
@@ -86,8 +87,15 @@ def differences(there: dict, here: dict) -> list[str]:
     ]
 
 
-def read_config(path: Path) -> dict:
-    """A run's configuration as plain data. Raises ConfigError where there is none or it is damaged."""
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's configuration as plain data.
+
+    Args:
+        path: the run's directory.
+
+    Raises:
+        ConfigError: there is none, or it is damaged.
+    """
     file = path / "config.yaml"
     if not file.is_file():
         raise ConfigError(f"'{path}' is not a run directory (no config.yaml in it)")
@@ -103,7 +111,7 @@ def read_config(path: Path) -> dict:
         raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
 
 
-def _as_today(algo: dict) -> dict:
+def _as_today(algo: dict[str, Any]) -> dict[str, Any]:
     """The settings of a row as an earlier version wrote them, in the words of this one; those of other families as they are."""
     if "coordination" not in algo or "critic_lr" not in algo:
         return algo

@@ -15,7 +15,12 @@ training with its traceback. ``Refused`` stops it with one line: the environment
 ``Crash``, says that the simulator broke down: the worker is replaced, and the one transition is left out of learning.
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HOSTS = {  # name -> module and class
     "smac": ("smac", "Smac"),
@@ -44,6 +49,6 @@ class Crash(RuntimeError):
     """The simulator broke down through no fault of the learner's."""
 
 
-def seed_of(key):
-    """(int) 31 bits of a key, for hosts that want one number."""
+def seed_of(key: np.ndarray) -> int:
+    """31 bits of a key, for hosts that want one number."""
     return (int(key[0]) * 1000003 ^ int(key[1])) & 0x7FFFFFFF

@@ -1,10 +1,14 @@
 """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics: the same tasks, under the same names, as on the device."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from . import Seen, seed_of
 
-TASKS = {
+TASKS: dict[str, tuple[str, str]] = {
     "reacher_2x1": ("Reacher", "2x1"),
     "swimmer_2x1": ("Swimmer", "2x1"),
     "hopper_3x1": ("Hopper", "3x1"),
@@ -19,7 +23,7 @@ TASKS = {
     "swimmer_5x4": ("ManySegmentSwimmer", "5x4"),
 }
 # Partitions that it lacks: those of another task of the robot, with agents given as actuator numbers in order of action.
-EXTRA = {
+EXTRA: dict[str, tuple[str, str, list[list[int]]]] = {
     "walker2d_3x2": ("Walker2d", "2x3", [[2, 1], [0, 5], [4, 3]]),
     "walker2d_6x1": ("Walker2d", "2x3", [[2], [1], [0], [5], [4], [3]]),
     "halfcheetah_3x2": ("HalfCheetah", "2x3", [[2, 1], [0, 5], [4, 3]]),
@@ -32,7 +36,7 @@ EXTRA = {
 WHOLE_ROBOT = 20  # hops
 
 
-def _factorization(scenario, conf, actuators):
+def _factorization(scenario: str, conf: str, actuators: list[list[int]]) -> dict[str, Any]:
     from gymnasium_robotics.envs.multiagent_mujoco.obsk import get_parts_and_edges
 
     parts, edges, everywhere = get_parts_and_edges(scenario, conf)
@@ -41,15 +45,21 @@ def _factorization(scenario, conf, actuators):
 
 
 class GymnasiumRobotics:
-    """A task of ``mamujoco_v1``. agent_obsk: hops, or "all" for the whole robot.
+    """A task of ``mamujoco_v1``.
 
     Agents see q and qd of their own joints and q of those within ``agent_obsk`` hops, as on the device.
+
+    Args:
+        task: a key of TASKS or EXTRA.
+        agent_obsk: hops, or "all" for the whole robot.
+        max_steps: the time limit, if it is below the task's own; 0: that.
     """
 
-    def __init__(self, task, agent_obsk="1", max_steps=0):
+    def __init__(self, task: str, agent_obsk: str = "1", max_steps: int = 0) -> None:
         from gymnasium_robotics.envs.multiagent_mujoco.mujoco_multi import MultiAgentMujocoEnv
 
-        scenario, conf, *actuators = {**TASKS, **EXTRA}[task]
+        named: Any = {**TASKS, **EXTRA}[task]
+        scenario, conf, *actuators = named
         everything = agent_obsk == "all"  # to Gymnasium-Robotics that is one agent, so it is a number of hops here
         hops = WHOLE_ROBOT if everything else int(agent_obsk)
         factorization = _factorization(scenario, conf, *actuators) if actuators else None
@@ -75,11 +85,11 @@ class GymnasiumRobotics:
             "kinds": None,
         }
 
-    def reset(self, key):
+    def reset(self, key: np.ndarray) -> Seen:
         self.time = 0
         return self._seen(self.env.reset(seed=seed_of(key))[0])
 
-    def step(self, key, action):
+    def step(self, key: np.ndarray, action: np.ndarray) -> tuple[Seen, float, bool, bool, dict[str, float]]:
         scaled = {}
         for i, agent in enumerate(self.agents):
             low, high = self.low[i], self.high[i]
@@ -90,7 +100,7 @@ class GymnasiumRobotics:
         late = any(truncated.values()) or self.time >= self.limit
         return self._seen(obs), rewards[self.agents[0]], over, late and not over, {}
 
-    def close(self):
+    def close(self) -> None:
         self.env.close()
 
     def _seen(self, obs):

@@ -1,9 +1,12 @@
 """Any parallel environment of PettingZoo (Terry et al., 2021), by import path."""
 
+from __future__ import annotations
+
 import difflib
 import importlib
 import inspect
 import pkgutil
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +44,19 @@ def _environment(path, options):
 
 
 class Agent:
-    """One agent's spaces. action_size: how many actions it has, or dimensions. size: of what it sees, a vector of ``dtype``."""
+    """One agent's spaces.
 
-    def __init__(self, env, name):
+    ``action_size`` is how many actions it has, or dimensions; ``size`` is that of what it sees, a vector of ``dtype``.
+
+    Args:
+        env: a parallel environment of PettingZoo.
+        name: the agent's.
+
+    Raises:
+        Refused: it has no such spaces, or some in which nothing can be learnt.
+    """
+
+    def __init__(self, env: Any, name: Any) -> None:
         self.name = name
         self.action_space, space = (self._space(env, what) for what in ("action_space", "observation_space"))
         parts = dict(space.spaces) if kind_of(space) == "Dict" else {"observation": space}
@@ -74,7 +87,7 @@ class Agent:
         else:
             raise Refused(f"the actions of agent '{name}' are {self.action_kind}; only Discrete and Box can be learnt")
 
-    def action(self, action):
+    def action(self, action: Any) -> Any:
         """What the environment gets for its row (A) or number ``action``."""
         if self.action_kind == "Discrete":
             return self.first + int(action)
@@ -83,14 +96,14 @@ class Agent:
         inside = np.rint(inside) if space.dtype.kind in "iu" else inside
         return inside.astype(space.dtype).reshape(space.shape)
 
-    def vector(self, seen):
+    def vector(self, seen: Any) -> np.ndarray:
         """What it sees as numbers (size,)."""
         if self.wrapped and isinstance(seen, dict) and "observation" in seen:
             seen = seen["observation"]
         return self.read(seen)
 
-    def legal(self, seen, info):
-        """Its legal actions (action_size,), which it may be told with its observation or beside it."""
+    def legal(self, seen: Any, info: Any) -> np.ndarray:
+        """Its legal actions (action_size,), which it may be told with its observation (``seen``) or beside it (``info``)."""
         for told in (seen, info):
             mask = told.get("action_mask") if isinstance(told, dict) else None
             if mask is not None and self.action_kind == "Discrete":
@@ -104,16 +117,25 @@ class Agent:
 
 
 class PettingZoo:
-    """path: a module that has ``parallel_env``, such as ``pettingzoo.sisl.multiwalker_v9``. options: for ``parallel_env``.
+    """A parallel environment of PettingZoo as a host.
 
-    max_steps: when an episode is truncated, if it is not over before. reward: what of the agents' rewards the team gets, their
-    ``mean`` or ``sum`` over all possible agents. All action spaces must be Discrete, or all Boxes, bounded or not. Observations
-    are flattened, and stay bytes where all are; an ``action_mask``, in the observation or the info, says which actions are
-    legal. Who is not there, yet or any more, sees zeros and may only take action 0. The global state is the environment's own
-    if it has one, else all observations.
+    All action spaces must be Discrete, or all Boxes, bounded or not. Observations are flattened, and stay bytes where all are;
+    an ``action_mask``, in the observation or the info, says which actions are legal. Who is not there, yet or any more, sees
+    zeros and may only take action 0. The global state is the environment's own if it has one, else all observations.
+
+    Args:
+        path: a module that has ``parallel_env``, such as ``pettingzoo.sisl.multiwalker_v9``.
+        options: for ``parallel_env``.
+        max_steps: when an episode is truncated, if it is not over before.
+        reward: what of the agents' rewards the team gets, their ``mean`` or ``sum`` over all possible agents.
+
+    Raises:
+        Refused: nothing can be learnt in it.
     """
 
-    def __init__(self, path, options=None, max_steps=500, reward="mean"):
+    def __init__(
+        self, path: str, options: dict[str, Any] | None = None, max_steps: int = 500, reward: str = "mean"
+    ) -> None:
         self.path, self.env = path, _environment(path, options)
         self.names, self.pool = list(self.env.possible_agents), {"mean": np.mean, "sum": np.sum}[reward]
         self.agents = [Agent(self.env, name) for name in self.names]
@@ -142,12 +164,12 @@ class PettingZoo:
             self.spec["action_low"] = [agent.low.tolist() for agent in self.agents]
             self.spec["action_high"] = [agent.high.tolist() for agent in self.agents]
 
-    def reset(self, key):
+    def reset(self, key: np.ndarray) -> Seen:
         self.time = 0
         seen, infos = self._reset(seed_of(key))
         return self._seen(seen, infos, self._here({}, {}))
 
-    def step(self, key, action):
+    def step(self, key: np.ndarray, action: np.ndarray) -> tuple[Seen, float, bool, bool, dict[str, float]]:
         playing = self._here(*self.flags)
         found = self.env.step({a.name: a.action(action[i]) for i, a in enumerate(self.agents) if playing[i]})
         if not (isinstance(found, tuple) and len(found) == 5 and all(isinstance(part, dict) for part in found[:4])):
@@ -166,7 +188,7 @@ class PettingZoo:
         here = [a or b for a, b in zip(there, late_now)]
         return self._seen(seen, infos, here), reward, over and not late, late, {}
 
-    def close(self):
+    def close(self) -> None:
         self.env.close()
 
     def _reset(self, seed):

@@ -1,7 +1,10 @@
 """SMAC and SMACv2, and whatever else has the Python interface of SMAC's ``StarCraft2Env``."""
 
+from __future__ import annotations
+
 import contextlib
 import random
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +18,9 @@ class BehindSmac:
     without ``battle_won``, and the object is of no use afterwards; a dead agent is one that may only do nothing.
     """
 
-    METRICS = ("won", "dead_allies", "dead_enemies")
+    METRICS: tuple[str, ...] = ("won", "dead_allies", "dead_enemies")
 
-    def __init__(self, env):
+    def __init__(self, env: Any) -> None:
         self.env = env
         info = env.get_env_info()
         agents = info["n_agents"]
@@ -32,13 +35,13 @@ class BehindSmac:
             "kinds": info.get("kinds"),
         }
 
-    def reset(self, key):
+    def reset(self, key: np.ndarray) -> Seen:
         self._use(key)
         with self._sane():
             self.env.reset()  # may return None (SMACv2): the getters say what there is
         return self._seen()
 
-    def step(self, key, action):
+    def step(self, key: np.ndarray, action: np.ndarray) -> tuple[Seen, float, bool, bool, dict[str, float]]:
         self._use(key)
         timeouts = self.env.timeouts
         action = [int(a) for a in action]
@@ -51,7 +54,7 @@ class BehindSmac:
         metrics.update({name: float(info.get(name, 0)) for name in self.METRICS[1:]})
         return self._seen(), reward, over and not truncated, truncated, metrics
 
-    def close(self):
+    def close(self) -> None:
         self.env.close()
 
     def _use(self, key):
@@ -80,11 +83,11 @@ class BehindSmac:
 class StarCraft(BehindSmac):
     """The game itself, which has quirks that a double of its interface does not need."""
 
-    def __init__(self, env):
+    def __init__(self, env: Any) -> None:
         super().__init__(env)
         self.game = getattr(env, "env", env)  # SMACv2 wraps it
 
-    def reset(self, key):
+    def reset(self, key: np.ndarray) -> Seen:
         self._reseed(seed_of(key))
         before = self.game.force_restarts
         seen = super().reset(key)
@@ -102,7 +105,7 @@ class StarCraft(BehindSmac):
 class Smac(StarCraft):
     """StarCraft II micromanagement (Samvelyan et al., 2019). ``settings`` are those of ``StarCraft2Env``."""
 
-    def __init__(self, map_name="3m", **settings):
+    def __init__(self, map_name: str = "3m", **settings: Any) -> None:
         from smac.env import StarCraft2Env
 
         super().__init__(StarCraft2Env(map_name=map_name, **settings))
@@ -111,7 +114,9 @@ class Smac(StarCraft):
 class SmacV2(StarCraft):
     """Its second version, with random teams and places (Ellis et al., 2023). ``capabilities``: its distributions."""
 
-    def __init__(self, map_name="10gen_terran", capabilities=None, **settings):
+    def __init__(
+        self, map_name: str = "10gen_terran", capabilities: dict[str, Any] | None = None, **settings: Any
+    ) -> None:
         from smacv2.env.starcraft2.wrapper import StarCraftCapabilityEnvWrapper
 
         super().__init__(StarCraftCapabilityEnvWrapper(capability_config=capabilities, map_name=map_name, **settings))

@@ -1,5 +1,10 @@
 """Spaces of Gymnasium (or Gym before it) as vectors, told by their names: no such package is needed here."""
 
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 
 from . import Refused
@@ -7,7 +12,7 @@ from . import Refused
 PARTS = ("Box", "Discrete", "MultiBinary", "MultiDiscrete", "Tuple", "Dict")  # the spaces that are vectors
 
 
-def kind_of(space):
+def kind_of(space: Any) -> str:
     """The name of a space's kind, also where its class is derived from it."""
     names = [kind.__name__ for kind in type(space).__mro__]
     return next((name for name in names if name in PARTS), names[0])
@@ -16,11 +21,18 @@ def kind_of(space):
 class Reader:
     """What is seen in ``space`` as one vector, as Gymnasium flattens it: numbers of a Discrete one-hot, parts one after another.
 
-    size: of the vector. dtype: uint8 where all of it is bytes, else float32. ``without``: parts of a Dict that are left out.
-    Raises Refused for spaces without a size.
+    ``size`` is that of the vector, ``dtype`` uint8 where all of it is bytes, else float32.
+
+    Args:
+        space: of Gymnasium or Gym.
+        where: what a message calls it.
+        without: parts of a Dict that are left out.
+
+    Raises:
+        Refused: the space has no size.
     """
 
-    def __init__(self, space, where, without=()):
+    def __init__(self, space: Any, where: str, without: Collection[str] = ()) -> None:
         kind = self.kind = kind_of(space)
         self.parts, self.dtype = {}, np.dtype(np.float32)
         if kind in ("Tuple", "Dict"):
@@ -39,7 +51,7 @@ class Reader:
         else:
             raise Refused("{} is in a space {}, which is no vector; {} are".format(where, kind, ", ".join(PARTS)))
 
-    def __call__(self, seen):
+    def __call__(self, seen: Any) -> np.ndarray:
         if self.parts:
             return np.concatenate([part(seen[key]) for key, part in self.parts.items()])
         if self.kind in ("Discrete", "MultiDiscrete"):

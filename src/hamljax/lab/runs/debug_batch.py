@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
 from ...algorithms.base import DebugBatch
 from ...bridge.environment import NON_FINITE
@@ -9,7 +10,12 @@ from ...envs.protocol import Observation, Team
 
 
 def not_finite(team: Team, batch: DebugBatch) -> list[str]:
-    """What it is, in words; observations by agent. What nobody looks at does not count, such as what follows a task's end."""
+    """What it is, in words; observations by agent. What nobody looks at does not count, such as what follows a task's end.
+
+    Args:
+        team: whose agents see it.
+        batch: what an update learns from.
+    """
     looks = [_of_seen(team, observation, np.asarray(used)) for observation, used in batch.seen]
     agents = sorted({agent for of_agents, _ in looks for agent in of_agents})
     found = [f"the observation of agent {agent}" for agent in agents]
@@ -20,8 +26,8 @@ def not_finite(team: Team, batch: DebugBatch) -> list[str]:
     return found
 
 
-def _of_seen(team: Team, seen: Observation, used: np.ndarray) -> tuple[list[int], bool]:
-    """Which agents are alive and see what is not finite where it is ``used`` (bool), and whether a world state is so there."""
+def _of_seen(team: Team, seen: Observation, used: Bool[np.ndarray, "..."]) -> tuple[list[int], bool]:
+    """Which agents are alive and see what is not finite where it is ``used``, and whether a world state is so there."""
     seen = jax.tree.map(np.asarray, team.visible(seen))
     state = used & ~np.isfinite(seen.world_state).all(-1)
     if seen.obs is None:
