@@ -7,16 +7,15 @@ per step, L steps in a sample.
 
 from typing import Any, NamedTuple, Protocol, Self
 
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
-from ..envs.protocol import Environment, Observation, Team
+from ..envs.protocol import Action, Environment, Observation, Team
 from ..envs.vector import VecStep, VectorEnv
 from ..haml import Divergence
 from ..nn.distributions import Evaluation
 from .config import Config
 from .state import ActorState, RolloutState, RunnerState
 
-Action = Int[Array, "*batch N"] | Float[Array, "*batch N A"]  # of a team: which one, or continuous ones
 Metrics = dict[str, Array]  # named numbers
 
 

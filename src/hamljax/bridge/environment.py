@@ -141,12 +141,12 @@ class HostEnvironment(Environment):
         return HostVec(self, num_envs)
 
     @property
-    def losses(self) -> Sequence[str]:
+    def losses(self) -> Sequence[str]:  # type: ignore[override]  # counted by the pools; others may assign theirs
         """What became of the workers that were replaced so far."""
         return [loss for pool in self._pools.values() for loss in pool.losses]
 
     @property
-    def notes(self) -> Mapping[str, str]:
+    def notes(self) -> Mapping[str, str]:  # type: ignore[override]  # counted by the pools; others may assign theirs
         """What is to be said once of its episodes so far, by the name that ``ANOMALIES`` has for it."""
         found = [(name, pool.anomalies[name]) for pool in self._pools.values() for name in pool.anomalies]
         counts = {name: sum(count for other, (count, _) in found if other == name) for name, _ in found}
@@ -154,7 +154,7 @@ class HostEnvironment(Environment):
         return {name: ANOMALIES[name].format(counts[name], places[name]) for name in counts}
 
     @property
-    def waited(self) -> float:
+    def waited(self) -> float:  # type: ignore[override]  # counted by the pools; others may assign theirs
         """Seconds that training spent waiting for workers so far."""
         return sum(pool.waited for (_, purpose), pool in self._pools.items() if purpose == "training")
 

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -247,21 +248,9 @@ class Environment:
     in_processes: bool = False  # whether its episodes run there: they can neither be restored nor vmapped
     on_host: bool = False  # whether programs stop at every step, for the host to make it
     failure: Exception | None = None  # why a program that used it failed, where the program cannot say so itself
-
-    @property
-    def losses(self) -> Sequence[str]:
-        """What became of the processes that were replaced so far."""
-        return ()
-
-    @property
-    def notes(self) -> Mapping[str, str]:
-        """What is to be said once of its episodes, by what it is about."""
-        return {}
-
-    @property
-    def waited(self) -> float:
-        """Seconds that training spent waiting for processes so far."""
-        return 0.0
+    losses: Sequence[str] = ()  # what became of the processes that were replaced so far
+    notes: Mapping[str, str] = MappingProxyType({})  # what is to be said once of its episodes, by what it is about
+    waited: float = 0.0  # seconds that training spent waiting for processes so far
 
     def reset(self, key: Key[Array, ""]) -> tuple[Any, Observation]:
         """Start an episode.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key, Num
 
-from ...algorithms.base import TeamPolicy
+from ...algorithms.base import ActingPolicy
 from ...algorithms.config import Config
 from ...algorithms.state import ActorState
 from ...envs.protocol import Action, Environment, Observation, Team
@@ -24,7 +24,7 @@ from .programs import Progress, progress_shapes, split_replay
 
 @functools.partial(jax.jit, static_argnums=1)  # once for all runs that are equal, however often they are loaded
 def _decide(
-    policy: TeamPolicy,
+    policy: ActingPolicy,
     team: Team,
     actors: ActorState,
     observation: Num[ArrayLike, "N O"],
@@ -50,7 +50,7 @@ class Policy:
         actors: the parameters, and what normalises the observations.
     """
 
-    def __init__(self, policy: TeamPolicy, team: Team, actors: ActorState):
+    def __init__(self, policy: ActingPolicy, team: Team, actors: ActorState):
         self.actors, self.team, self._policy = actors, team, policy
 
     def __repr__(self) -> str:
@@ -113,7 +113,7 @@ class Trained(NamedTuple):
         return self.trainer.env
 
     @property
-    def team_policy(self) -> TeamPolicy:
+    def team_policy(self) -> ActingPolicy:
         """How its teams act, given their parameters."""
         return self.trainer.learner.policy
 
