@@ -29,10 +29,7 @@ class Scores:
     steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        try:
-            values = np.asarray(self.values, np.float64)
-        except (TypeError, ValueError):
-            raise ConfigError("scores are no array of numbers: every run needs one score on every task") from None
+        values = _floats(self.values)
         if values.ndim < 2 or 0 in values.shape:
             hint = "; a single task is scores[:, None]" if values.ndim == 1 else ""
             raise ConfigError(f"scores have the shape {values.shape} where (runs, tasks, ...) is wanted{hint}")
@@ -54,9 +51,16 @@ class Scores:
         return f"the score of {who}{at} is {found}; statistics need finite scores (leave this run out of all tasks)"
 
 
+def _floats(scores: ArrayLike) -> np.ndarray:
+    try:
+        return np.asarray(scores, np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError("scores are no array of numbers: every run needs one score on every task") from None
+
+
 def as_scores(scores: Scores | ArrayLike) -> Scores:
     """``scores`` with their checks made."""
-    return scores if isinstance(scores, Scores) else Scores(np.asarray(scores))
+    return scores if isinstance(scores, Scores) else Scores(_floats(scores))
 
 
 def values_of(scores: Scores | ArrayLike) -> np.ndarray:
