@@ -3,20 +3,26 @@
 import itertools
 import json
 import math
+import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 import hamljax
 from hamljax.errors import ConfigError
 from hamljax.lab.statistics import intervals
+from hamljax.lab.storage import files
+from hamljax.lab.storage.saved_config import write_yaml
 
 st = hamljax.statistics
+PAGE = (Path(__file__).parents[1] / "docs/statistics.md").read_text()
 RECORDED = json.loads((Path(__file__).parent / "fixtures/statistics.json").read_text())
 TOLERANCE = RECORDED["tolerance"]
 SCORES = {name: np.array(x) for group in (RECORDED, RECORDED["odd"]) for name, x in group["scores"].items()}
@@ -403,3 +409,143 @@ def test_what_makes_no_sense_is_one_line(line):
 def test_statistics_need_no_jax():
     code = "import sys, hamljax; hamljax.statistics.iqm([[1.0]]); assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# SCORES OF RUN DIRECTORIES
+
+
+def leave_run(path, algo, env, scores, seed=0, per_update=100, lr=5e-4, metric="eval/won", hops=1):
+    """What a finished run leaves that its scores are read from; scores: (seeds, evaluations), of which the best is absolute."""
+    path.mkdir(parents=True)
+    config = {"algo": {"name": algo, "actor_lr": lr}, "env": {"name": env, "hops": hops}, "network": {"name": "mlp"}}
+    config |= {"logger": {"kind": "none"}, "total_timesteps": 800, "num_envs": 10, "num_steps": per_update // 10}
+    config |= {"seed": seed, "num_seeds": len(scores), "run_dir": str(path)}
+    files.write_text(path / "config.yaml", write_yaml(config))
+    best = {metric: {"mean": float(np.mean(scores)), "per_seed": [max(row) for row in scores]}}
+    seeds = list(range(seed, seed + len(scores)))
+    files.write_json(path / "summary.json", {"seeds": seeds, "absolute": best})
+    rows = [
+        {"seed": s, "update": u, "step": u * per_update, metric: row[u // 2] if u % 2 == 0 else np.nan, "train/x": 0.0}
+        for s, row in zip(seeds, scores, strict=True)
+        for u in range(2 * len(row))
+    ]
+    pd.DataFrame(rows).to_parquet(path / "metrics.parquet", index=False, write_page_checksum=True)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Two algorithms on two tasks; one of the four is in two directories, and one was evaluated twice as often."""
+    sweep = tmp_path / "runs/sweep"
+    leave_run(sweep / "0", "happo", "smax/8m", [[0.0, 0.2, 0.3], [0.1, 0.5, 0.4]])
+    leave_run(sweep / "1", "happo", "smax/3m", [[0.2, 0.6, 0.7]], lr=1e-4)
+    leave_run(sweep / "2", "happo", "smax/3m", [[0.1, 0.9, 0.8]], lr=1e-4, seed=1)
+    leave_run(sweep / "3", "mappo_s", "smax/3m", [[0.3, 0.4, 0.5], [0.0, 0.1, 0.2]])
+    leave_run(sweep / "4", "mappo_s", "smax/8m", [[0.0, 9, 0.1, 9, 0.6], [0.0, 9, 0.2, 9, 0.4]], per_update=50)
+    return sweep
+
+
+def test_scores_are_read_from_runs(sweep):
+    found = hamljax.load_scores(sweep)
+    assert list(found) == ["happo", "mappo_s"]
+    np.testing.assert_array_equal(found["happo"].values, [[0.7, 0.3], [0.9, 0.5]])
+    np.testing.assert_array_equal(found["mappo_s"].values, [[0.5, 9], [0.2, 9]])
+    for scores in found.values():
+        assert scores.tasks == ("smax/3m", "smax/8m") and scores.runs == ("seed 0", "seed 1") and not scores.steps
+    happo = hamljax.load_scores([sweep / name for name in "012"], "eval/won")
+    np.testing.assert_array_equal(happo["happo"].values, found["happo"].values)
+
+
+def test_curves_are_read_at_steps_that_all_runs_have(sweep):
+    found = hamljax.load_scores(sweep, curves=True)
+    assert found["happo"].steps == found["mappo_s"].steps == (0, 200, 400)
+    np.testing.assert_array_equal(found["happo"].values[1], [[0.1, 0.9, 0.8], [0.1, 0.5, 0.4]])
+    np.testing.assert_array_equal(found["mappo_s"].values[:, 1], [[0.0, 0.1, 0.6], [0.0, 0.2, 0.4]])
+    assert st.sample_efficiency(found["happo"], resamples=10).value.shape == (3,)
+
+
+def test_algorithms_that_differ_on_a_task_are_told_apart(sweep):
+    leave_run(sweep / "5", "happo", "smax/3m", [[0.9], [0.9]], lr=0.1)
+    leave_run(sweep / "6", "happo", "smax/8m", [[0.9], [0.9]], lr=0.1)
+    (sweep / "0/config.yaml").write_text((sweep / "0/config.yaml").read_text().replace("0.0005", "0.0001"))
+    assert list(hamljax.load_scores(sweep)) == ["happo actor_lr=0.0001", "happo actor_lr=0.1", "mappo_s"]
+
+
+def test_a_setting_of_an_environment_makes_another_task(tmp_path):
+    for hops in (0, 1):
+        leave_run(tmp_path / str(hops), "happo", "mamujoco/ant_4x2", [[hops]], hops=hops, metric="eval/return")
+    found = hamljax.load_scores(tmp_path)["happo"]
+    assert found.tasks == ("mamujoco/ant_4x2 hops=0", "mamujoco/ant_4x2 hops=1")
+    np.testing.assert_array_equal(found.values, [[0, 1]])
+
+
+def spoil_summary(change):
+    def spoil(run):
+        summary = files.read_json(run / "summary.json")
+        change(summary)
+        files.write_json(run / "summary.json", summary)
+
+    return spoil
+
+
+def leave_a_hole(run):
+    record = pd.read_parquet(run / "metrics.parquet")
+    record.loc[(record["seed"] == 1) & (record["step"] == 200), "eval/won"] = np.nan
+    record.to_parquet(run / "metrics.parquet", index=False, write_page_checksum=True)
+
+
+SPOILT = {
+    "3' is not finished; hamljax resume": lambda run: (run / "summary.json").unlink(),
+    "cannot read .*3/summary.json": lambda run: (run / "summary.json").write_text("{"),
+    "cannot read .*3/summary.json': 'absolute'": spoil_summary(lambda summary: summary.pop("absolute")),
+    "3' has no absolute metric": spoil_summary(lambda summary: summary["absolute"].clear()),
+    "seed 1 of the run in .*3' has no finite eval/won": spoil_summary(
+        lambda summary: summary["absolute"]["eval/won"]["per_seed"].__setitem__(1, None)
+    ),
+    "mappo_s has no run of seed 0 on smax/3m": shutil.rmtree,
+    "mappo_s has no run of seed 1 on smax/3m": spoil_summary(
+        lambda summary: (summary["seeds"].pop(), summary["absolute"]["eval/won"]["per_seed"].pop())
+    ),
+}
+
+
+@pytest.mark.parametrize("line", SPOILT)
+def test_runs_without_scores_are_named(sweep, line):
+    SPOILT[line](sweep / "3")
+    with pytest.raises(ConfigError, match=line) as caught:
+        hamljax.load_scores(sweep)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_record_does_not_have_is_named(sweep):
+    with pytest.raises(ConfigError, match="has no 'eval/win'; did you mean 'eval/won'"):
+        hamljax.load_scores(sweep, "eval/win")
+    with pytest.raises(ConfigError, match="holds no run"):
+        (sweep / "empty").mkdir()
+        hamljax.load_scores(sweep / "empty")
+    leave_a_hole(sweep / "3")
+    with pytest.raises(ConfigError, match="seed 1 of the run in .*3' has no finite eval/won at step 200"):
+        hamljax.load_scores(sweep, curves=True)
+
+
+# ITS PAGE
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", PAGE, re.S))
+def test_the_python_of_the_page_runs(code, sweep, monkeypatch, capsys):
+    monkeypatch.chdir(sweep.parents[1])
+    exec(code, {})
+    said = capsys.readouterr().out
+    assert "smax/8m -" in said and "only 2 run(s)" in said or said.endswith("\n64\n")
+
+
+def page_rows(first):
+    """Cells, as lists of numbers, below the heading that begins with ``first``."""
+    table = PAGE.split(f"| {first}")[1].split("\n\n")[0].splitlines()[2:]
+    return [[[float(x) for x in cell.split(",")] for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_the_tables_of_the_page_are_computed():
+    for (gap,), *cells in page_rows("difference"):
+        assert [int(cell) for (cell,) in cells] == [st.runs_to_tell_apart(gap, s, s) for s in (0.03, 0.05, 0.1, 0.2)]
+    found = {tuple(row[0]): [list(map(int, cell)) for cell in row[1:]] for row in page_rows("win rate, sd")}
+    assert found == WIDTHS
