@@ -298,6 +298,17 @@ def test_power_is_how_often_a_test_rejects(sds):
         assert (p < 0.05).mean() == pytest.approx(st.power(gap, 8, *sds), abs=0.025)
 
 
+def test_power_of_differences_large_and_small():
+    assert st.power(0.0, 5, 0.1, 0.1) == pytest.approx(0.05)
+    for sd in (1e-12, 1e-3, 0.063, 0.1):  # which all are far below the difference
+        assert st.power(1.0, 5, sd, sd) == pytest.approx(1)
+    assert st.power(1e-9, 5, 1.0, 1.0) == pytest.approx(0.05)
+    normal = stats.norm(loc=0.01 / math.sqrt(2 / 40_000))  # which so many runs come to
+    assert st.power(0.01, 40_000, 1.0, 1.0) == pytest.approx(normal.sf(1.959964) + normal.cdf(-1.959964), abs=1e-4)
+    assert st.runs_to_tell_apart(0.0, 0.1, 0.1) == st.runs_to_tell_apart(1e-9, 0.1, 0.1) == math.inf
+    assert (st.power(0.1, 9, 0.0, 0.0), st.power(0.0, 9, 0.0, 0.0)) == (1, 0)
+
+
 WIDTHS = {  # (win rate, sd between runs): runs for half-widths of 0.1, 0.05 and 0.02; with 32, 320 and 1000 episodes
     (0.9, 0.02): [[4, 8, 34], [3, 4, 10], [3, 4, 8]],
     (0.9, 0.05): [[5, 11, 54], [4, 7, 30], [4, 7, 28]],
@@ -380,6 +391,7 @@ REFUSED = {
     "statistic 'iqr'; did you mean 'iqm'": lambda: st.bootstrap("iqr", GOOD),
     "test 'welsh'; did you mean 'welch'": lambda: st.compare(GOOD, GOOD, test="welsh"),
     "correction 'hulm'; did you mean 'holm'": lambda: st.compare(GOOD, GOOD, correction="hulm"),
+    "test=welch is for": lambda: st.compare(GOOD, GOOD, test="welch", paired=True),
     "level=95 must": lambda: st.student_t(GOOD, level=95),
     "level=0 must": lambda: st.bootstrap("iqm", GOOD, level=0),
     "resamples=0 must": lambda: st.bootstrap("iqm", GOOD, resamples=0),

@@ -174,6 +174,8 @@ def compare(
     if a.ndim != 2:
         raise ConfigError(f"a comparison needs scores (runs, tasks), not of shape {a.shape}")
     test = test or ("paired_t" if paired else "welch")
+    if paired and test in TESTS and TESTS[test] is not paired_t:
+        raise ConfigError(f"test={test} is for runs that are not paired; choose paired_t, or paired=False")
     p = lookup("test", test, TESTS)(x, y)
     adjusted = lookup("correction", correction, CORRECTIONS)(p)
     of_all = difference(x, y, statistic, paired=paired, level=level, **options)

@@ -82,7 +82,8 @@ def student_t(scores: Scores | ArrayLike, level: float = 0.95) -> Estimate:
 
 def bootstrap(
     statistic: str | Statistic,
-    *scores: Scores | ArrayLike,
+    scores: Scores | ArrayLike,
+    *others: Scores | ArrayLike,
     level: float = 0.95,
     resamples: int = 50_000,
     seed: int = 0,
@@ -92,9 +93,9 @@ def bootstrap(
     """A statistic of one or several algorithms with its stratified percentile bootstrap interval.
 
     Args:
-        statistic: a name of ``AGGREGATES``, or a function of as many arrays (runs, tasks, ...) as there are ``scores``
-            that keeps their last axis, along which the resamples lie.
-        scores: (runs, tasks, ...) of each algorithm, resampled independently of one another.
+        statistic: a name of ``AGGREGATES``, or a function of as many arrays (runs, tasks, ...) as are given that
+            keeps their last axis, along which the resamples lie.
+        scores, others: (runs, tasks, ...) of each algorithm, resampled independently of one another.
         seed: of the generator; kept in the result.
         paired: draw the same runs of every algorithm.
         task_bootstrap: draw tasks too (the same of every algorithm): an interval for tasks like these.
@@ -106,8 +107,8 @@ def bootstrap(
         Agarwal et al., 2021, Deep reinforcement learning at the edge of the statistical precipice, arXiv 2108.13264.
     """
     function = statistic_of(statistic)
-    arrays = together(*scores, paired=paired)
-    share("level", level), whole("resamples", resamples, 1), whole("seed", seed, 0)
+    arrays = together(scores, *others, paired=paired)
+    level, resamples, seed = share("level", level), whole("resamples", resamples, 1), whole("seed", seed, 0)
     draw = _Resampler(arrays, seed, paired, task_bootstrap)
     found = np.concatenate([function(*drawn) for drawn in draw.chunks(resamples)], axis=-1)
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=-1)

@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from ...errors import ConfigError
 from .scores import numbers, share, whole
 
 MOST = 1_000_000  # runs beyond which the answer is: no number of runs
+CERTAIN = 1e6  # standard errors from 0, where a test is certain to reject
 
 
 def power(difference: float, runs: int, *sds: float, level: float = 0.95) -> float:
@@ -22,14 +24,18 @@ def power(difference: float, runs: int, *sds: float, level: float = 0.95) -> flo
             of paired runs.
         level: 1 minus the test's size.
     """
-    variances = _variances(sds)
+    variances, level = _variances(sds), share("level", level)
+    (difference,), runs = numbers("difference", [difference]), whole("runs", runs, 2)
     total = variances.sum()
     if total == 0:
         return float(difference != 0)
     freedom = (runs - 1) * total**2 / np.square(variances).sum()  # Welch and Satterthwaite's, of equally many runs
     critical = stats.t.ppf((1 + level) / 2, freedom)
-    shift = abs(difference) / math.sqrt(total / runs)
-    return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))
+    shift = min(abs(difference) / math.sqrt(total / runs), CERTAIN)
+    if shift == 0:
+        return 1 - level
+    # The square of t, which has both tails in one; the noncentral t's own far tail is no number in places.
+    return float(stats.ncf.sf(critical**2, 1, freedom, shift**2))
 
 
 def runs_to_tell_apart(difference: float, *sds: float, level: float = 0.95, wanted_power: float = 0.8) -> float:
@@ -44,8 +50,8 @@ def runs_to_tell_apart(difference: float, *sds: float, level: float = 0.95, want
     Raises:
         ConfigError: a standard deviation below 0; a level or a power outside of (0, 1).
     """
-    share("level", level), share("wanted_power", wanted_power), numbers("difference", [difference]), _variances(sds)
-    return _fewest(lambda runs: power(difference, runs, *sds, level=level) >= wanted_power)
+    wanted = share("wanted_power", wanted_power)
+    return _fewest(lambda runs: power(difference, runs, *sds, level=level) >= wanted)
 
 
 def runs_for_half_width(sd: float, half_width: float, level: float = 0.95) -> float:
@@ -57,10 +63,12 @@ def runs_for_half_width(sd: float, half_width: float, level: float = 0.95) -> fl
     Returns:
         A whole number from 2, or infinity where no number of runs is enough.
     """
-    share("level", level), _variances([sd])
+    (variance,), level = _variances([sd]), share("level", level)
     if not half_width > 0:
         raise ConfigError(f"half_width={half_width} must be above 0")
-    return _fewest(lambda runs: stats.t.ppf((1 + level) / 2, runs - 1) * sd <= half_width * math.sqrt(runs))
+    return _fewest(
+        lambda runs: stats.t.ppf((1 + level) / 2, runs - 1) * math.sqrt(variance) <= half_width * math.sqrt(runs)
+    )
 
 
 def sd_of_win_rates(win_rate: float, between_runs: float, episodes: int) -> float:
@@ -71,7 +79,7 @@ def sd_of_win_rates(win_rate: float, between_runs: float, episodes: int) -> floa
     return math.sqrt(variance)
 
 
-def _variances(sds) -> np.ndarray:
+def _variances(sds: ArrayLike) -> np.ndarray:
     found = numbers("standard deviations", sds)
     if found.min() < 0:
         raise ConfigError(f"a standard deviation of {found.min()} is below 0")

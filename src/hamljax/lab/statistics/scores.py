@@ -1,6 +1,5 @@
 """Scores of runs on tasks, checked before anything is computed from them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -103,7 +102,7 @@ def whole(name: str, value: int, least: int) -> int:
     return int(value)
 
 
-def numbers(name: str, values: Iterable[float]) -> np.ndarray:
+def numbers(name: str, values: ArrayLike) -> np.ndarray:
     """``values`` as (n,) finite numbers, at least one. Raises ConfigError otherwise."""
     try:
         found = np.asarray(values, np.float64)
