@@ -258,6 +258,7 @@ def test_scores_without_spread_have_a_p_value():
     solved, near = np.full((5, 2), 0.1), np.full((3, 2), [0.1, 0.3])
     np.testing.assert_array_equal(st.welch(solved, near), [1, 0])
     np.testing.assert_array_equal(st.paired_t(solved[:3], near), [1, 0])
+    np.testing.assert_array_equal(st.paired_t(np.full((3, 1), 0.1), np.zeros((3, 1))), 0)  # whose mean is not 0.1
     one_sided = st.welch(solved[:, :1], [[0.2], [0.3], [0.4]])
     np.testing.assert_allclose(one_sided, stats.ttest_1samp([0.2, 0.3, 0.4], 0.1).pvalue)
 
@@ -499,9 +500,9 @@ def spoil_summary(change):
     return spoil
 
 
-def leave_a_hole(run):
+def leave_a_hole(run, first_step):
     record = pd.read_parquet(run / "metrics.parquet")
-    record.loc[(record["seed"] == 1) & (record["step"] == 200), "eval/won"] = np.nan
+    record.loc[(record["seed"] == 1) & (record["step"] >= first_step), "eval/won"] = np.nan
     record.to_parquet(run / "metrics.parquet", index=False, write_page_checksum=True)
 
 
@@ -534,9 +535,10 @@ def test_what_the_record_does_not_have_is_named(sweep):
     with pytest.raises(ConfigError, match="holds no run"):
         (sweep / "empty").mkdir()
         hamljax.load_scores(sweep / "empty")
-    leave_a_hole(sweep / "3")
-    with pytest.raises(ConfigError, match="seed 1 of the run in .*3' has no finite eval/won at step 200"):
-        hamljax.load_scores(sweep, curves=True)
+    for step, where in ((200, " at step 200"), (0, "; leave")):  # the second: at no step
+        leave_a_hole(sweep / "3", step)
+        with pytest.raises(ConfigError, match=f"seed 1 of the run in .*3' has no finite eval/won{where}"):
+            hamljax.load_scores(sweep, curves=True)
 
 
 # ITS PAGE
