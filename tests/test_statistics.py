@@ -31,10 +31,13 @@ PAIRS = [pair.split(",") for pair in RECORDED["difference_of_iqm"]]
 
 
 def recorded(found, wanted, ends=TOLERANCE["ends"], low="low", high="high"):
-    """Whether an estimate is the recorded one."""
+    """Whether an estimate is the recorded one, and its ends those of rliable where they were recorded too."""
     np.testing.assert_allclose(found.value, wanted["value"], atol=TOLERANCE["value"])
-    np.testing.assert_allclose(found.low, wanted[low], atol=ends)
-    np.testing.assert_allclose(found.high, wanted[high], atol=ends)
+    np.testing.assert_allclose([found.low, found.high], [wanted[low], wanted[high]], atol=ends)
+    for name in wanted.keys() & {"rliable", "rliable_10000"}:
+        np.testing.assert_allclose([found.low, found.high], wanted[name], atol=ends)
+    if "rliable_low" in wanted:
+        np.testing.assert_allclose([found.low, found.high], [wanted["rliable_low"], wanted["rliable_high"]], atol=ends)
 
 
 # RECORDED NUMBERS
