@@ -27,7 +27,8 @@ MAY_IMPORT = {  # rooms above, from below to the top; each may import those befo
     "bridge": "errors coercion envs",
     "lab": "errors coercion settings haml envs nn algorithms training bridge",
 }
-LAB_ROOMS = ["storage", "configuration", "drawing", "runs", "commands", "benchmarks"]  # each may import those before it
+# Rooms of the lab, each of which may import those before it.
+LAB_ROOMS = ["statistics", "storage", "configuration", "drawing", "runs", "commands", "benchmarks"]
 MOST_LINES = (335, 60)  # of a module, of a function
 LAB_ONLY = {"hydra", "omegaconf", "rich", "matplotlib", "pandas", "wandb", "yaml", "tensorboardX", "orbax"}
 
@@ -76,6 +77,13 @@ def test_arrows_between_the_rooms_of_the_lab_point_down(room):
     for file in files_of(f"lab/{room}"):
         inside = {module[1] for module in imports(file)[0] if module[0] == "lab"}
         assert inside <= set(allowed), file
+
+
+def test_statistics_stand_on_numpy_and_scipy():
+    for file in files_of("lab/statistics"):
+        modules, packages = imports(file)
+        assert {module[0] for module in modules if module[:2] != ("lab", "statistics")} <= {"errors"}, file
+        assert packages <= {"numpy", "scipy", "math", "numbers", "dataclasses", "collections"}, file
 
 
 def test_modules_and_functions_stay_short():

@@ -125,6 +125,10 @@ def test_the_best_checkpoint_holds_the_best_of_every_seed(tracking):
     rounds = [evaluate(team.actors, n + 1) for n in range(10)]
     wanted = np.mean([r["eval/return"] for r in rounds], axis=0)
     np.testing.assert_allclose(summary["absolute"]["eval/return"]["per_seed"], wanted, rtol=1e-4)
+    ((_, scores),) = hamljax.load_scores(tracking).items()
+    np.testing.assert_array_equal(scores.values[:, 0], summary["absolute"]["eval/return"]["per_seed"])
+    ((_, curves),) = hamljax.load_scores(tracking, curves=True).items()
+    np.testing.assert_array_equal(curves.values[:, 0].ravel(), record.sort_values(["seed", "step"])["eval/return"])
 
 
 def test_sampled_evaluation_is_made_when_asked_for(climbing, tracking):

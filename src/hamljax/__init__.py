@@ -43,6 +43,8 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
     "make_train": "training.train",
     "config": "lab.configuration.jobs",
     "load": "lab.runs.trained",
+    "load_scores": "lab.runs.scores",
+    "statistics": ("lab.statistics", ""),  # the module itself
     "play_episodes": "lab.commands.evaluate",
     "ConfigError": "errors",
 }
@@ -58,4 +60,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'hamljax' has no attribute '{name}'")
     place = _PUBLIC[name]
     module, attribute = place if isinstance(place, tuple) else (place, name)
-    return getattr(importlib.import_module(f".{module}", __name__), attribute)
+    found = importlib.import_module(f".{module}", __name__)
+    return getattr(found, attribute) if attribute else found

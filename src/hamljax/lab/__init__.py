@@ -1,4 +1,4 @@
 """Everything impure: the command line, run directories, pictures, benchmarks.
 
-Rooms, each of which may use those before it: storage, configuration, drawing, runs, commands, benchmarks.
+Rooms, each of which may use those before it: statistics, storage, configuration, drawing, runs, commands, benchmarks.
 """

@@ -20,6 +20,7 @@ from ..configuration.arguments import boolean, checkpoint, file, read_arguments,
 from ..configuration.jobs import make_env
 from ..runs.failures import failures_of
 from ..runs.trained import Trained, load
+from ..statistics.intervals import half_width
 from ..storage.files import number, write_json
 from ..storage.paths import output_file, writing
 
@@ -117,9 +118,7 @@ def interval(values: Num[np.ndarray, " n"]) -> tuple[float, float, float]:
     if values.dtype.kind in "bf" and values.dtype != np.float64 and set(np.unique(values)) <= {0, 1}:
         found = stats.binomtest(int(values.sum()), n).proportion_ci(0.95, method="wilson")
         return mean, float(found.low), float(found.high)
-    if n < 2:
-        return mean, math.nan, math.nan
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    half = float(half_width(values))
     return mean, mean - half, mean + half
 
 

@@ -23,6 +23,11 @@ APART = (*RESUMABLE, "seed", "num_seeds")  # settings that may differ within a c
 def labels(configs: list[dict[str, Any]]) -> list[str]:
     """Algorithm, environment and network of each, and whatever else tells it from others of that name."""
     names = [f"{c['algo']['name']} · {c['env']['name']} · {c['network']['name']}" for c in configs]
+    return told_apart(names, configs)
+
+
+def told_apart(names: list[str], configs: list[dict]) -> list[str]:
+    """Each name, and whatever settings of its configuration tell it from others of that name."""
     flats = [flatten(config, APART) for config in configs]
 
     def telling(name: str, flat: dict[str, str]) -> list[str]:
