@@ -75,7 +75,9 @@ def test_values_of_a_subset_are_means_over_the_others(game, policies):
     q = np.asarray(in_float64(values.evaluate)(game, policies).q)
     table = q.reshape(3, 2, 3)
     subset = in_float64(values.subset_q)
-    np.testing.assert_allclose(subset(game, policies, q, (1,)), np.einsum("sab,sa->sb", table, policies[0][:, :2]), atol=1e-12)
+    np.testing.assert_allclose(
+        subset(game, policies, q, (1,)), np.einsum("sab,sa->sb", table, policies[0][:, :2]), atol=1e-12
+    )
     np.testing.assert_allclose(subset(game, policies, q, (1, 0)), np.swapaxes(table, 1, 2), atol=1e-12)
     joint = joint_by_hand(game, policies)
     np.testing.assert_allclose(subset(game, policies, q, ()), (joint * table).sum((1, 2)), atol=1e-12)
@@ -204,7 +206,15 @@ def test_an_action_without_support_is_charged_by_each_drift_as_its_limit_says():
     with np.errstate(divide="ignore"):
         log_old = np.log(old)
     entered = {}
-    for name, coef in (("none", 1.0), ("kl", 1.0), ("kl", 3.0), ("reverse_kl", 1.0), ("clip", 1.0), ("spo", 1.0), ("dpo", 1.0)):
+    for name, coef in (
+        ("none", 1.0),
+        ("kl", 1.0),
+        ("kl", 3.0),
+        ("reverse_kl", 1.0),
+        ("clip", 1.0),
+        ("spo", 1.0),
+        ("dpo", 1.0),
+    ):
         drift = bind_drift(DRIFTS[name], HYPER | {"kl_coef": coef})
         sweep = Request([], HYPER).sweep("none")._replace(drift=drift)
         new, _ = in_float64(jax.jit(sweep))(game, log_old, jax.random.key(0))
@@ -305,7 +315,9 @@ def test_simultaneous_sweeps_are_said_to_fall(tmp_path, monkeypatch, capsys):
     assert "NO   none: games with a fall of J" in out
     found = json.loads((tmp_path / "found" / "monotone.json").read_text())
     assert not found["holds"] and found["request"]["coordination"] == "simultaneous"
-    assert {f.name for f in (tmp_path / "found").iterdir()} == {f"{n}.{s}" for n in ("monotone", "identities") for s in ("json", "png")}
+    assert {f.name for f in (tmp_path / "found").iterdir()} == {
+        f"{n}.{s}" for n in ("monotone", "identities") for s in ("json", "png")
+    }
 
 
 @pytest.mark.parametrize(

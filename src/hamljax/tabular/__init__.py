@@ -1,7 +1,16 @@
 """Exact HAML on finite games: values, multi-agent advantages, exact updates, the Nash gap."""
 
 from .exact import Surrogate, Sweep, Update, general, maximise
-from .families import FAMILIES, crowding, gridworld, matrix_game, pure_policies, random_games, random_policies, uniform_policies
+from .families import (
+    FAMILIES,
+    crowding,
+    gridworld,
+    matrix_game,
+    pure_policies,
+    random_games,
+    random_policies,
+    uniform_policies,
+)
 from .follow import Path, falls, follow_all
 from .game import Game, batched, from_environment, in_float64, load_game, make_game, stack
 from .simplex import Solution

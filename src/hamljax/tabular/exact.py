@@ -112,7 +112,9 @@ def check_drift(drift: BoundDrift) -> None:
         slopes = (cost(**{name: np.full(64, size)}) - cost() for size in (1e-3, 1.0, 30.0))
         slopes = [slope / size for slope, size in zip(slopes, (1e-3, 1.0, 30.0), strict=True)]
         if not np.allclose(slopes, slopes[0][0], rtol=1e-6, atol=1e-9):
-            raise ConfigError(f"exact updates need a drift that adds a multiple of {name}, and not another function of it")
+            raise ConfigError(
+                f"exact updates need a drift that adds a multiple of {name}, and not another function of it"
+            )
 
 
 def total_cost(drift: BoundDrift, surrogate: Surrogate, x: Float[Array, "S A"]) -> Float[Array, "S A"]:
@@ -120,7 +122,9 @@ def total_cost(drift: BoundDrift, surrogate: Surrogate, x: Float[Array, "S A"]) 
     forward, backward = surrogate.weights_of_kl(drift)
     own = surrogate.costs(drift, x)
     terms = divergences(surrogate.old, x)
-    weighed = (jnp.where(weight > 0, weight * term, 0.0) for weight, term in zip((forward, backward), terms, strict=True))
+    weighed = (
+        jnp.where(weight > 0, weight * term, 0.0) for weight, term in zip((forward, backward), terms, strict=True)
+    )
     return jnp.where(surrogate.mask, own + sum(weighed), 0.0)
 
 
@@ -145,7 +149,9 @@ def maximise(
         return Solution(CLOSED_FORMS[function](drift, surrogate), exact)
     if penalty is None and function in PIECES:
         lengths, slopes = PIECES[function](drift, surrogate)
-        return Solution(simplex.pour(lengths, slopes, 0.0 if low is None else low, 1.0 if high is None else high), exact)
+        return Solution(
+            simplex.pour(lengths, slopes, 0.0 if low is None else low, 1.0 if high is None else high), exact
+        )
     if low is None and high is None and function in (drifts.none, drifts.kl):
         coef = penalty + surrogate.weights_of_kl(drift)[0]
         return Solution(simplex.forward_kl(surrogate.q, surrogate.old, coef), exact)
@@ -255,9 +261,7 @@ def surrogate_of(
     eye = jnp.broadcast_to(jnp.eye(game.num_states)[:, None], (*advantage.shape, game.num_states))
     offered = {"agent": agent, "num_agents": game.num_agents, "obs": eye, "world_state": eye, **given}
     dtype = advantage.dtype
-    return Surrogate(
-        log_policies[agent], mask, plays.astype(dtype), digits, others, jnp.exp(log_m), advantage, offered
-    )
+    return Surrogate(log_policies[agent], mask, plays.astype(dtype), digits, others, jnp.exp(log_m), advantage, offered)
 
 
 def log_ratio(game: Game, old: Float[Array, "S A"], new: Float[Array, "S A"], action: Int[Array, " J"]) -> jax.Array:

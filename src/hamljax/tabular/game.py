@@ -105,7 +105,9 @@ def make_game(reward: Any, transition: Any, initial: Any, discount: float) -> Ga
     """
     reward, transition, initial = (np.asarray(x, np.float64) for x in (reward, transition, initial))
     if reward.ndim < 2:
-        raise ConfigError(f"reward needs an axis of states and one of each agent's actions, not the shape {reward.shape}")
+        raise ConfigError(
+            f"reward needs an axis of states and one of each agent's actions, not the shape {reward.shape}"
+        )
     states, *actions = reward.shape
     check_size(1, states, actions)
     for name, x, shape in (("transition", transition, (*reward.shape, states)), ("initial", initial, (states,))):

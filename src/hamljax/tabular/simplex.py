@@ -75,7 +75,9 @@ def quadratic(
 
     An action of no cost whose q is the largest takes all that is to be had.
     """
-    per = jnp.where((old > 0) & (cost > 0), old * radius / jnp.where(cost > 0, cost, 1.0), 0.0)  # slope of x against q - lam
+    per = jnp.where(
+        (old > 0) & (cost > 0), old * radius / jnp.where(cost > 0, cost, 1.0), 0.0
+    )  # slope of x against q - lam
     leaves_at = jnp.where(per > 0, q + cost / radius, -jnp.inf)  # lam at which an action is left
     order = jnp.argsort(-leaves_at, -1)
     old_, per_, q_, leaves_ = (jnp.take_along_axis(v, order, -1) for v in (old, per, q, leaves_at))
@@ -114,7 +116,10 @@ def pour(
     """
     states, pieces, actions = lengths.shape
     ends = jnp.cumsum(lengths, 1)
-    ends = jnp.clip(jnp.concatenate([jnp.zeros_like(ends[:, :1]), ends], 1), *(jnp.asarray(x)[..., None, :] if jnp.ndim(x) else x for x in (low, high)))
+    ends = jnp.clip(
+        jnp.concatenate([jnp.zeros_like(ends[:, :1]), ends], 1),
+        *(jnp.asarray(x)[..., None, :] if jnp.ndim(x) else x for x in (low, high)),
+    )
     length, slope = (x.reshape(states, pieces * actions) for x in (jnp.diff(ends, axis=1), slopes))
     order = jnp.argsort(-slope, -1, stable=True)
     sorted_length = jnp.take_along_axis(length, order, -1)

@@ -45,7 +45,9 @@ def chooser(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Callable
         candidates = [
             maximise(drift, surrogate).policy,
             _one_multiplier(drift, surrogate, lambda x: excess(x, beta)),
-            _multiplier_a_state(drift, surrogate, lambda x: jax.vmap(lambda state: excess(x, state))(jnp.eye(beta.size))),
+            _multiplier_a_state(
+                drift, surrogate, lambda x: jax.vmap(lambda state: excess(x, state))(jnp.eye(beta.size))
+            ),
             _box(drift, surrogate, limit, given),
             surrogate.old,
         ]

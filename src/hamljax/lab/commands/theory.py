@@ -83,7 +83,9 @@ def _values(given: dict[str, str], drifts: list[str], neighbourhood: str) -> dic
     values = {name: getattr(Algo(), name) for name in asked if name in settings}
     for name, text in given.items():
         if name not in asked:
-            raise ConfigError(f"theory knows no '{name}'{nearest(name, [*asked, *TABLES, *COUNTS, 'drift', 'out', 'plugin'])}")
+            raise ConfigError(
+                f"theory knows no '{name}'{nearest(name, [*asked, *TABLES, *COUNTS, 'drift', 'out', 'plugin'])}"
+            )
         values[name] = number(name, text)
         if name in settings:
             check_value(name, values[name], settings[name])
@@ -126,6 +128,8 @@ def as_dict(report: Report, request: Request) -> dict[str, Any]:
         "columns": list(report.columns),
         "rows": [list(row) for row in report.rows],
         "claims": [{**claim._asdict(), "holds": claim.holds} for claim in report.claims],
-        "curves": [{"label": c.label, "x": [float(x) for x in c.x], "y": [float(y) for y in c.y]} for c in report.curves],
+        "curves": [
+            {"label": c.label, "x": [float(x) for x in c.x], "y": [float(y) for y in c.y]} for c in report.curves
+        ],
         "notes": report.notes,
     }

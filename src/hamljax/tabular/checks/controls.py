@@ -113,7 +113,6 @@ def _clipped(log_m: jax.Array, moved: jax.Array) -> jax.Array:
     return jnp.clip(log_m + moved, jnp.log(0.8), jnp.log(1.2))
 
 
-
 CONTROLS = {
     "M omitted (simultaneous)": Control(_with(coordination=COORDINATIONS["simultaneous"]), "falls", "77 %"),
     "M omitted, with clip": Control(_with(coordination=COORDINATIONS["simultaneous"]), "decisive", "0.4 %", "clip"),

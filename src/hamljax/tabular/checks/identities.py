@@ -36,7 +36,9 @@ def _seen(game: Game, policies: jax.Array, new: jax.Array, agent: int, advantage
     """The surrogate of an agent after all before it have moved from ``policies`` to ``new``."""
     log_m = sum((log_ratio(game, policies[j], new[j], jnp.asarray(game.digits[j])) for j in range(agent)), start=0.0)
     log_m = log_m + jnp.zeros_like(advantage)
-    return surrogate_of(game, jnp.log(policies), advantage, log_m, jnp.asarray(agent), {"progress": 0.0, "num_updates": 1})
+    return surrogate_of(
+        game, jnp.log(policies), advantage, log_m, jnp.asarray(agent), {"progress": 0.0, "num_updates": 1}
+    )
 
 
 def telescope(game: Game, policies: jax.Array, new: jax.Array) -> jax.Array:

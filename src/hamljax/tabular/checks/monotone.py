@@ -35,7 +35,9 @@ def monotone(request: Request, progress: Progress) -> Report:
         rows.append(row(name, path))
         claims += claims_of(name, path)
         curves.append(Curve(name, range(request.sweeps + 1), path.expected_return.mean(0).tolist()))
-    title = f"{request.games} random games, S = {request.num_states}, actions {request.actions}, {request.sweeps} sweeps"
+    title = (
+        f"{request.games} random games, S = {request.num_states}, actions {request.actions}, {request.sweeps} sweeps"
+    )
     columns = ("drift", "games with a fall", "J' - J", "V' - V", "HAMO", "V' - V - sum HAMO", "missed at most")
     limits = ("allowed", "0", f"{RISE:.0e}", f"{RISE:.0e}", f"{HAMO:.0e}", f"{SLACK:.0e}", "")
     return Report("monotone", title, columns, [*rows, limits], claims, curves, ("sweep", "mean J"))

@@ -43,10 +43,19 @@ def nash(request: Request, progress: Progress) -> Report:
         share = f"{lost[stuck].mean():.0%}" if stuck.any() else "-"
         others = f"{lost[~stuck].mean():.0%}" if (~stuck).any() else "-"
         gaps = path.nash_gap[:, -1]
-        rows.append((name, f"{arrived[:, -1].mean():.1%}", f"{np.median(gaps):.1e}", f"{gaps.max():.2g}", share, others))
+        rows.append(
+            (name, f"{arrived[:, -1].mean():.1%}", f"{np.median(gaps):.1e}", f"{gaps.max():.2g}", share, others)
+        )
         curves.append(Curve(name, range(10, sweeps + 1, 10), (1 - arrived.mean(0)).tolist()))
         claims.append(Claim(f"{name}: smallest Nash gap", float(path.nash_gap.min()), ">=", -1e-9))
     title = f"{count} random games, S = {request.num_states}, actions {ACTIONS}, {sweeps} sweeps; Nash: a gap below {NASH:.0e}"
-    columns = ("drift", "at Nash", "median gap", "largest gap", "of the others: a better action at 0", "of those at Nash")
+    columns = (
+        "drift",
+        "at Nash",
+        "median gap",
+        "largest gap",
+        "of the others: a better action at 0",
+        "of those at Nash",
+    )
     notes = ["a better action at 0: some agent has an action of probability exactly 0 that would earn more"]
     return Report("nash", title, columns, rows, claims, curves, ("sweep", "share of games not at Nash"), notes)

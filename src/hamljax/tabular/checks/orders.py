@@ -62,12 +62,21 @@ def orders(request: Request, progress: Progress) -> Report:
     rows += [
         ("ties left, fixed order", f"{(fixed[:, -1] > NASH).mean():.0%} not at Nash", "", f"{fixed[:, -1].max():.2g}"),
         ("ties left, random order", f"{(drawn[:, -1] > NASH).mean():.0%} not at Nash", "", f"{drawn[:, -1].max():.2g}"),
-        ("ties kept, fixed order", f"{(staying[:, -1] > NASH).mean():.0%} not at Nash", "", f"{staying[:, -1].max():.2g}"),
+        (
+            "ties kept, fixed order",
+            f"{(staying[:, -1] > NASH).mean():.0%} not at Nash",
+            "",
+            f"{staying[:, -1].max():.2g}",
+        ),
     ]
     claims += [
         Claim("ties left, fixed order: smallest Nash gap after any sweep", float(fixed.min()), ">=", 0.5),
-        Claim("ties left, random order: share not at Nash after 20 sweeps", float((drawn[:, -1] > NASH).mean()), "<=", 0),
-        Claim("ties kept, fixed order: share not at Nash after 20 sweeps", float((staying[:, -1] > NASH).mean()), "<=", 0),
+        Claim(
+            "ties left, random order: share not at Nash after 20 sweeps", float((drawn[:, -1] > NASH).mean()), "<=", 0
+        ),
+        Claim(
+            "ties kept, fixed order: share not at Nash after 20 sweeps", float((staying[:, -1] > NASH).mean()), "<=", 0
+        ),
     ]
     title = f"{GAMES} random games, {STARTS} sequences of orders each from one start, {SWEEPS} sweeps"
     columns = ("drift", "games with more than one limit", "median spread of J", "largest")

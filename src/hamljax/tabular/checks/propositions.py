@@ -42,10 +42,24 @@ def prop1(request: Request, progress: Progress) -> Report:
         rows.append((n, f"{ratios[-1]:.9f}", f"{2 / 2**n:.9f}", f"{at:.3f}"))
         claims.append(Claim(f"N = {n}: error of J_share / J* = 2 / 2^N", abs(ratios[-1] - 2 / 2**n), "<=", 1e-9))
     any_half = [math.comb(n, n // 2) / 2**n for n in counts]
-    curves = [Curve("one policy, two rewarded joint actions", counts, ratios), Curve("... every split in halves", counts, any_half)]
-    notes = ["where every split in halves is rewarded the share is C(N, N/2) / 2^N: the trap is in how few joint actions pay"]
+    curves = [
+        Curve("one policy, two rewarded joint actions", counts, ratios),
+        Curve("... every split in halves", counts, any_half),
+    ]
+    notes = [
+        "where every split in halves is rewarded the share is C(N, N/2) / 2^N: the trap is in how few joint actions pay"
+    ]
     columns = ("agents", "J_share / J*", "2 / 2^N", "best probability")
-    return Report("prop1", "Proposition 1: one policy for all", columns, rows, claims, curves, ("agents", "log share of J*"), notes)
+    return Report(
+        "prop1",
+        "Proposition 1: one policy for all",
+        columns,
+        rows,
+        claims,
+        curves,
+        ("agents", "log share of J*"),
+        notes,
+    )
 
 
 def step_of(request: Request, name: str, coordination: str) -> Sweep:
@@ -86,4 +100,13 @@ def prop2(request: Request, progress: Progress) -> Report:
     curves.append(Curve("simultaneous", counts, falls))
     columns = ("game", "simultaneous J' - J", "by formula", "sequential J' - J")
     notes = ["a simultaneous step of size t is worth N t - N (N - 1) t^2: it rises only for t < 1 / (N - 1)"]
-    return Report("prop2", "Proposition 2: a step that all take at once", columns, rows, claims, curves, ("agents", "J' - J"), notes)
+    return Report(
+        "prop2",
+        "Proposition 2: a step that all take at once",
+        columns,
+        rows,
+        claims,
+        curves,
+        ("agents", "J' - J"),
+        notes,
+    )
