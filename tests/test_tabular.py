@@ -1,4 +1,4 @@
-"""Exact HAML: values against enumeration, maximisers against each other and against challengers, the checks and their controls."""
+"""Exact HAML: values against enumeration, maximisers against each other and challengers, the checks and their controls."""
 
 import itertools
 import json

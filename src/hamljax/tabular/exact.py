@@ -23,7 +23,7 @@ FLOOR = 1e-60  # of an old probability where something is divided by it
 
 
 class Update(NamedTuple):
-    """Of one agent, in every state. hamo: (S,) <x - old, q> - drift. gain: (S,). drift: (S,). gap: (S,) what was missed at most."""
+    """Of one agent, in every state. hamo: gain - drift, with gain <x - old, q>. gap: what of the maximum was missed at most."""
 
     hamo: Float[Array, " S"]
     gain: Float[Array, " S"]

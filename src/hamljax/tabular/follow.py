@@ -1,6 +1,7 @@
 """Many sweeps of many games, and what is to be checked of each."""
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ def follow_all(
         rows = slice(at, at + CHUNK)
         with np.errstate(divide="ignore"):
             start = np.log(policies[rows])
-        parts.append(jax.tree.map(np.asarray, compiled(jax.tree.map(lambda x: x[rows], games), start, keys[rows])))
+        parts.append(jax.tree.map(np.asarray, compiled(jax.tree.map(operator.itemgetter(rows), games), start, keys[rows])))
         report(min(at + CHUNK, count))
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 

@@ -130,7 +130,8 @@ def pour(
     return low + jnp.sum(filled.reshape(states, pieces, actions), 1)
 
 
-POINTS, WINDOW, LEVELS = 17, 2, 13  # of the general maximiser: a grid, how much of it is looked at closer, how often
+POINTS, LEVELS = 6, 30  # of the general maximiser: a quarter of a grid, and how often it is drawn anew
+TINY = 1e-290  # where a slope at 0 is taken
 
 
 def separable(
@@ -138,59 +139,97 @@ def separable(
 ) -> Solution:
     """The maximiser of sum_a gain(x)_a over low <= x <= high, sum x = 1: for concave gains, and nearly for others.
 
-    By a multiplier lam of the constraint: gain - lam t is maximised on a grid for every action by itself, lam is bisected
-    until the parts add up to 1, and the grid is drawn anew, closer, around them. The gap is by weak duality: the maximum is at
-    most lam + sum_a max_t [gain_a(t) - lam t], whatever the shape of the gains.
+    By a multiplier lam of the constraint: on a grid for every action by itself the slope of a concave gain falls below lam
+    between two points. That bounds the mass at lam, so lam from both sides, and with it where the grid is drawn anew: between
+    the outermost points and, closer, where the slope passes either bound of lam, and the middle between them.
+    The gap is by weak duality: the maximum is at most lam + sum_a max_t [gain_a(t) - lam t], whatever the shape of the gains,
+    where the maximum over t is that over all points that were looked at.
 
     Args:
-      gain: (S, A) of any policy -> (S, A), every entry a function of that entry alone; gain(old) = 0 is worst that is taken.
+      gain: (S, A) of any policy -> (S, A), every entry a function of that entry alone, 0 of the old policy.
       low, high: (S, A) the bounds; an action that an agent has not has 0 and 0.
     """
-    reach = jnp.exp2(jnp.linspace(-12.0, 5.0, 18)).astype(old.dtype)
-    ratios = jnp.concatenate([-reach[::-1], jnp.zeros(1, old.dtype), reach])
     shape = (-1,) + (1,) * old.ndim
-    near = old * jnp.exp(ratios.reshape(shape))
-    even = low + (high - low) * jnp.linspace(0, 1, POINTS, dtype=old.dtype).reshape(shape)
-    grid = jnp.sort(jnp.clip(jnp.concatenate([near, even]), low, high), axis=0)
+    even = jnp.linspace(0, 1, POINTS, dtype=old.dtype).reshape(shape)
+
+    def between(ends):
+        return ends[0] + (ends[1] - ends[0]) * even
+
+    def slopes(grid):
+        return jax.lax.map(lambda x: jax.jvp(gain, (jnp.maximum(x, TINY),), (jnp.ones_like(x),))[1], grid)
+
+    reach = jnp.exp2(jnp.linspace(-12.0, 5.0, 18)).astype(old.dtype)
+    ratios = jnp.concatenate([-reach[::-1], jnp.zeros(1, old.dtype), reach]).reshape(shape)
+    grid = jnp.sort(jnp.clip(jnp.concatenate([old * jnp.exp(ratios), between((low, high))]), low, high), axis=0)
     coarse, table = grid, jax.lax.map(gain, grid)
-    first = table
-    for _ in range(LEVELS):
-        _, small, large = _multiplier(grid, table)
-        ends = [jnp.clip(jnp.stack([small - WINDOW, large + WINDOW]), 0, grid.shape[0] - 1)]
-        left, right = jnp.take_along_axis(grid, ends[0], 0)
-        grid = left + (right - left) * jnp.linspace(0, 1, POINTS, dtype=old.dtype).reshape(shape)
-        table = jax.lax.map(gain, grid)
-    lam, small, large = _multiplier(grid, table)
-    small, large = (jnp.take_along_axis(grid, k[None], 0)[0] for k in (small, large))
-    room = large - small
-    missing = 1 - jnp.sum(small, -1, keepdims=True)
+
+    def closer(_, found):
+        cells = found[1]
+        grid = jnp.sort(jnp.concatenate([between((cells[1][0], cells[0][1])), *map(between, cells)]), axis=0)
+        return _cells_by_slope(grid, slopes(grid))
+
+    start = jnp.zeros((3, *old.shape[:-1], 1), old.dtype), [_window_by_value(grid, table)] * 3
+    lams, cells = jax.lax.fori_loop(0, LEVELS, closer, start)
+    left, right = cells[1][0], cells[0][1]
+    policy, value = _best_mixture(gain, old, left, right)
+    ends = jnp.stack([left, right])
+    points = jnp.concatenate([coarse, ends]), jnp.concatenate([table, jax.lax.map(gain, ends)])
+    bounds = [lam[:, 0] + jnp.sum(jnp.max(points[1] - lam * points[0], 0), -1) for lam in lams]
+    return Solution(policy, jnp.maximum(jnp.min(jnp.stack(bounds), 0) - value, 0.0))
+
+
+def _best_mixture(gain: Callable, old: jax.Array, left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The best policy (S, A), and its value (S,), of: all entries as far between their ends, one after another, and the old."""
+    room = right - left
+    missing = 1 - jnp.sum(left, -1, keepdims=True)
     total = jnp.sum(room, -1, keepdims=True)
-    even = small + room * jnp.where(total > 0, missing / jnp.where(total > 0, total, 1.0), 0.0)
-    in_turn = small + jnp.clip(missing - (jnp.cumsum(room, -1) - room), 0.0, room)
-    candidates = jnp.stack([old, even, in_turn])
-    legal = jnp.abs(jnp.sum(candidates, -1) - 1) < 1e-9
-    values = jnp.where(legal, jnp.sum(jax.lax.map(gain, candidates), -1), -jnp.inf)
+    share = jnp.clip(jnp.where(total > 0, missing / jnp.where(total > 0, total, 1.0), 0.0), 0.0, 1.0)
+    in_turn = left + jnp.clip(missing - (jnp.cumsum(room, -1) - room), 0.0, room)
+    candidates = jnp.stack([left + room * share, in_turn])
+    mass = jnp.sum(candidates, -1, keepdims=True)
+    candidates = jnp.concatenate([candidates / jnp.where(mass > 0, mass, 1.0), old[None]])
+    near = jnp.concatenate([jnp.abs(mass[..., 0] - 1) < 1e-9, jnp.ones((1, old.shape[0]), bool)])
+    values = jnp.where(near, jnp.sum(jax.lax.map(gain, candidates), -1), -jnp.inf)
     best = jnp.argmax(values, 0)
-    policy = jnp.take_along_axis(candidates, best[None, :, None], 0)[0]
-    bound = lam[:, 0] + sum(
-        jnp.max(jnp.concatenate([t - lam * g for g, t in ((coarse, first), (grid, table))]), 0)[:, a]
-        for a in range(old.shape[-1])
-    )
-    return Solution(policy, jnp.maximum(bound - jnp.max(values, 0), 0.0))
+    return jnp.take_along_axis(candidates, best[None, :, None], 0)[0], jnp.max(values, 0)
 
 
-def _multiplier(grid: jax.Array, table: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """lam (S, 1) at which the best points of the grid add up to 1, and their numbers (S, A) just above and just below it."""
+def _at(grid: jax.Array, number: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(grid, jnp.clip(number, 0, grid.shape[0] - 1)[None], 0)[0]
 
-    def chosen(lam):
-        return jnp.argmax(table - lam * grid, 0)
+
+def _multiplier(mass: Callable, like: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The ends (S, 1), next to each other, between which ``mass(lam)`` (S, A), which falls with lam, comes to add up to 1."""
 
     def halve(_, ends):
         low, high = ends
         middle = (low + high) / 2
-        mass = jnp.sum(jnp.take_along_axis(grid, chosen(jnp.sinh(middle))[None], 0)[0], -1, keepdims=True)
-        return jnp.where(mass >= 1, middle, low), jnp.where(mass >= 1, high, middle)
+        enough = jnp.sum(mass(jnp.sinh(middle)), -1, keepdims=True) >= 1
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-    ends = jnp.full((grid.shape[1], 1), 350.0, grid.dtype)
+    ends = jnp.full((like.shape[0], 1), 350.0, like.dtype)
     low, high = jax.lax.fori_loop(0, 64, halve, (-ends, ends))
-    return jnp.sinh((low + high) / 2), chosen(jnp.sinh(high)), chosen(jnp.sinh(low))
+    return jnp.sinh(low), jnp.sinh(high)
+
+
+def _window_by_value(grid: jax.Array, table: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(S, A) between which the maximisers lie, where the best point of a grid is beside a concave gain's maximiser."""
+
+    def best(lam):
+        return jnp.argmax(table - lam * grid, 0)
+
+    low = _multiplier(lambda lam: _at(grid, best(lam) - 1), grid[0])[0]
+    high = _multiplier(lambda lam: _at(grid, best(lam) + 1), grid[0])[1]
+    return _at(grid, best(high) - 1), _at(grid, best(low) + 1)
+
+
+def _cells_by_slope(grid: jax.Array, slopes: jax.Array) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+    """Lower and upper bound and middle of lam (3, S, 1), and the points (S, A) between which falling slopes pass each of them."""
+
+    def above(lam):
+        return jnp.sum(slopes >= lam, 0)
+
+    low = _multiplier(lambda lam: _at(grid, above(lam) - 1), grid[0])[0]
+    high = _multiplier(lambda lam: _at(grid, above(lam)), grid[0])[1]
+    lams = jnp.stack([low, high, (low + high) / 2])
+    return lams, [(_at(grid, above(lam) - 1), _at(grid, above(lam))) for lam in lams]
