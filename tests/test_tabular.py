@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sizes import long
 
-from hamljax.envs import make
+from hamljax.envs import configure, make
 from hamljax.errors import ConfigError
 from hamljax.haml import DRIFTS, NEIGHBOURHOODS, bind_drift, bind_limit
 from hamljax.haml.drifts import Drift
@@ -105,7 +105,7 @@ def test_the_optimum_is_the_best_of_all_joint_policies(game):
 
 
 def test_a_registered_game_is_discounted_by_its_termination():
-    env = make("game/random", termination=0.25, num_states=3)
+    env = make(configure("game/random", termination=0.25, num_states=3))
     game = from_environment(env, 0.9)
     assert game.discount == pytest.approx(0.675)
     v = in_float64(values.evaluate)(game, families.uniform_policies(game)).v
@@ -121,7 +121,7 @@ def test_games_that_are_none_are_refused(tmp_path):
         make_game(np.zeros((2, 2)), np.zeros((2, 2, 2)), [1, 0], 0.9)
     with pytest.raises(ConfigError, match="discount must be in"):
         make_game(np.zeros((1, 2)), np.ones((1, 2, 1)), [1], 1.0)
-    with pytest.raises(ConfigError, match="1e\\+06 games of 100 states"):
+    with pytest.raises(ConfigError, match="1000000 games of 100 states"):
         check_size(10**6, 100, (3, 3))
     np.savez(tmp_path / "game.npz", reward=np.ones((1, 2)), transition=np.ones((1, 2, 1)), initial=[1.0])
     with pytest.raises(ConfigError, match="has no array discount"):
@@ -156,28 +156,32 @@ def challengers(rng, old, best):
     return np.concatenate([far, near / near.sum(-1, keepdims=True)])
 
 
+def hamo(drift, s, x):
+    return exact.measure(drift, s, simplex.Solution(x, jnp.zeros(x.shape[0]))).hamo
+
+
+def tried_hamo(drift, seen, best):
+    """(100, games, S) of challengers."""
+    old = np.exp(np.asarray(seen.log_old))
+    others = challengers(np.random.default_rng(0), old, np.asarray(best)) * np.asarray(seen.mask)[:, None]
+    others /= others.sum(-1, keepdims=True)
+    of = jax.vmap(jax.vmap(lambda s, x: hamo(drift, s, x)), (None, 0))
+    return in_float64(jax.jit(of))(seen, others)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_no_policy_is_better_than_the_exact_maximiser(name):
     drift = bind_drift(DRIFTS[name], HYPER)
     seen = surrogates()
     best = batched(lambda s: exact.maximise(drift, s))(seen)
     general = batched(lambda s: exact.general(drift, s))(seen)
-
-    def hamo(s, x):
-        return exact.measure(drift, s, simplex.Solution(x, jnp.zeros(x.shape[0]))).hamo
-
-    value = np.asarray(batched(hamo)(seen, best.policy))
-    np.testing.assert_allclose(np.asarray(best.policy).sum(-1), 1, atol=1e-12)
-    assert (np.asarray(best.policy) >= 0).all() and value.min() >= -1e-12
-    other = np.asarray(batched(hamo)(seen, general.policy))
-    np.testing.assert_allclose(other, value, atol=1e-9)  # the general one knows no closed form
-    assert (other + np.asarray(general.gap) >= value - 1e-9).all()  # weak duality
-    old = np.exp(np.asarray(seen.log_old))
-    with jax.enable_x64(True):
-        others = challengers(np.random.default_rng(0), old, np.asarray(best.policy)) * np.asarray(seen.mask)[:, None]
-        others /= others.sum(-1, keepdims=True)
-        tried = jax.jit(jax.vmap(jax.vmap(hamo), (None, 0)))(seen, others)
-    assert (np.asarray(tried) <= value + 1e-10).all()
+    value = batched(lambda s, x: hamo(drift, s, x))(seen, best.policy)
+    np.testing.assert_allclose(best.policy.sum(-1), 1, atol=1e-12)
+    assert (best.policy >= 0).all() and value.min() >= -1e-12
+    other = batched(lambda s, x: hamo(drift, s, x))(seen, general.policy)
+    np.testing.assert_allclose(other, value, atol=1e-11)  # the general one knows no closed form
+    assert general.gap.max() < 1e-11  # weak duality
+    assert (tried_hamo(drift, seen, best.policy) <= value + 1e-11).all()
 
 
 def test_the_value_of_the_kl_maximisers_is_known():
@@ -217,7 +221,7 @@ def test_an_action_without_support_is_charged_by_each_drift_as_its_limit_says():
     ):
         drift = bind_drift(DRIFTS[name], HYPER | {"kl_coef": coef})
         sweep = Request([], HYPER).sweep("none")._replace(drift=drift)
-        new, _ = in_float64(jax.jit(sweep))(game, log_old, jax.random.key(0))
+        new, _ = in_float64(jax.jit(lambda *x, sweep=sweep: sweep(*x)))(game, log_old, jax.random.key(0))
         entered[name, coef] = float(np.exp(new)[0, 0, 2])
     # kl: lam = q of the newcomer = 2, so that the others keep c pi / (2 - 0) each.
     assert entered["none", 1.0] == 1 and entered["kl", 1.0] == pytest.approx(0.5) and entered["kl", 3.0] == 0
@@ -244,27 +248,31 @@ def test_an_exact_update_keeps_to_a_registered_limit(name):
     assert (reached > 1e-3).all()
     if name in ("tv_ball", "ratio_box"):
         return
-    old, rng = np.exp(np.asarray(seen.log_old)), np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     for _ in range(40):
         share = 10.0 ** rng.uniform(-3, 0, (20, 1, 1))
-        other = best + share * (rng.dirichlet(np.ones(3), (20, 3)) - best)
+        other = best + share * (np.pad(rng.dirichlet(np.ones(3), (20, 3)), ((0, 0), (0, 0), (0, 1))) - best)
         inside = np.asarray(batched(excess)(seen, other, beta)) <= 0
         assert (np.asarray(batched(value)(seen, other, beta))[inside] <= reached[inside] + 1e-9).all()
-    assert np.asarray(batched(excess)(seen, best, beta)).min() > -0.05 or old.size
 
 
 def test_a_drift_of_ones_own_goes_through_the_same_door():
-    """Not convex, and 0 on the whole of a state where M A is 0: sweeps do not fall, and the error is bounded."""
+    """It is not convex: sweeps do not fall all the same, and no policy is better by more than the bound on the error says."""
 
-    def saturating(ratio, m_advantage, *, old_prob):
-        return old_prob**0 * jnp.abs(m_advantage) * (ratio - 1) ** 2 / (1 + (ratio - 1) ** 2)
+    def saturating(ratio, m_advantage):
+        return jnp.abs(m_advantage) * (ratio - 1) ** 2 / (1 + (ratio - 1) ** 2)
 
-    own = bind_drift(Drift(saturating, Parameters((), {}), ("old_prob",), ""), {})
+    own = bind_drift(Drift(saturating, Parameters((), {}), (), ""), {})
     exact.check_drift(own)
     games = families.random_games(0, 20, 3, (2, 3))
     sweep = Request([], HYPER).sweep("none")._replace(drift=own)
     path = follow_all(sweep, games, families.random_policies(games, 1), sweeps=10)
-    assert not falls(path).any() and path.hamo.min() >= -1e-12 and path.missed.max() < 0.5
+    assert not falls(path).any() and path.hamo.min() >= -1e-12
+    seen = surrogates(games=20)
+    best = batched(lambda s: exact.maximise(own, s))(seen)
+    tried = np.asarray(tried_hamo(own, seen, best.policy))
+    value = np.asarray(batched(lambda s, x: exact.measure(own, s, x).hamo)(seen, best))
+    assert (tried <= value + best.gap + 1e-10).all() and np.median(best.gap) < 0.1
     mixed = bind_drift(Drift(lambda r, g, *, kl: jnp.sqrt(kl), Parameters((), {}), ("kl",), ""), {})
     with pytest.raises(ConfigError, match="adds a multiple of kl"):
         exact.check_drift(mixed)
@@ -280,6 +288,7 @@ def test_an_update_may_be_semi_greedy():
 # The checks, small. Each has the thresholds of the large one.
 
 QUICK = {"identities": 60, "monotone": 40, "nash": 40, "prop1": 1, "prop2": 1, "controls": 100}
+FEWER = {"nash": ("clip", "kl")}
 
 
 def asked(games: int, **changes) -> Request:
@@ -288,7 +297,7 @@ def asked(games: int, **changes) -> Request:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_what_the_paper_claims_holds(name):
-    report = CHECKS[name](asked(QUICK[name]), lambda text: None)
+    report = CHECKS[name](asked(QUICK[name], drifts=FEWER.get(name, SHIPPED)), lambda text: None)
     assert report.holds, [claim for claim in report.claims if not claim.holds]
     assert report.claims and report.rows
 

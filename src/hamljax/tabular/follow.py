@@ -95,7 +95,9 @@ def follow_all(
         rows = slice(at, at + CHUNK)
         with np.errstate(divide="ignore"):
             start = np.log(policies[rows])
-        parts.append(jax.tree.map(np.asarray, compiled(jax.tree.map(operator.itemgetter(rows), games), start, keys[rows])))
+        parts.append(
+            jax.tree.map(np.asarray, compiled(jax.tree.map(operator.itemgetter(rows), games), start, keys[rows]))
+        )
         report(min(at + CHUNK, count))
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 

@@ -63,12 +63,18 @@ class Game:
 
 
 def in_float64(function: Callable) -> Callable:
-    """``function`` with all that it computes in double precision, whatever the process is set to."""
+    """``function`` with all that it computes in double precision, whatever the process is set to.
+
+    What it gives are numpy's arrays, because JAX's lose their precision in the next operation outside.
+    """
+
+    def outside(x):
+        return x if isinstance(x, jax.core.Tracer) else np.asarray(x)
 
     @functools.wraps(function)
     def exact(*args, **kwargs):
         with jax.enable_x64(True):
-            return function(*args, **kwargs)
+            return jax.tree.map(outside, function(*args, **kwargs))
 
     return exact
 

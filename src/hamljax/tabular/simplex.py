@@ -132,6 +132,7 @@ def pour(
 
 POINTS, LEVELS = 6, 30  # of the general maximiser: a quarter of a grid, and how often it is drawn anew
 TINY = 1e-290  # where a slope at 0 is taken
+NOTHING = 1e-14  # a gain that is none: the policy stays
 
 
 def separable(
@@ -190,7 +191,7 @@ def _best_mixture(gain: Callable, old: jax.Array, left: jax.Array, right: jax.Ar
     candidates = jnp.concatenate([candidates / jnp.where(mass > 0, mass, 1.0), old[None]])
     near = jnp.concatenate([jnp.abs(mass[..., 0] - 1) < 1e-9, jnp.ones((1, old.shape[0]), bool)])
     values = jnp.where(near, jnp.sum(jax.lax.map(gain, candidates), -1), -jnp.inf)
-    best = jnp.argmax(values, 0)
+    best = jnp.where(jnp.max(values, 0) > NOTHING, jnp.argmax(values, 0), len(candidates) - 1)
     return jnp.take_along_axis(candidates, best[None, :, None], 0)[0], jnp.max(values, 0)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...algorithms import Algo
+from ...algorithms.on_policy.settings import Algo
 from ...errors import ConfigError, nearest
 from ...haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, ORDERS
 from ...settings import check_value

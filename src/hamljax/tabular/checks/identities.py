@@ -77,7 +77,9 @@ def objective(game: Game, policies: jax.Array, new: jax.Array) -> jax.Array:
         sampled = mirror_objective(moved.log_ratio + jnp.log(old), jnp.log(old), gain, moved.weight, drift, given)
         cost = jnp.sum(total_cost(drift, seen, new[agent]), -1)
         exact = beta @ (jnp.sum(new[agent] * jnp.where(seen.mask, seen.q, 0.0), -1) - cost)
-        worst = jnp.maximum(worst, jnp.abs(sampled - exact))
+        worst = jnp.maximum(
+            worst, jnp.abs(sampled - exact) / (1 + jnp.abs(exact))
+        )  # spo: of the size of a ratio's square
     return worst
 
 
