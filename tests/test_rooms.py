@@ -21,11 +21,12 @@ MAY_IMPORT = {  # rooms above, from below to the top; each may import those befo
     "settings": "errors coercion",
     "haml": "",
     "envs": "errors coercion",
+    "tabular": "errors haml envs",
     "nn": "errors settings envs",
     "algorithms": "errors coercion settings haml envs nn",
     "training": "errors haml envs nn algorithms",
     "bridge": "errors coercion envs",
-    "lab": "errors coercion settings haml envs nn algorithms training bridge",
+    "lab": "errors coercion settings haml tabular envs nn algorithms training bridge",
 }
 # Rooms of the lab, each of which may import those before it.
 LAB_ROOMS = ["statistics", "storage", "configuration", "drawing", "runs", "commands", "benchmarks"]

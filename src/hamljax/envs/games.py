@@ -212,6 +212,20 @@ def prop2() -> MatrixGame:
     return MatrixGame([[0, 2], [2, -1]])
 
 
+def crowding_payoff(num_agents: int, congestion: float, scale: float) -> np.ndarray:
+    """(2,) * N: scale (k - congestion k (k - 1) / 2), k the number of agents that play 1."""
+    k = np.sum(np.indices((2,) * num_agents), axis=0)
+    return scale * (k - congestion * k * (k - 1) / 2)
+
+
+def crowding(num_agents: int = 6, congestion: float = 1 / 3, scale: float = 1.0) -> MatrixGame:
+    """A place that is good for one agent and too crowded for many: a simultaneous step overshoots, by more with more agents."""
+    check_integer("num_agents", num_agents, 2, 16)
+    check_real("congestion", congestion, 0.0)
+    check_real("scale", scale)
+    return MatrixGame(crowding_payoff(num_agents, congestion, scale))
+
+
 def matrix(payoff: str = "") -> MatrixGame:
     """A matrix game from a file: .npy, .json (nested lists) or .csv (two agents, a row per action of the first).
 
@@ -310,5 +324,6 @@ register_environment("game/climbing", climbing)
 register_environment("game/penalty", penalty)
 register_environment("game/prop1", prop1)
 register_environment("game/prop2", prop2)
+register_environment("game/crowding", crowding)
 register_environment("game/matrix", matrix)
 register_environment("game/random", RandomGame)

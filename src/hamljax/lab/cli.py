@@ -26,6 +26,7 @@ commands
   watch RUN [key=value]      play one episode and write a picture that moves
   export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them
   plot RUN... [--out FILE]   curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
+  theory [NAME...] [key=value]  check the theorem on finite games: identities, monotone, nash, orders, prop1, prop2, controls
   list                       algorithms, drifts, environments, networks, presets
   doctor [python=PATH]       what this machine can run, and for what is missing the next step
   bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco, off_policy or bridge: of those
@@ -36,6 +37,10 @@ settings of train (all of them: conf/config.yaml and hamljax list)
   algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py  dry_run=true  resume=auto|never|must
 
   off-policy rows (haddpg, hasac, ...) have num_envs=16 num_steps=16 unless something else is said
+
+settings of theory
+  games=1000  drift=all|NAME,NAME  coordination=sequential  order=uniform  neighbourhood=everywhere  clip_eps=0.2
+  seed=0  sweeps=30  states=4  actions=2,3,4  plugin=FILE  out=FOLDER
 
 settings of evaluate, watch and export
   checkpoint=last|best|UPDATE  out=FILE  plugin=FILE (where it is now)
@@ -203,6 +208,18 @@ def info(arguments: list[str]) -> None:
     print_facts(lines(run, **values))
 
 
+def theory(arguments: list[str]) -> None:
+    from .configuration import machine
+
+    machine.prepare()
+    from .commands.theory import read
+    from .commands.theory import theory as run
+    from .drawing.tables import print_report
+
+    if not run(read(arguments), print_report):
+        raise Stopped("a claim that should hold does not; its line begins with NO", 1)
+
+
 def listing(arguments: list[str]) -> None:
     from .configuration.groups import load_plugin
     from .drawing.tables import print_everything
@@ -256,6 +273,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "watch": watch,
     "export": export,
     "plot": plot,
+    "theory": theory,
     "list": listing,
     "doctor": doctor,
     "bench": bench,

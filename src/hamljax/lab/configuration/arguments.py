@@ -28,6 +28,17 @@ def whole(least: int) -> Callable[[str, str], int]:
     return read
 
 
+def number(key: str, text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"{key} must be a finite number, not '{text[:40]}'")
+    return value
+
+
 def boolean(key: str, text: str) -> bool:
     """The value of ``key``, true or false in letters of any case."""
     if text.lower() not in ("true", "false"):

@@ -1,12 +1,18 @@
 """Tables for people."""
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:  # not imported: ``hamljax info`` does without JAX
+    from ...tabular.checks import Report
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
@@ -31,6 +37,16 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
     width = max(len(heading) for heading, _ in facts)
     for heading, text in facts:
         print(f"{heading:<{width}}  {text}")
+
+
+def print_report(report: Report) -> None:
+    """The table of a check, its notes, and what of its claims does not hold."""
+    print_table(report.columns, [tuple(map(str, row)) for row in report.rows], f"{report.name}: {report.title}")
+    print(*report.notes, sep="\n", end="\n" if report.notes else "")
+    failed = [claim for claim in report.claims if not claim.holds]
+    for claim in failed:
+        print(f"NO   {claim.what} is {claim.value:.3g}, and must be {claim.relation} {claim.threshold:.3g}")
+    print(f"{len(report.claims) - len(failed)} of {len(report.claims)} claims hold\n")
 
 
 def print_everything() -> None:

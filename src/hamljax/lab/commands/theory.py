@@ -1,0 +1,135 @@
+"""``hamljax theory``: the paper's claims, checked on finite games. A table, a JSON file and a picture of each check."""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...algorithms.on_policy.settings import Algo
+from ...errors import ConfigError, nearest
+from ...haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, ORDERS
+from ...settings import check_value
+from ...tabular.checks import CHECKS, Report, Request
+from ..configuration.arguments import number, whole
+from ..configuration.groups import load_plugin
+from ..storage.files import write_json
+from ..storage.paths import path_of, writing
+
+TABLES: dict[str, Collection[str]] = {"coordination": COORDINATIONS, "order": ORDERS, "neighbourhood": NEIGHBOURHOODS}
+COUNTS = {"games": 1, "seed": 0, "sweeps": 1, "states": 1}
+
+
+class Asked(NamedTuple):
+    """checks: by name, in the order in which they run. out: a folder for JSON and pictures, or None."""
+
+    checks: tuple[str, ...]
+    request: Request
+    out: Path | None
+
+
+def read(words: list[str]) -> Asked:
+    """``[NAME...] [key=value...]`` of the command line.
+
+    Raises: ConfigError for anything that is not known, with the nearest that is.
+    """
+    names = [word for word in words if "=" not in word]
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    if "plugin" in given:
+        load_plugin(given.pop("plugin"))
+    for name in names:
+        if name not in CHECKS:
+            raise ConfigError(f"theory has no check '{name}'{nearest(name, CHECKS)}")
+    out = given.pop("out", None)
+    chosen = given.pop("drift", "all")
+    drifts = list(DRIFTS) if chosen == "all" else chosen.split(",")
+    for drift in drifts:
+        _known("drift", drift, [*DRIFTS, "all"])
+    fields: dict[str, Any] = {}
+    for key, table in TABLES.items():
+        if key in given:
+            fields[key] = _known(key, given.pop(key), table)
+    for key, least in COUNTS.items():
+        if key in given:
+            fields["num_states" if key == "states" else key] = whole(least)(key, given.pop(key))
+    if "actions" in given:
+        fields["actions"] = tuple(whole(1)("actions", text) for text in given.pop("actions").strip("[]()").split(","))
+    values = _values(given, drifts, fields.get("neighbourhood", "everywhere"))
+    request = Request(drifts=drifts, values=values, **fields)
+    for drift in drifts:
+        _solvable(request, drift)
+    return Asked(tuple(names) or tuple(CHECKS), request, None if out is None else path_of(out))
+
+
+def _known(key: str, name: str, table: Collection[str]) -> str:
+    if name not in table:
+        raise ConfigError(f"{key}='{name}' is not known{nearest(name, table)}")
+    return name
+
+
+def _solvable(request: Request, drift: str) -> None:
+    try:
+        request.sweep(drift)
+    except ConfigError as error:
+        raise ConfigError(f"drift={drift}: {error}") from None
+
+
+def _values(given: dict[str, str], drifts: list[str], neighbourhood: str) -> dict[str, float]:
+    """Hyper-parameters: the defaults of ``algo``, or what is given."""
+    settings = {f.name: f for f in dataclasses.fields(Algo)}
+    asked = {name for drift in drifts for name in DRIFTS[drift].parameters.names}
+    asked |= set(NEIGHBOURHOODS[neighbourhood].all_parameters.names)
+    values = {name: getattr(Algo(), name) for name in asked if name in settings}
+    for name, text in given.items():
+        if name not in asked:
+            raise ConfigError(
+                f"theory knows no '{name}'{nearest(name, [*asked, *TABLES, *COUNTS, 'drift', 'out', 'plugin'])}"
+            )
+        values[name] = number(name, text)
+        if name in settings:
+            check_value(name, values[name], settings[name])
+    return values
+
+
+def theory(asked: Asked, show: Callable[[Report], Any]) -> bool:
+    """Run the checks; every report is shown, and written where a folder is named. Returns whether all claims hold."""
+    from ..drawing.theory import draw
+
+    holds = True
+    if asked.out:
+        with writing(asked.out):
+            asked.out.mkdir(parents=True, exist_ok=True)
+    for name in asked.checks:
+        report = CHECKS[name](asked.request, functools.partial(_progress, name))
+        _progress("", "")
+        show(report)
+        holds &= report.holds
+        if asked.out:
+            with writing(asked.out):
+                write_json(asked.out / f"{name}.json", as_dict(report, asked.request))
+                draw(report, asked.out / f"{name}.png")
+    return holds
+
+
+def _progress(name: str, text: str) -> None:
+    """One line that is written again and again, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{name}: {text}" if text else "\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def as_dict(report: Report, request: Request) -> dict[str, Any]:
+    """What the JSON file holds."""
+    return {
+        "check": report.name,
+        "title": report.title,
+        "holds": report.holds,
+        "request": {**request._asdict(), "drifts": list(request.drifts), "actions": list(request.actions)},
+        "columns": list(report.columns),
+        "rows": [list(row) for row in report.rows],
+        "claims": [{**claim._asdict(), "holds": claim.holds} for claim in report.claims],
+        "curves": [
+            {"label": c.label, "x": [float(x) for x in c.x], "y": [float(y) for y in c.y]} for c in report.curves
+        ],
+        "notes": report.notes,
+    }

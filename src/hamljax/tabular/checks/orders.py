@@ -1,0 +1,85 @@
+"""How much the limit depends on the order, and what a fixed order may do where there are ties."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...haml import COORDINATIONS, ORDERS, BoundDrift
+from ..exact import Surrogate, Sweep
+from ..families import alternation, random_games, random_policies
+from ..follow import follow_all
+from ..game import stack
+from ..simplex import Solution
+from .monotone import progress_of
+from .report import Claim, Curve, Progress, Report, Request
+
+GAMES, STARTS, SWEEPS = 50, 20, 60
+NASH = 1e-6
+
+
+def leave_on_ties(drift: BoundDrift, surrogate: Surrogate, beta: jax.Array) -> Solution:
+    """The first of the best actions, whether it is better than what is played or not: greedy without staying.
+
+    Of two equally good actions it takes the one that is not played, which a rule that "takes any" may do.
+    """
+    q = surrogate.q
+    best = q >= jnp.max(q, -1, keepdims=True) - 1e-12
+    fresh = best & (surrogate.old < 0.5)
+    chosen = jnp.where(jnp.any(fresh, -1, keepdims=True), fresh, best)
+    policy = jax.nn.one_hot(jnp.argmax(chosen, -1), q.shape[-1], dtype=q.dtype)
+    return Solution(policy, jnp.zeros(q.shape[0], q.dtype))
+
+
+def cycle(request: Request, order: str, choose: Callable | None = None) -> np.ndarray:
+    """(G,) the Nash gap of the game of ties after every sweep, (G, K), of ``GAMES`` runs from (0, 0, 0)."""
+    game = stack([alternation()] * GAMES)
+    start = np.zeros((GAMES, 3, 1, 2))
+    start[..., 0] = 1.0
+    sweep = request.sweep("none")
+    rule = Sweep(sweep.drift, COORDINATIONS["sequential"], ORDERS[order], choose or sweep.choose)
+    return np.asarray(follow_all(rule, game, start, request.seed, 20, every=1).nash_gap)
+
+
+def orders(request: Request, progress: Progress) -> Report:
+    """The spread of J at the end over random orders from one start, and the game of ties under both orders."""
+    one = random_games(request.seed, GAMES, request.num_states, (3, 3))
+    policies = random_policies(one, request.seed + 1)
+    games = jax.tree.map(lambda x: np.repeat(x, STARTS, 0), one)
+    start = np.repeat(policies, STARTS, 0)
+    rows, claims, curves = [], [], []
+    for name in request.drifts:
+        path = follow_all(
+            request.sweep(name), games, start, request.seed, SWEEPS, report=progress_of(progress, name, len(start))
+        )
+        ends = path.expected_return[:, -1].reshape(GAMES, STARTS)
+        spread = np.ptp(ends, axis=1)
+        rows.append((name, f"{(spread > 1e-3).mean():.0%}", f"{np.median(spread):.2g}", f"{spread.max():.2g}"))
+        curves.append(Curve(name, np.linspace(0, 1, GAMES).tolist(), np.sort(spread).tolist()))
+    progress("ties")
+    fixed = cycle(request, "fixed", leave_on_ties)
+    drawn = cycle(request, "uniform", leave_on_ties)
+    staying = cycle(request, "fixed")
+    rows += [
+        ("ties left, fixed order", f"{(fixed[:, -1] > NASH).mean():.0%} not at Nash", "", f"{fixed[:, -1].max():.2g}"),
+        ("ties left, random order", f"{(drawn[:, -1] > NASH).mean():.0%} not at Nash", "", f"{drawn[:, -1].max():.2g}"),
+        (
+            "ties kept, fixed order",
+            f"{(staying[:, -1] > NASH).mean():.0%} not at Nash",
+            "",
+            f"{staying[:, -1].max():.2g}",
+        ),
+    ]
+    claims += [
+        Claim("ties left, fixed order: smallest Nash gap after any sweep", float(fixed.min()), ">=", 0.5),
+        Claim(
+            "ties left, random order: share not at Nash after 20 sweeps", float((drawn[:, -1] > NASH).mean()), "<=", 0
+        ),
+        Claim(
+            "ties kept, fixed order: share not at Nash after 20 sweeps", float((staying[:, -1] > NASH).mean()), "<=", 0
+        ),
+    ]
+    title = f"{GAMES} random games, {STARTS} sequences of orders each from one start, {SWEEPS} sweeps"
+    columns = ("drift", "games with more than one limit", "median spread of J", "largest")
+    return Report("orders", title, columns, rows, claims, curves, ("share of games", "spread of J at the end"))

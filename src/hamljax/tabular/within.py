@@ -1,0 +1,112 @@
+"""Exact updates within a registered neighbourhood: the set itself, as its limit says it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..errors import ConfigError
+from ..haml import BoundDrift, Divergence, Neighbourhood, bind_limit
+from .exact import Surrogate, divergence_of, maximise, measure
+from .simplex import Solution
+
+PENALTIES = (-23.0, 14.0)  # natural logarithms of the multiplier of KL(old || new) that is looked for
+
+
+def everywhere(drift: BoundDrift, surrogate: Surrogate, beta: Float[Array, " S"]) -> Solution:
+    """The maximiser over the whole policy space."""
+    return maximise(drift, surrogate)
+
+
+def chooser(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Callable:
+    """``(drift, surrogate, beta) -> Solution`` that keeps to a neighbourhood.
+
+    Of the policies that the limit lets pass the best one is taken of: the maximiser itself; those with one multiplier of
+    KL(old || x) for all states, which are exact for a ball of the mean KL; with one for each state, exact for a largest KL;
+    and those within the box of ratios that the limit allows to a single action. For a set of another form the result is
+    within it and no worse than the old policy, and need not be the best.
+
+    Raises: ConfigError for a neighbourhood that divides something among the policies by their parameters.
+    """
+    limit = bind_limit(neighbourhood, values)
+    if limit is None:
+        return everywhere
+    if neighbourhood.divide is not None:
+        raise ConfigError("a neighbourhood that is divided by a natural gradient has no exact update; choose kl_ball")
+
+    def choose(drift, surrogate, beta):
+        given = {**surrogate.given, "log_m": jnp.log(surrogate.m)}
+
+        def excess(x, weight):
+            return limit(divergence_of(surrogate, x, weight), given)
+
+        found = [
+            maximise(drift, surrogate).policy,
+            _one_multiplier(drift, surrogate, lambda x: excess(x, beta)),
+            _multiplier_a_state(
+                drift, surrogate, lambda x: jax.vmap(lambda state: excess(x, state))(jnp.eye(beta.size))
+            ),
+            _box(drift, surrogate, limit, given),
+            surrogate.old,
+        ]
+        candidates = jnp.stack(found)
+        inside = jax.vmap(lambda x: excess(x, beta))(candidates) <= 1e-12
+        gap = jnp.zeros_like(beta)
+        hamo = jax.vmap(lambda x: measure(drift, surrogate, Solution(x, gap)).hamo @ beta)(candidates)
+        return Solution(candidates[jnp.argmax(jnp.where(inside, hamo, -jnp.inf))], gap)
+
+    return choose
+
+
+def _penalised(drift: BoundDrift, surrogate: Surrogate, log_penalty: jax.Array) -> jax.Array:
+    return maximise(drift, surrogate, penalty=jnp.exp(log_penalty)).policy
+
+
+def _one_multiplier(drift: BoundDrift, surrogate: Surrogate, excess: Callable) -> jax.Array:
+    """The smallest penalty, one for all states, at which the limit lets the maximiser pass; ``excess(x)`` ()."""
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        outside = excess(_penalised(drift, surrogate, middle)) > 0
+        return jnp.where(outside, middle, low), jnp.where(outside, high, middle)
+
+    ends = tuple(jnp.asarray(x, surrogate.log_old.dtype) for x in PENALTIES)
+    return _penalised(drift, surrogate, jax.lax.fori_loop(0, 60, halve, ends)[1])
+
+
+def _multiplier_a_state(drift: BoundDrift, surrogate: Surrogate, excess: Callable) -> jax.Array:
+    """As ``_one_multiplier``, for every state by itself; ``excess(x)`` (S,) of each state alone."""
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        outside = excess(_penalised(drift, surrogate, middle))[:, None] > 0
+        return jnp.where(outside, middle, low), jnp.where(outside, high, middle)
+
+    ends = tuple(jnp.full((surrogate.log_old.shape[0], 1), x, surrogate.log_old.dtype) for x in PENALTIES)
+    return _penalised(drift, surrogate, jax.lax.fori_loop(0, 60, halve, ends)[1])
+
+
+def _box(drift: BoundDrift, surrogate: Surrogate, limit: Callable, given: Mapping[str, Any]) -> jax.Array:
+    """The maximiser over old_a times the ratios that the limit allows to one action by itself."""
+    one = jnp.ones(1, surrogate.log_old.dtype)
+
+    def allowed(log_ratio):
+        return limit(Divergence(log_ratio * one, 0 * one, 0 * one, one), {**given, "log_m": 0 * one}) <= 0
+
+    def halve(_, ends):
+        inside, outside = ends
+        middle = (inside + outside) / 2
+        return jnp.where(allowed(middle), middle, inside), jnp.where(allowed(middle), outside, middle)
+
+    def furthest(end):
+        start = jnp.zeros((), one.dtype), jnp.asarray(end, one.dtype)
+        return jnp.where(allowed(start[1]), start[1], jax.lax.fori_loop(0, 60, halve, start)[0])
+
+    old = surrogate.old
+    low = old * jnp.exp(furthest(-700.0))
+    high = jnp.where(surrogate.mask, jnp.minimum(old * jnp.exp(furthest(700.0)), 1.0), 0.0)
+    return maximise(drift, surrogate, low=low, high=high).policy
