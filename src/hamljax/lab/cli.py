@@ -2,19 +2,12 @@
 
 import contextlib
 import difflib
-import hashlib
-import math
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, Stopped
-from .configuration.variables import check_choices, import_jax
-
-if TYPE_CHECKING:  # imported where it is used: ``hamljax --help`` does without
-    from .configuration.jobs import Job
+from .configuration.variables import import_jax
 
 USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 
@@ -56,90 +49,16 @@ examples
 
 def train(arguments: list[str]) -> None:
     """``hamljax train``; what each command does, and its arguments: USAGE."""
-    from .configuration.jobs import expand, make_job
-    from .storage.paths import claim
+    from .commands.train import train as run
 
-    words = [a for a in arguments if a not in ("-m", "--multirun")]
-    if len(words) == len(arguments):
-        _run([make_job(words)])
-        return
-    combinations = expand(words)
-    root, given = _root_of(combinations[0])
-    jobs = [make_job(w) for w in _sweep(combinations, root)]
-    if given or all(job.run.dry_run for job in jobs):
-        _run(jobs)
-        return
-    mine = claim(Path(root))
-    try:
-        _run(jobs if mine == Path(root) else [make_job(w) for w in _sweep(combinations, str(mine))])
-    finally:
-        with contextlib.suppress(OSError):  # it is not empty, unless nothing could be trained
-            mine.rmdir()
-            mine.parent.rmdir()
+    run(arguments)
 
 
 def resume(arguments: list[str]) -> None:
     from .commands.resume import read
+    from .commands.train import run_jobs
 
-    _run(read(arguments), longer=True)
-
-
-def _run(jobs: "list[Job]", longer: bool = False) -> None:
-    from .configuration import machine
-    from .storage.paths import path_of
-    from .storage.provenance import devices_of
-    from .storage.rundir import holds_this_run
-
-    if any(job.logger["kind"] == "wandb" for job in jobs):
-        check_choices("WANDB_MODE")
-    begun = False
-    for job in jobs:  # before any of them trains, so that a sweep does not fail in the middle
-        if job.run.run_dir:
-            begun |= holds_this_run(path_of(job.run.run_dir), job.resolved, job.run.resume, longer)
-    devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
-    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), devices)
-    from .commands import dry_run as dryrun
-    from .drawing.tables import print_facts
-    from .runs.run import train
-
-    failed = 0
-    for number, job in enumerate(jobs):
-        if len(jobs) > 1:
-            print(f"[{number + 1}/{len(jobs)}]", flush=True)
-        try:
-            if job.run.dry_run:
-                print_facts(dryrun.rows(job))
-            else:
-                train(job, longer)
-        except (ConfigError, Stopped) as error:
-            if len(jobs) == 1 or getattr(error, "code", 0) > 128:  # a signal means all of them
-                raise
-            print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr)
-            failed += 1
-    if failed:
-        raise Stopped(f"{failed} of {len(jobs)} runs failed; the same command tries them again", 1)
-
-
-def _root_of(words: list[str]) -> tuple[str, bool]:
-    """The folder of a sweep, and whether it was named."""
-    from .configuration.jobs import parse
-
-    given = next((o.value() for o in parse(words) if o.key_or_group == "run_dir"), "")
-    return str(given or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")), bool(given)
-
-
-def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
-    """Give every job of a sweep a folder of its own under ``root``, named after what varies."""
-    from .configuration.overrides import quote
-
-    varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
-    jobs = []
-    for words in combinations:
-        name = ",".join(words[i] for i in varying).replace("/", "-").replace("'", "") or "0"
-        if len(whole := name.encode(errors="replace")) > 200:  # a file system takes no longer ones
-            name = f"{whole[:180].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
-        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir={quote(f'{root}/{name}')}"])
-    return jobs
+    run_jobs(read(arguments), longer=True)
 
 
 def plot(arguments: list[str]) -> None:

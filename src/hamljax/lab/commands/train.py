@@ -1,0 +1,99 @@
+"""``hamljax train`` and what ``resume`` shares with it: jobs, one after another. Nothing here needs JAX before it is prepared."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigError, Stopped
+from ..configuration.variables import check_choices
+
+if TYPE_CHECKING:
+    from ..configuration.jobs import Job
+
+
+def train(arguments: list[str]) -> None:
+    """``hamljax train [-m] key=value...``: one job, or one for every combination."""
+    from ..configuration.jobs import expand, make_job
+    from ..storage.paths import claim
+
+    words = [a for a in arguments if a not in ("-m", "--multirun")]
+    if len(words) == len(arguments):
+        run_jobs([make_job(words)])
+        return
+    combinations = expand(words)
+    root, given = _root_of(combinations[0])
+    jobs = [make_job(w) for w in _sweep(combinations, root)]
+    if given or all(job.run.dry_run for job in jobs):
+        run_jobs(jobs)
+        return
+    mine = claim(Path(root))
+    try:
+        run_jobs(jobs if mine == Path(root) else [make_job(w) for w in _sweep(combinations, str(mine))])
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty, unless nothing could be trained
+            mine.rmdir()
+            mine.parent.rmdir()
+
+
+def run_jobs(jobs: list[Job], longer: bool = False) -> None:
+    from ..configuration import machine
+    from ..storage.paths import path_of
+    from ..storage.provenance import devices_of
+    from ..storage.rundir import holds_this_run
+
+    if any(job.logger["kind"] == "wandb" for job in jobs):
+        check_choices("WANDB_MODE")
+    begun = False
+    for job in jobs:  # before any of them trains, so that a sweep does not fail in the middle
+        if job.run.run_dir:
+            begun |= holds_this_run(path_of(job.run.run_dir), job.resolved, job.run.resume, longer)
+    devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
+    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), devices)
+    from ..drawing.tables import print_facts
+    from ..runs.run import train as train_one
+    from . import dry_run as dryrun
+
+    failed = 0
+    for number, job in enumerate(jobs):
+        if len(jobs) > 1:
+            print(f"[{number + 1}/{len(jobs)}]", flush=True)
+        try:
+            if job.run.dry_run:
+                print_facts(dryrun.rows(job))
+            else:
+                train_one(job, longer)
+        except (ConfigError, Stopped) as error:
+            if len(jobs) == 1 or getattr(error, "code", 0) > 128:  # a signal means all of them
+                raise
+            print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr)
+            failed += 1
+    if failed:
+        raise Stopped(f"{failed} of {len(jobs)} runs failed; the same command tries them again", 1)
+
+
+def _root_of(words: list[str]) -> tuple[str, bool]:
+    """The folder of a sweep, and whether it was named."""
+    from ..configuration.jobs import parse
+
+    given = next((o.value() for o in parse(words) if o.key_or_group == "run_dir"), "")
+    return str(given or time.strftime("multirun/%Y-%m-%d_%H-%M-%S")), bool(given)
+
+
+def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
+    """Give every job of a sweep a folder of its own under ``root``, named after what varies."""
+    from ..configuration.overrides import quote
+
+    varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
+    jobs = []
+    for words in combinations:
+        name = ",".join(words[i] for i in varying).replace("/", "-").replace("'", "") or "0"
+        if len(whole := name.encode(errors="replace")) > 200:  # a file system takes no longer ones
+            name = f"{whole[:180].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
+        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir={quote(f'{root}/{name}')}"])
+    return jobs
