@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from hamljax.haml import DRIFTS, NEIGHBOURHOODS, bind_drift, bind_limit
 from hamljax.haml.drifts import Drift
 from hamljax.haml.parameters import Parameters
 from hamljax.lab.cli import main
+from hamljax.lab.commands.theory import read
 from hamljax.tabular import exact, families, simplex, values
 from hamljax.tabular.checks import CHECKS, Request
 from hamljax.tabular.follow import falls, follow_all
@@ -344,3 +347,47 @@ def test_what_theory_does_not_know_is_one_line(words, line, capsys):
     assert main(["theory", *words]) == 2
     said = capsys.readouterr().err
     assert line in said and len(said.splitlines()) == 1
+
+
+def test_sets_that_hold_a_ball_need_not_reach_the_optimum():
+    """One agent, actions worth 0 and 1: half of the way to 1/2 in every sweep is a neighbourhood by Definition 2."""
+
+    def half_way(drift, seen, beta):
+        reach = jnp.abs(0.5 - seen.old[:, 1]) / 2
+        p = jnp.where(seen.q[:, 1] > seen.q[:, 0], seen.old[:, 1] + reach, seen.old[:, 1])
+        return simplex.Solution(jnp.stack([1 - p, p], -1), jnp.zeros_like(p))
+
+    game = jax.tree.map(lambda x: np.asarray(x)[None], families.matrix_game(np.array([0.0, 1.0])))
+    sweep = Request([], HYPER).sweep("none")
+    start = np.array([[[[0.9, 0.1]]]])
+    path = follow_all(sweep._replace(choose=half_way), game, start, sweeps=60)
+    assert not falls(path).any() and path.expected_return[0, -1] == pytest.approx(0.5, abs=1e-9)
+    assert follow_all(sweep, game, start, sweeps=1).expected_return[0, -1] == 1
+
+
+PAGE = (Path(__file__).parents[1] / "docs/theory.md").read_text()
+
+
+def test_the_python_of_the_page_runs(capsys):
+    for code in re.findall(r"```python\n(.*?)```", PAGE, flags=re.S):
+        exec(code, {})
+    first, second = capsys.readouterr().out.split("\n")[:2]
+    k = np.arange(5)
+    chance = np.array([1, 4, 6, 4, 1]) * 0.1**k * 0.9 ** (4 - k)
+    assert float(first.split()[0]) == pytest.approx((chance * 10 * (k - k * (k - 1))).sum()) and float(second) > 0
+
+
+def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"^hamljax theory[^#\n]*", PAGE, flags=re.M)
+    assert len(lines) == 4
+    (tmp_path / "my_drift.py").write_text(
+        "import hamljax\n\n\n@hamljax.register_drift('mine')\ndef mine(ratio, m_advantage):\n    return (ratio - 1) ** 2\n"
+    )
+    checks = [read(line.split()[2:]).checks for line in lines]
+    assert checks == [tuple(CHECKS), ("monotone",), ("monotone",), ("monotone", "nash")]
+
+
+def test_the_page_names_every_check():
+    named = set(re.findall(r"^\| (`.*`) \|", PAGE, flags=re.M))
+    assert {name for cell in named for name in re.findall("`(.*?)`", cell)} >= set(CHECKS)

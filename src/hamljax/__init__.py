@@ -45,6 +45,7 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
     "load": "lab.runs.trained",
     "load_scores": "lab.runs.scores",
     "statistics": ("lab.statistics", ""),  # the module itself
+    "tabular": ("tabular", ""),
     "play_episodes": "lab.commands.evaluate",
     "ConfigError": "errors",
 }
