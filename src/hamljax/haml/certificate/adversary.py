@@ -25,10 +25,11 @@ def negative_game(subject: Subject, rng: np.random.Generator, quick: bool = Fals
 
 
 def _pairs(subject: Subject, context: Context) -> Game:
-    """Two actions: every old policy with every new one, from far to close, for several advantages."""
+    """Two actions: every old policy with every new one, the plainest first, for several advantages."""
     old = np.array([1 / 2, 1 / 4, 3 / 4, 1 / 16, 15 / 16, 2.0**-10, 1 - 2.0**-10, 2.0**-30])
     odds = np.concatenate([np.linspace(-700, 700, 281), np.linspace(-8, 8, 161)])
-    gain = np.unique(np.concatenate([[0.0, 1.0, -1.0, 10.0, -10.0], subject.constants]))
+    odds = odds[np.argsort(np.abs(odds), kind="stable")]
+    gain = np.concatenate([[1.0, -1.0, 0.0, 10.0, -10.0], subject.constants])
     old, odds, gain = (x.ravel() for x in np.meshgrid(old, odds, gain, indexing="ij"))
     return two_actions(old, 1 / (1 + np.exp(-odds)), gain, context)
 
@@ -92,7 +93,8 @@ def _nudged(game: Game, rng: np.random.Generator) -> Game:
 
 
 def _found(subject: Subject, game: Game, drift: np.ndarray) -> Finding | None:
-    for number in np.argsort(drift, kind="stable")[:4]:
+    plain = np.flatnonzero(drift < -1e-9)[:4]
+    for number in dict.fromkeys([*plain, *np.argsort(drift, kind="stable")[:4]]):
         if drift[number] < 0 and is_negative(subject, one := game.only(int(number))):
             reason = f"D = {drift[number]:.3g} < 0 in a game of {game.old.shape[1]} actions"
             return Finding("game", reason, as_data(subject, one))

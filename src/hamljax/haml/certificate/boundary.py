@@ -66,7 +66,7 @@ def _kind(rates: np.ndarray) -> str:
 def _reason(kind: str, rate: float, gain: float) -> str:
     if kind == "barrier":
         return f"an action that lost its probability never comes back: D / x grows without bound (M A = {gain:.3g})"
-    return f"where pi(a) = 0, D has the derivative {rate:.3g} in x(a) instead of 0 (M A = {gain:.3g})"
+    return f"where pi(a) = 0, D / x(a) is {rate:.3g} for a new x(a) = 2^-20, and does not go to 0 with it (M A = {gain:.3g})"
 
 
 def is_bounded(subject: Subject) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .interpreter import run
-from .intervals import Interval, add, multiply, outward, point
+from .intervals import ULP, Interval, add, multiply, outward, point
 from .jets import ONE, Jet
 from .samples import Context
 from .subject import NUMBERS, VECTORS, Subject
@@ -72,7 +72,7 @@ def play(subject: Subject, game: Game) -> tuple[np.ndarray, np.ndarray]:
 def is_negative(subject: Subject, game: Game) -> bool:
     """Whether the drift of one game is below 0 beyond rounding: by interval arithmetic, or by far where that says nothing."""
     drift, costs = play(subject, game)
-    if not drift[0] < 0:
+    if not -np.inf < drift[0] < 0:
         return False
     bounds = _bounds(subject, samples_of(game), game)
     if bounds.hi < np.inf:
@@ -83,30 +83,43 @@ def is_negative(subject: Subject, game: Game) -> bool:
 
 
 def _bounds(subject: Subject, samples: dict[str, Any], game: Game) -> Interval:
-    """Of the drift of one game."""
-    count = len(samples["ratio"])
-    halves = np.frexp(game.old[0])[0] == 0.5  # of a power of two, by which a division is exact
-    ulps = {
-        "ratio": np.tile(np.where(halves, 0.0, 2.0), len(game.m[0])),
-        "m_advantage": 0.0 if (game.m == 1).all() else 1.0,
-        "kl": 1e4,
-        "reverse_kl": 1e4,
+    """Of the drift of one game, whatever rounding did to its probabilities."""
+    count, rows = len(samples["ratio"]), len(game.m[0])
+    slack = {
+        "ratio": np.tile(_slack_of_ratios(game), rows),
+        "m_advantage": np.abs(samples["m_advantage"]) * (0.0 if (game.m == 1).all() else ULP),
+        "kl": 1e-12 * samples["kl"],
+        "reverse_kl": 1e-12 * samples["reverse_kl"],
     }
-    jets = [_jet(name, outward(samples[name], samples[name], ulps.get(name, 0.0))) for name in subject.names]
+    jets = [_jet(name, samples[name], slack.get(name, 0.0)) for name in subject.names]
     found = run(subject.program_of(count), jets, count).jet
     if np.any(found.bad):
         return Interval(np.array(-np.inf), np.array(np.inf))
     share = (game.weight[..., None] * game.old[:, None]).reshape(-1)
-    terms = multiply(outward(share, share, 2), found.value)
+    terms = multiply(outward(share, share, 32), found.value)
     total = point(0.0)
     for low, high, part in zip(terms.lo, terms.hi, share, strict=True):
         total = add(total, Interval(low, high)) if part > 0 else total
     return total
 
 
-def _jet(name: str, value: Interval) -> Jet:
+def _slack_of_ratios(game: Game) -> np.ndarray:
+    """(A,) how far the ratios may be from those of policies that add up to 1: none where a division by a power of two is exact.
+
+    The last action of two has what the first one leaves; of more, the likeliest has what the sum lacks.
+    """
+    old, new = game.old[0], game.new[0]
+    slack = np.where(np.frexp(old)[0] == 0.5, 0.0, 2 * ULP * new / old)
+    takes = 1 if len(old) == 2 else int(np.argmax(old))
+    slack[takes] += (ULP if len(old) == 2 else 8 * ULP) / old[takes]
+    return slack
+
+
+def _jet(name: str, value: np.ndarray, slack: np.ndarray | float) -> Jet:
     moving = name in ("ratio", "kl", "reverse_kl")
-    return Jet(value, ONE if name == "ratio" else None, None, moving)
+    bounds = Interval(value - slack, value + slack)
+    bounds = Interval(np.maximum(bounds.lo, 0.0), bounds.hi) if moving else bounds
+    return Jet(bounds, ONE if name == "ratio" else None, None, moving)
 
 
 def as_data(subject: Subject, game: Game) -> dict[str, Any]:
@@ -126,7 +139,7 @@ def two_actions(old, new, advantage, context: Context, m=1.0, other=0.0) -> Game
     something that makes M 1 on average, and by which the advantages are ``other`` times as large.
     """
     old, new, advantage, m, other = (np.asarray(x, float) for x in np.broadcast_arrays(old, new, advantage, m, other))
-    row = np.stack([advantage, -old * advantage / (1 - old)], -1)
+    row = np.stack([advantage, 0.0 - old * advantage / (1 - old)], -1)
     policies = np.stack([old, 1 - old], -1), np.stack([new, 1 - new], -1)
     if (m == 1).all():
         ones = np.ones((len(old), 1))

@@ -9,16 +9,18 @@ import numpy as np
 from .samples import complete, contexts
 from .subject import Samples, Subject
 
-LOG_RATIOS = np.concatenate([[-200.0, -90.0], np.linspace(-20, 20, 41), [60.0]])
+LOG_RATIOS = np.concatenate([[-200.0, -90.0], np.linspace(-20, 20, 41)])
 GAINS = np.array([0.0, 1e-3, -1e-3, 1.0, -1.0, 1e3, -1e3])
 
 
 @dataclasses.dataclass(frozen=True)
 class Practice:
-    """``finite``: the share of gradients in the log-ratio that are numbers in float32, of log-ratios within 20.
+    """What training meets.
 
-    worst: a log-ratio and an M A where they are not, farther ones included. degree: k, where f(r, t MA) = t^k f(r, MA) for t > 0.
-    convex: whether no pair of ratios says otherwise. follows: whether the gradient that JAX takes is the derivative.
+    finite: the share of gradients in the log-ratio that are numbers in float32, of log-ratios within 20.
+    worst: a log-ratio and an M A where they are not, -90 and -200 included, whose ratio is 0.
+    degree: k, where f(r, t MA) = t^k f(r, MA) for t > 0. convex: whether no pair of ratios says otherwise.
+    follows: whether the gradient that JAX takes is the derivative.
     """
 
     finite: float
@@ -29,7 +31,7 @@ class Practice:
 
 
 def look(subject: Subject, rng: np.random.Generator) -> Practice:
-    """All of it, in one state and where policies have not moved."""
+    """All of it, in one state."""
     context = contexts(subject, rng, 1)[0]
     grid = [x.ravel() for x in np.meshgrid(LOG_RATIOS, GAINS, indexing="ij")]
     samples = complete(subject, np.exp(grid[0]), grid[1], context, rng)
@@ -41,6 +43,7 @@ def look(subject: Subject, rng: np.random.Generator) -> Practice:
     samples = complete(
         subject, ratio, np.where(rng.random(400) < 0.5, 1.0, -1.0) * np.exp(rng.normal(size=400)), context, rng
     )
+    samples = {**samples, "kl": rng.random(400), "reverse_kl": rng.random(400)}
     convex, follows = _convex(subject, samples, rng), _follows(subject, samples)
     return Practice(float(finite[near].mean()), worst, _degree(subject, samples), convex, follows)
 

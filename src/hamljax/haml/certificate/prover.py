@@ -1,8 +1,10 @@
 """Branch and bound: f - c (r - 1) >= 0 on whole boxes of (ratio, M A, ...), by interval arithmetic.
 
-Three rules, each of which proves a box: *direct*, the lower bound is at least 0; *slope*, the derivative leads upwards all
-the way from ratio 1, and nothing jumps; *convex*, the second derivative is at least 0 all the way, and nothing has a kink.
-The last two use that value and slope are 0 at ratio 1, and are for drifts that ask for no divergence of a policy.
+Three rules, each of which proves a box: *direct*, the lower bound is at least 0; *slope*, nothing jumps, and the derivative
+leads upwards, away from ratio 1; *convex*, the second derivative is at least 0 all the way from ratio 1, and nothing has a
+kink. By the second one a box is as good as its edge towards ratio 1, which is another box's or 1 itself: it proves something
+where all boxes are proved. The last two use that value and slope are 0 at ratio 1, and are for drifts that ask for no
+divergence of a policy.
 """
 
 import dataclasses
@@ -14,6 +16,7 @@ import numpy as np
 from .interpreter import Run, run
 from .intervals import Interval, add, magnitude, multiply, negative, point, subtract
 from .jets import ONE, Jet
+from .samples import complete, contexts, spots
 from .search import asks_of_policies
 from .subject import POLICIES, Subject
 
@@ -71,7 +74,7 @@ def prove(subject: Subject, c: float, seconds: float, most: int = 20_000) -> Pro
             place = {name: float(_middle(x[at])) for name, x in now.items()}
             return Proof(rules, 1, [], count, time.monotonic() - begun, place)
         left = ~np.logical_or.reduce(list(proved.values()))
-        boxes = _joined(boxes, _halves(_cut(now, left)))
+        boxes = _joined(boxes, _halves(_cut(now, left), task))
     shown = [{name: tuple(map(float, x[at])) for name, x in boxes.items()} for at in range(min(5, len(boxes["ratio"])))]
     return Proof(rules, len(boxes["ratio"]), shown, count, time.monotonic() - begun)
 
@@ -110,23 +113,41 @@ def _middle(x: np.ndarray) -> np.ndarray:
     return np.where(same, between, np.where((low < 0) & (high > 0), 0.0, np.where(low == 0, high, low) * 1e-2))
 
 
-def _width(name: str, x: np.ndarray) -> np.ndarray:
-    """How much is to be won by dividing (k, 2); numbers that reach to 0 count as wide."""
+def _width(x: np.ndarray) -> np.ndarray:
+    """How wide (k, 2) is, on a logarithmic scale; numbers that reach to 0 count as wide."""
     low, high = np.abs(x[:, 0]), np.abs(x[:, 1])
     width = np.abs(np.log(np.maximum(high, 1e-9)) - np.log(np.maximum(low, 1e-9)))
-    return np.where(x[:, 0] == x[:, 1], 0.0, width * (1.0 if name == "ratio" else 0.5))
+    return np.where(x[:, 0] == x[:, 1], 0.0, width)
 
 
-def _halves(boxes: Boxes) -> Boxes:
-    """Each box in two, across where it is widest."""
+def _halves(boxes: Boxes, task: "_Task") -> Boxes:
+    """Each box in two, across where it is widest; ratios preferably where the drift may change."""
     names = list(boxes)
-    widest = np.argmax([_width(name, boxes[name]) for name in names], axis=0)
+    widest = np.argmax([task.matters[name] * _width(boxes[name]) for name in names], axis=0)
     low, high = ({name: x.copy() for name, x in boxes.items()} for _ in range(2))
     for number, name in enumerate(names):
         at = widest == number
         middle = _middle(boxes[name][at])
+        middle = _at_a_cut(boxes[name][at], middle, task.cuts) if name == "ratio" else middle
         low[name][at, 1] = high[name][at, 0] = middle
     return _joined(low, high)
+
+
+def _at_a_cut(x: np.ndarray, middle: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """The cut nearest to the middle of those inside of x (k, 2); the middle itself where there is none."""
+    inside = (cuts > x[:, :1]) & (cuts < x[:, 1:])
+    far = np.where(inside, np.abs(np.log(cuts) - np.log(middle)[:, None]), np.inf)
+    return np.where(inside.any(1), cuts[far.argmin(1)], middle)
+
+
+def _matters(subject: Subject, name: str) -> float:
+    """How much is to be won by dividing what is called so: little where no cost changes with it."""
+    if name == "ratio" or name not in subject.names:
+        return 1.0
+    rng = np.random.default_rng(0)
+    samples = complete(subject, np.exp(rng.normal(size=500)), rng.normal(size=500), contexts(subject, rng, 1)[0], rng)
+    other = subject.costs({**samples, name: samples[name] * rng.random(500)})
+    return 0.5 if (other != subject.costs(samples)).any() else 1e-3
 
 
 class _Task:
@@ -136,6 +157,9 @@ class _Task:
         self.subject, self.c = subject, c
         self.program = subject.program_of(BATCH)
         self.by_derivatives = not asks_of_policies(subject)
+        found = spots(subject)
+        self.cuts = np.append(found[(found > RATIOS[0]) & (found < RATIOS[1])], 1.0)
+        self.matters = {name: _matters(subject, name) for name in SPLIT}
 
     def decide(self, boxes: Boxes) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """(by which rule each box is proved, which boxes are below 0 for sure)."""
@@ -153,17 +177,18 @@ class _Task:
         return {rule: places[:count] for rule, places in proved.items()}, below[:count]
 
     def _by_derivatives(self, boxes: Boxes, done: np.ndarray) -> dict[str, np.ndarray]:
-        """The slope rule and the convex one, on the boxes stretched as far as ratio 1."""
+        """The slope rule, and the convex one on the boxes stretched as far as ratio 1."""
+        zero = Interval(np.zeros(BATCH), np.zeros(BATCH))
         ratio = boxes["ratio"]
+        over = self._run(boxes, derivatives=True)
+        slope = add(over.jet.slope or zero, negative(point(self.c)))
+        outward = np.where(ratio[:, 1] <= 1, -slope.hi, slope.lo)
+        by_slope = outward >= -SLACK * (1 + magnitude(_interval(boxes["m_advantage"])).lo)
+        by_slope &= ~np.broadcast_to(over.jet.bad, done.shape) & ~over.jumped & ~done
         around = np.stack([np.minimum(ratio[:, 0], 1.0), np.maximum(ratio[:, 1], 1.0)], -1)
         over = self._run({**boxes, "ratio": around}, derivatives=True)
-        jet, zero = over.jet, Interval(np.zeros(BATCH), np.zeros(BATCH))
-        known = ~np.broadcast_to(jet.bad, done.shape) & ~over.jumped & ~done
-        slope = add(jet.slope or zero, negative(point(self.c)))
-        outward = np.where(ratio[:, 1] <= 1, -slope.hi, slope.lo)
-        by_slope = known & (outward >= -SLACK * (1 + magnitude(_interval(boxes["m_advantage"])).lo))
-        convex = known & ~over.kinked & ~by_slope & ((jet.bend or zero).lo >= 0)
-        return {"slope": by_slope, "convex": convex}
+        convex = ((over.jet.bend or zero).lo >= 0) & ~over.kinked & ~over.jumped
+        return {"slope": by_slope, "convex": convex & ~np.broadcast_to(over.jet.bad, done.shape) & ~done & ~by_slope}
 
     def _run(self, boxes: Boxes, derivatives: bool) -> Run:
         return run(self.program, [self._argument(name, boxes, derivatives) for name in self.subject.names], BATCH)

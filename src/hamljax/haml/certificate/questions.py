@@ -3,7 +3,7 @@
 import numpy as np
 
 from .findings import Finding
-from .games import as_data, is_negative, play, two_actions
+from .games import Game, as_data, is_negative, play, two_actions, without_m
 from .samples import Context, complete, contexts, gains, ratios
 from .subject import Samples, Subject
 
@@ -54,7 +54,7 @@ def zero_where_nothing_moves(subject: Subject, rng: np.random.Generator) -> Find
         gain = gains(subject)
         samples = complete(subject, np.ones(len(gain)), gain, context, rng)
         wrong = ~(np.abs(subject.costs(samples)) <= 1e-12 * (1 + np.abs(gain)))
-        for at in np.flatnonzero(wrong)[np.argsort(np.abs(gain[wrong]), kind="stable")][:8]:
+        for at in _simplest(gain, wrong):
             advantage = samples["advantage"][at]
             shares = np.append(SHARES, samples["old_prob"][at])
             game = two_actions(shares[shares < 1], shares[shares < 1], advantage, context, context.get("m", 1.0))
@@ -115,18 +115,31 @@ def _simplest(gain: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
 def _downhill(subject: Subject, gain: float, context: Context) -> Finding | None:
     """A game in which slopes that differ between two actions let D fall below 0."""
-    if "m" in context:
-        return None  # games with a predecessor are for the search
-    steps = [sign * 2.0**-k for k in range(2, 41, 2) for sign in (1, -1)]
+    steps = np.array([sign * 2.0**-k for k in range(2, 41, 2) for sign in (1, -1)])
+    for game in (_moving_two(gain, steps, context), _moving_two_of_three(gain, steps, context)):
+        drift, _ = play(subject, game)
+        for number in np.flatnonzero(drift < 0)[:40]:
+            if is_negative(subject, one := game.only(int(number))):
+                reason = f"its slope at ratio 1 depends on the advantage, and a game has D = {drift[number]:.3g} < 0"
+                return Finding("game", reason, as_data(subject, one))
+    return None
+
+
+def _moving_two(gain: float, steps: np.ndarray, context: Context) -> Game:
     old = np.repeat(SHARES, len(steps))
     new = old + np.tile(steps, len(SHARES)) * np.minimum(old, 1 - old)
-    game = two_actions(old, new, gain, context)
-    drift, _ = play(subject, game)
-    for number in np.flatnonzero(drift < 0)[:40]:
-        if is_negative(subject, one := game.only(int(number))):
-            reason = f"its slope at ratio 1 depends on the advantage, and a game has D = {drift[number]:.3g} < 0"
-            return Finding("game", reason, as_data(subject, one))
-    return None
+    return two_actions(old, new, gain, context, context.get("m", 1.0))
+
+
+def _moving_two_of_three(gain: float, steps: np.ndarray, context: Context) -> Game:
+    """Mass moves between the first action and the second, whatever their advantages; the third makes the mean 0."""
+    second = np.repeat([1.0, -1.0, 0.0, 10.0], len(steps))
+    moved = np.tile(steps, 4) / 4
+    old = np.tile([1 / 4, 1 / 4, 1 / 2], (len(second), 1))
+    new = old + np.stack([moved, -moved, 0 * moved], -1)
+    rows = np.stack([np.full(len(second), gain), second, -(gain + second) / 2], -1)
+    ones = np.ones((len(second), 1))
+    return Game(old, new, rows[:, None], ones, ones, without_m(context))
 
 
 def steep(subject: Subject, gain: float, context: Context, least: float = 1e-6) -> Finding | None:
@@ -138,10 +151,11 @@ def steep(subject: Subject, gain: float, context: Context, least: float = 1e-6) 
     for share in SHARES[:4]:
         for sign in (1, -1):
             old = np.full(3, share)
-            game = two_actions(old, old + sign * sizes / 4, gain, context)
-            drift, _ = play(subject, game)
+            game = two_actions(old, old + sign * sizes, gain, context)
+            drift, costs = play(subject, game)
             rates = drift / sizes
-            small = np.abs(rates[2]) <= least * (1 + abs(gain))
+            terms = (game.old[2] * np.abs(costs[2, 0])).sum()  # which may cancel, but for rounding
+            small = np.abs(rates[2]) <= least * (1 + abs(gain)) or np.abs(drift[2]) < 1e-3 * terms
             if np.isfinite(rates).all() and not small and abs(rates[2]) > FLAT * abs(rates[1]) > 0:
                 step = f"for a step t = 2^-30 (M A = {gain:.3g})"
                 reason = f"D has a derivative where nothing moves: D / t is {rates[2]:.3g} {step}"
@@ -208,3 +222,11 @@ def _bisected(
             )
             return Finding("jump", reason, {"games": [as_data(subject, game.only(number)) for number in (0, 1)]})
     return None
+
+
+def jumps_with_the_advantage(subject: Subject, rng: np.random.Generator) -> bool:
+    """Whether costs differ on the two sides of M A = 0, where all else is equal."""
+    ratio = np.repeat([0.25, 0.5, 0.9, 1.1, 1.5, 3.0], 2)
+    samples = complete(subject, ratio, np.tile([1e-13, -1e-13], 6), contexts(subject, rng, 1)[0], rng)
+    up, down = subject.costs({**samples, "old_prob": np.full(12, 0.25)}).reshape(6, 2).T
+    return bool((np.abs(up - down) > 1e-9).any())

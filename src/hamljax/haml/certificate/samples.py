@@ -7,6 +7,7 @@ import numpy as np
 from .subject import NUMBERS, POLICIES, VECTORS, Samples, Subject
 
 MS = (1.0, 0.0, 0.5, 2.0, 0.01, 10.0, 0.9, 1.5, 1000.0)
+PLAIN = np.array([1.0, 2.0, 0.5, 10.0, 0.1])
 PROBABILITIES = (0.5, 0.1, 0.9, 0.01, 1e-3, 0.3, 1e-6, 1.0)
 PROGRESS = (0.0, 1.0, 0.5, 0.25, 0.99, 0.01, 0.75, 0.1, 0.9)
 UPDATES = (100.0, 1.0, 2.0, 10.0, 1e3, 1e4, 5.0, 50.0, 1e6)
@@ -60,7 +61,7 @@ def gains(subject: Subject, count: int = 640, least: float = 1e-8, most: float =
     """Values of M A: 0, both signs over many sizes, and the constants of the drift with what is close to them."""
     sizes = np.geomspace(least, most, count // 2)
     near = np.concatenate([subject.constants * (1 + e) for e in (0.0, 1e-9, -1e-9, 1e-3, -1e-3)])
-    return np.unique(np.concatenate([[0.0], sizes, -sizes, near, -near]))
+    return np.unique(np.concatenate([[0.0], PLAIN, -PLAIN, sizes, -sizes, near, -near]))
 
 
 def ratios(subject: Subject, count: int = 5000) -> np.ndarray:
@@ -76,9 +77,13 @@ def ratios(subject: Subject, count: int = 5000) -> np.ndarray:
 
 
 def special(subject: Subject) -> np.ndarray:
-    """Ratios at which the drift may change: each of its constants as r, as log r, and as a distance from 1."""
-    c = subject.constants
-    spots = np.concatenate([c, -c, np.exp(c), np.exp(-c), 1 + c, 1 - c, 1 / c[c != 0]])
-    spots = spots[np.isfinite(spots) & (spots >= 0)]
+    """Ratios at which the drift may change, and what lies close to them."""
     offsets = [0.0, *(sign * size for size in (1e-12, 1e-9, 1e-7, 1e-6, 1e-4, 1e-3, 1e-2) for sign in (-1, 1))]
-    return np.concatenate([spots * (1 + e) for e in offsets])
+    return np.concatenate([spots(subject) * (1 + e) for e in offsets])
+
+
+def spots(subject: Subject) -> np.ndarray:
+    """Each constant of the drift as a ratio, as its logarithm, and as a distance from 1."""
+    c = np.append(subject.constants, [0.5, 2.0])
+    found = np.concatenate([c, -c, np.exp(c), np.exp(-c), 1 + c, 1 - c, 1 / c[c != 0]])
+    return np.unique(np.abs(found[np.isfinite(found) & (found >= 0)]))

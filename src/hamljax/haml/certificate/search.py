@@ -9,7 +9,7 @@ from .games import Game, as_data, is_negative, play, two_actions
 from .samples import Context, complete, contexts, ratios, special
 from .subject import POLICIES, Samples, Subject
 
-SHARES = np.concatenate([2.0 ** -np.arange(1, 20), 2.0 ** -np.arange(20, 1020, 20), 1 - 2.0 ** -np.arange(2, 12)])
+SHARES = np.concatenate([2.0 ** -np.arange(1, 20), 1 - 2.0 ** -np.arange(2, 12), 2.0 ** -np.arange(20, 1020, 20)])
 DIGITS = (1, 2, 3, 4, 6, 9, 17)
 
 
@@ -51,9 +51,9 @@ def _places(subject: Subject, context: Context, rng: np.random.Generator, quick:
 
 
 def _undefined(subject: Subject, samples: Samples, value: np.ndarray, context: Context) -> Finding | None:
-    """A cost that is no number, or minus infinity, where double precision is no excuse."""
+    """A cost that is no number, or minus infinity, where neither double precision nor an M A of exactly 0 is an excuse."""
     mild = (samples["ratio"] <= 100) & ((samples["ratio"] >= 1e-6) | (samples["ratio"] == 0))
-    mild &= np.abs(samples["m_advantage"]) <= 1e3
+    mild &= (np.abs(samples["m_advantage"]) <= 1e3) & ((samples["m_advantage"] != 0) | (samples["m"] == 0))
     wrong = np.flatnonzero(mild & (np.isnan(value) | (value == -np.inf)))
     for at in wrong[np.argsort(np.abs(samples["m_advantage"][wrong]), kind="stable")][:20]:
         ratio = samples["ratio"][at]
@@ -74,11 +74,10 @@ def _shown(subject: Subject, samples: Samples, value: np.ndarray, context: Conte
     if not len(hits):
         return None
     ratio, gain = samples["ratio"][hits], samples["m_advantage"][hits]
-    plain = np.abs(np.log(ratio + 1e-3)) + 0.2 * np.abs(np.log(np.abs(gain) + 1e-3))
+    plain = np.abs(np.log(np.abs(ratio - 1) + 1e-3)) + 0.5 * np.abs(np.log(np.abs(gain) + 1e-3))
     depth = value[hits] / (np.minimum((ratio - 1) ** 2, 1e300) * (np.abs(gain) + 1e-12) + 1e-300)
-    for at in dict.fromkeys(
-        [*hits[np.argsort(depth)[:6]], *hits[np.argsort(plain)[:6]], *hits[np.argsort(value[hits])[:6]]]
-    ):
+    orders = [np.argsort(x, kind="stable")[:6] for x in (plain, depth, value[hits])]
+    for at in dict.fromkeys(hits[np.concatenate(orders)]):
         place = {name: float(samples[name][at]) for name in ("ratio", "advantage", "old_prob")}
         if (game := smallest_game(subject, place, context)) is not None:
             drift, costs = play(subject, game)
@@ -93,7 +92,7 @@ def smallest_game(subject: Subject, place: dict[str, float], context: Context) -
     m = context.get("m", 1.0)
     for digits in DIGITS:
         ratio, advantage = (_rounded(place[name], digits) for name in ("ratio", "advantage"))
-        shares = np.unique(np.append(SHARES, place["old_prob"] if "old_prob" in subject.asks else 0.5))[::-1]
+        shares = np.append(SHARES, place["old_prob"] if "old_prob" in subject.asks else 0.5)
         shares = shares[(shares < 1) & (shares * ratio <= 1)]
         others = np.repeat([0.0, 1.0, -1.0], len(shares)) if m != 1 else np.zeros(len(shares))
         shares = np.resize(shares, len(others))
