@@ -18,6 +18,8 @@ _PUBLIC = {
     "register_neighbourhood": "haml",
     "register_order": "haml",
     "register_solver": "haml",
+    "certify": "algorithms.on_policy.certification",
+    "Certificate": "haml.certificate",
     "register_environment": "envs",
     "Environment": "envs",
     "Observation": "envs",

@@ -13,7 +13,7 @@ from . import questions
 from .adversary import negative_game
 from .boundary import Boundary, classify, is_bounded
 from .findings import Finding
-from .games import as_data, play
+from .games import as_data, play, two_actions
 from .practice import Practice, look
 from .prover import Proof, box_in_words, prove
 from .samples import contexts
@@ -37,8 +37,9 @@ class Certificate:
     """What is known of a drift.
 
     interior: Definition 1 for old policies that give every action a probability above 0. closed: for all policies.
-    slope: c, the slope at ratio 1, state by state where they differ. proof: the boxes of branch and bound; None where there was
-    none. box: where it holds. evaluations: samples that were costed. notes: what else a person should know.
+    slope: c, the slope at ratio 1, state by state where they differ. boundary: what new mass costs. practice: what training
+    meets. curve: for pictures, costs and drifts in a game of two actions. proof: the boxes of branch and bound; None where
+    there was none. box: where it holds. evaluations: samples that were costed. notes: what else a person should know.
     """
 
     drift: str
@@ -49,6 +50,7 @@ class Certificate:
     slope: float | list[float]
     boundary: Boundary | None
     practice: Practice | None
+    curve: dict[str, Any]
     proof: Proof | None
     box: dict[str, Any]
     notes: tuple[str, ...]
@@ -93,6 +95,7 @@ def examine(
             proof, finding = _proved(subjects[0], slopes, budget)
         limits = None if finding is not None and finding.kind in ("sample", "value") else classify(subjects[0], rng)
         practice = None if quick else look(subjects[0], rng)
+        curve = {} if quick else _curve(subjects[0], rng)
         jumps = finding is None and questions.jumps_with_the_advantage(subjects[0], rng)
         interior = _interior(finding, proof, jumps, sum(subject.evaluations for subject in subjects))
         closed = _closed(interior, limits, subjects[0], slopes)
@@ -106,6 +109,7 @@ def examine(
         slope=slopes[0] if len(set(slopes)) == 1 else slopes,
         boundary=limits,
         practice=practice,
+        curve=curve,
         proof=proof,
         box=box_in_words(subjects[0]) if proof else {},
         notes=notes,
@@ -200,3 +204,14 @@ def _notes(slopes: list[float], practice: Practice | None) -> tuple[str, ...]:
     if practice is not None and practice.worst is not None:
         notes.append("its gradient in float32 is not finite at log-ratio {:.3g}, M A = {:.3g}".format(*practice.worst))
     return tuple(notes)
+
+
+def _curve(subject: Subject, rng: np.random.Generator) -> dict[str, Any]:
+    """By the ratio of the first of two actions, which had probability 1/4 and has M A = +-1: what it costs, and D."""
+    ratio = np.linspace(0, 4, 241)
+    found: dict[str, Any] = {"ratio": ratio.tolist()}
+    for gain in (1.0, -1.0):
+        game = two_actions(0.25, ratio / 4, gain, contexts(subject, rng, 1)[0])
+        drift, costs = play(subject, game)
+        found[f"{gain:+.0f}"] = {"cost": costs[:, 0, 0].tolist(), "drift": drift.tolist()}
+    return found

@@ -31,6 +31,7 @@ def print_everything() -> None:
     from ...algorithms.on_policy.registry import CRITICS, POLICIES
     from ...envs import ENVIRONMENTS, make
     from ...haml import DRIFTS, NEIGHBOURHOODS, ORDERS, SOLVERS
+    from ...haml.certificate.shipped import VERDICTS
     from ..configuration.groups import choices
 
     for family in FAMILIES.values():
@@ -42,8 +43,10 @@ def print_everything() -> None:
         ]
         columns = [column.replace("_", " ") for column in columns]
         print_table(("algo", *columns, ""), rows, f"{family.name.capitalize()} algorithms")
-    rows = [(n, ", ".join(d.parameters.names), d.summary) for n, d in DRIFTS.items()]
-    print_table(("algo.drift", "parameters", ""), rows, "Drifts")
+    unknown = ("?", "?")  # hamljax certify tells
+    rows = [(n, ", ".join(d.parameters.names), *VERDICTS.get(n, unknown), d.summary) for n, d in DRIFTS.items()]
+    columns = ("algo.drift", "parameters", "interior", "closed simplex", "")
+    print_table(columns, rows, "Drifts, and whether they meet Definition 1 (hamljax certify drift=NAME)")
     rows = [
         (name, n.solver, ", ".join((n.all_parameters | SOLVERS[n.solver].parameters).names), n.summary)
         for name, n in NEIGHBOURHOODS.items()

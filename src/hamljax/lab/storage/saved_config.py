@@ -17,9 +17,7 @@ if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
 
 
 # Settings that leave the numbers of a run as they are, so that it may go on with other ones.
-AROUND = (
-    "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin logger".split()
-)
+AROUND = "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin certify logger".split()
 
 
 AROUND += ["env.python"]
