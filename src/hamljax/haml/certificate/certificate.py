@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..drifts import Drift
@@ -127,7 +126,7 @@ def _subjects(drift: Drift, values: Mapping[str, Any]) -> list[Subject]:
     for width in WIDTHS:
         subject = Subject(drift, values, width)
         try:
-            jax.eval_shape(lambda s=subject: s.program)
+            subject.program_of(2)
             found.append(subject)
         except Exception as error:  # a user's code can break in any way on a size that it is not for
             trouble = error

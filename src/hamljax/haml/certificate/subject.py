@@ -62,6 +62,8 @@ class Subject:
     def _in_batches(self, function, samples: Samples) -> np.ndarray:
         whole = {name: np.asarray(x) for name, x in samples.items() if name in self.names}
         count = len(whole["ratio"])
+        if not count:
+            return np.zeros(0)
         self.evaluations += count
         size = next((s for s in SIZES if count <= s), SIZES[-1])
         found = [np.asarray(function(_cut(whole, at, size))) for at in range(0, count, size)]

@@ -192,7 +192,8 @@ def _games(example: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
     steps = zip(example.get("t", ()), example.get("rates", ()), strict=True)
     titles = [f", and D / t = {_short(rate)} for t = {_short(step)}" for step, rate in steps]
     games = example.get("games", [])
-    return zip(titles or [""] * len(games), games, strict=True)
+    whole = list(zip(titles or [""] * len(games), games, strict=True))
+    return [whole[0], whole[-1]] if whole else []
 
 
 def _moves(game: dict[str, Any]) -> Iterable[tuple[str, ...]]:
@@ -200,7 +201,7 @@ def _moves(game: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     for weight, m, advantages, costs in zip(game["weight"], game["m"], game["advantage"], game["cost"], strict=True):
         for old, new, advantage, cost in zip(game["old"], game["new"], advantages, costs, strict=True):
             numbers = (old, new, new / old, weight, m, advantage, cost, weight * old * cost)
-            yield tuple(_short(x) for x in numbers)
+            yield tuple(f"{x:.10g}" for x in numbers)
 
 
 def look_before(jobs: Iterable[Job]) -> None:
