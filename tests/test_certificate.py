@@ -186,7 +186,7 @@ CASES = {  # primitive -> functions of (r, g) in which it stands
     "div": [lambda r, g: g / (r + 0.1), lambda r, g: r / g],
     "rem": [lambda r, g: jnp.fmod(3 * r, 1.0), lambda r, g: jnp.mod(g, 0.7) * r],
     "max": [lambda r, g: jnp.maximum(r, g) * g],
-    "min": [lambda r, g: jnp.minimum(r, 1 + g) - r],
+    "min": [lambda r, g: jnp.minimum(r, 1 + g) * g],
     "abs": [lambda r, g: jnp.abs(r - 1) * g],
     "clamp": [lambda r, g: jax.lax.clamp(0.8, r, 1.2) * g],
     "select_n": [lambda r, g: jnp.where(r > 1, r**2, g), lambda r, g: jnp.where(g >= 0, r, -r)],
@@ -433,14 +433,11 @@ def test_the_rate_of_new_mass_is_the_limit_of_cost_over_ratio():
         (lambda r, g, *, num_agents, num_updates: square(r) / num_agents / num_updates, "proved"),
         (lambda r, g, *, m, advantage: clip(r, advantage) * m, "proved"),
         (lambda r, g, *, m: clip(r, g) - 0.1 * square(r) * jnp.abs(g) * (m > 3), "refuted"),
-        (lambda r, g, *, m: clip(r, g) + (r - 1) * jnp.tanh(m), "proved"),  # see the gauge
+        (lambda r, g, *, m: clip(r, g) + (r - 1) * jnp.tanh(m), "not refuted"),  # see the gauge
     ],
 )
 def test_what_a_drift_asks_for_is_part_of_the_game(function, verdict):
     found = verdict_of(function)
-    if verdict == "proved" and "m" in found.asks and isinstance(found.slope, list):
-        verdict = found.interior.verdict  # slopes that differ from state to state are not proved, and not refuted
-        assert verdict != "refuted"
     assert found.interior.verdict == verdict, found.interior
     if verdict == "refuted":
         with in_double():

@@ -14,9 +14,10 @@ KEPT = 64  # games that are made worse
 
 def negative_game(subject: Subject, rng: np.random.Generator, quick: bool = False) -> Finding | None:
     """A game with D < 0, of two actions if there is one; far steps and nearly deterministic policies included."""
-    for context in contexts(subject, rng, 3 if quick else 9):
+    states = contexts(subject, rng, 3 if quick else 9)
+    for context in states:
         for actions in (2, 3, 5):
-            game = _random_games(subject, actions, context, rng, 500 if quick else 4000)
+            game = _random_games(subject, actions, context, rng, (500 if quick else 4000) // len(states))
             candidates = [_pairs(subject, context), game] if actions == 2 and asks_of_policies(subject) else [game]
             for games in candidates:
                 if (finding := _worst(subject, games, rng)) is not None:

@@ -90,7 +90,7 @@ def examine(
             slopes, finding = _refuted(subject, rng, quick)
             if finding is not None:
                 break
-        if finding is None and not quick:
+        if finding is None and not quick and len(set(slopes)) == 1:
             proof, finding = _proved(subjects[0], slopes, budget)
         limits = None if finding is not None and finding.kind in ("sample", "value") else classify(subjects[0], rng)
         practice = None if quick else look(subjects[0], rng)
@@ -154,8 +154,7 @@ def _refuted(subject: Subject, rng: np.random.Generator, quick: bool) -> tuple[l
 
 def _proved(subject: Subject, slopes: list[float], budget: float) -> tuple[Proof | None, Finding | None]:
     """Branch and bound; where a box is below 0 for sure, the game that shows it."""
-    c = slopes[0] if len(set(slopes)) == 1 else 0.0  # f >= 0 will do whatever the slopes are
-    proof = prove(subject, c, budget)
+    proof = prove(subject, slopes[0], budget)
     if proof.negative is None:
         return proof, None
     place = {"old_prob": 0.5, "advantage": proof.negative["m_advantage"], **proof.negative}
@@ -170,7 +169,7 @@ def _interior(finding: Finding | None, proof: Proof | None, jumps: bool, evaluat
     if finding is not None:
         return Verdict(REFUTED, finding.reason, finding.as_data())
     if proof is None or not proof.complete:
-        left = "" if proof is None else f"; the proof left {proof.undecided:,} boxes open"
+        left = "; there was no proof" if proof is None else f"; the proof left {proof.undecided:,} boxes open"
         return Verdict(OPEN, f"no counter-example in {evaluations:,} evaluations{left}")
     if jumps:
         return Verdict(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .interpreter import run
-from .intervals import ULP, Interval, add, multiply, outward, point
+from .intervals import ULP, Interval, add, multiply, outward, point, whole_power
 from .jets import ONE, Jet
 from .samples import Context
 from .subject import NUMBERS, VECTORS, Subject
@@ -91,16 +91,36 @@ def _bounds(subject: Subject, samples: dict[str, Any], game: Game) -> Interval:
         "kl": 1e-12 * samples["kl"],
         "reverse_kl": 1e-12 * samples["reverse_kl"],
     }
-    jets = [_jet(name, samples[name], slack.get(name, 0.0)) for name in subject.names]
-    found = run(subject.program_of(count), jets, count).jet
+    jets = {name: _jet(name, samples[name], slack.get(name, 0.0)) for name in subject.names}
+    found = run(subject.program_of(count), list(jets.values()), count).jet
     if np.any(found.bad):
         return Interval(np.array(-np.inf), np.array(np.inf))
+    value = _close_to_one(subject, jets, game, found.value) if game.old.shape[1] == 2 else found.value
     share = (game.weight[..., None] * game.old[:, None]).reshape(-1)
-    terms = multiply(outward(share, share, 32), found.value)
+    terms = multiply(outward(share, share, 32), value)
     total = point(0.0)
     for low, high, part in zip(terms.lo, terms.hi, share, strict=True):
         total = add(total, Interval(low, high)) if part > 0 else total
     return total
+
+
+def _close_to_one(subject: Subject, jets: dict[str, Jet], game: Game, value: Interval) -> Interval:
+    """Bounds on costs, by Taylor's formula about ratio 1 for the second action where no float tells its ratio from 1."""
+    count, move = len(value.lo), game.new[0, 0] - game.old[0, 0]
+    far = np.tile([1.0, -move / game.old[0, 1]], len(game.m[0]))
+    if abs(far[1]) > 1e-8:
+        return value
+    step = outward(far, far, 8)
+    around = Interval(np.minimum(1.0, 1 + far) - ULP, np.maximum(1.0, 1 + far) + ULP)
+    program, zero = subject.program_of(count), Interval(np.zeros(count), np.zeros(count))
+    at_one, nearby = (
+        run(program, list((jets | {"ratio": Jet(x, ONE, None, True)}).values()), count)
+        for x in (Interval(np.ones(count), np.ones(count)), around)
+    )
+    bend = multiply(point(0.5), multiply(nearby.jet.bend or zero, whole_power(step, 2)))
+    bound = add(add(at_one.jet.value, multiply(at_one.jet.slope or zero, step)), bend)
+    smooth = ~(nearby.kinked | nearby.jumped | np.broadcast_to(nearby.jet.bad, count)) & (np.arange(count) % 2 == 1)
+    return Interval(value.lo, np.where(smooth, np.minimum(value.hi, bound.hi), value.hi))
 
 
 def _slack_of_ratios(game: Game) -> np.ndarray:

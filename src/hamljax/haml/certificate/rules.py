@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from . import jets
-from .intervals import Interval, add, divide, is_point, magnitude, multiply, negative, outward, point, where
+from .intervals import ULP, Interval, add, divide, is_point, magnitude, multiply, negative, outward, point, where
 from .jets import Jet
 
 
@@ -30,16 +30,17 @@ def laid_out(equation, given: list[Jet]) -> Jet:
     """Numbers that change their places alone."""
 
     def moved(arrays):
-        return bound_to(equation, arrays).astype(float)
+        wide = [np.broadcast_to(x, variable.aval.shape) for x, variable in zip(arrays, equation.invars, strict=True)]
+        return bound_to(equation, wide).astype(float)
 
     def part(name):
         own = [getattr(x, name) for x in given]
         if all(one is None for one in own):
             return None
-        blank = [one or point(np.zeros(x.value.lo.shape)) for one, x in zip(own, given, strict=True)]
-        return Interval(moved([x.lo for x in blank]), moved([x.hi for x in blank]))
+        own = [one or point(0.0) for one in own]
+        return Interval(moved([one.lo for one in own]), moved([one.hi for one in own]))
 
-    bad = moved([np.broadcast_to(x.bad, x.value.lo.shape).astype(float) for x in given]) > 0
+    bad = moved([np.asarray(x.bad, float) for x in given]) > 0
     return Jet(part("value"), part("slope"), part("bend"), any(x.moves for x in given), bad)
 
 
@@ -129,8 +130,8 @@ def _summed(machine, equation, x: Jet) -> Jet:
     def part(one):
         if one is None:
             return None
-        size = magnitude(one).hi.sum(axes) * count * 2.0**-52
-        return outward(one.lo.sum(axes) - size, one.hi.sum(axes) + size)
+        low, high = (np.abs(end).sum(axes) * count * ULP for end in one)
+        return outward(one.lo.sum(axes) - low, one.hi.sum(axes) + high)
 
     return Jet(
         part(x.value), part(x.slope), part(x.bend), x.moves, np.any(np.broadcast_to(x.bad, x.value.lo.shape), axes)

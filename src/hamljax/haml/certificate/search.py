@@ -28,7 +28,7 @@ def negative_sample(subject: Subject, c: list[float], rng: np.random.Generator, 
                 return finding
             if (finding := _shown(subject, samples, value, context)) is not None:
                 return finding
-        if (finding := _downhill(subject, slope, context, rng, 200 if quick else 3000)) is not None:
+        if (finding := _downhill(subject, slope, context, rng, 200 if quick else 3000 // len(states))) is not None:
             return finding
     return None
 
@@ -123,7 +123,7 @@ def _downhill(
         return np.where(size > 0, value / size, np.inf), samples, value
 
     best, _, _ = score(log, gain)
-    for step in range(60 if starts > 1000 else 20):
+    for step in range(20 if starts == 200 else 60):
         size = 0.5 * 0.85**step
         there = log * np.exp(size * rng.normal(size=starts)) + 0.1 * size**3 * rng.normal(size=starts)
         aside = gain * np.exp(size * rng.normal(size=starts))

@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, Literal
 from ..drifts import BoundDrift, Drift, bind_drift
 from .intervals import program_in
 
-SIZES = (1024, 65536)  # samples of a compiled call; two programs for a drift, however many questions
+SIZES = (1024, 8192, 65536)  # samples of a compiled call; three programs for a drift, however many questions
 NUMBERS = ("progress", "num_updates", "num_agents")  # () in every sample of an update
 VECTORS = ("obs", "world_state")
 POLICIES = ("kl", "reverse_kl")  # numbers of a whole policy, not of one of its actions
