@@ -385,6 +385,18 @@ def test_a_slope_that_is_the_same_for_all_advantages_adds_up_to_nothing():
         assert np.abs(unequal - plain).max() > 0.1
 
 
+@pytest.mark.parametrize("factor", [1.0, -1.0, 1e-3])
+def test_a_value_that_is_linear_in_the_advantage_is_seen_where_others_decide(factor):
+    """Of an agent's own actions it adds up to nothing, because these advantages have mean 0; M A of the others' deeds has not."""
+
+    def function(r, g):
+        return factor * g + square(r)
+
+    found = verdict_of(function).interior
+    assert found.verdict == "refuted" and found.counter_example["kind"] == "value"
+    assert abs(added_up(function, found.counter_example)) > 1e-4
+
+
 def test_games_are_centred_and_m_is_one_on_average():
     rng = np.random.default_rng(0)
     game = two_actions(rng.random(9), rng.random(9), rng.normal(size=9), {}, np.append(rng.random(8) * 5, 0.0), -1.0)

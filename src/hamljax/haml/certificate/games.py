@@ -33,9 +33,10 @@ class Game(NamedTuple):
 def divergences(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,) KL(old || new) and KL(new || old), with full precision where the two are close."""
     far = (new - old) / old
-    log = np.where(np.abs(far) < 0.5, np.log1p(far), np.log(new / old))
-    forward = np.where(new > 0, old * (far - log), np.inf).sum(-1)
-    backward = np.where(new > 0, new * log - old * far, old).sum(-1)
+    with np.errstate(all="ignore"):
+        log = np.where(np.abs(far) < 0.5, np.log1p(far), np.log(new / old))
+        forward = np.where(new > 0, old * (far - log), np.inf).sum(-1)
+        backward = np.where(new > 0, new * log - old * far, old).sum(-1)
     return np.maximum(forward, 0.0), np.maximum(backward, 0.0)
 
 
@@ -168,6 +169,12 @@ def two_actions(old, new, advantage, context: Context, m=1.0, other=0.0) -> Game
     ms = np.stack([m, (1 - weight * m) / (1 - weight)], -1)
     rows = np.stack([row, row * other[:, None]], 1)
     return Game(*policies, rows, ms, np.stack([weight, 1 - weight], -1), without_m(context))
+
+
+def others_decide(gain: float, context: Context) -> Game:
+    """Nobody but those before the agent matters: what they choose from now on has M A = ``gain``, whatever the agent does."""
+    half, row = np.full((1, 2), 0.5), np.full((1, 2), gain / 2)
+    return Game(half, half, np.stack([row, -row], 1), np.array([[2.0, 0.0]]), half, without_m(context))
 
 
 def without_m(context: Context) -> Context:

@@ -78,7 +78,8 @@ def subtract(x: Interval, y: Interval) -> Interval:
 
 
 def multiply(x: Interval, y: Interval) -> Interval:
-    corners = np.stack(np.broadcast_arrays(x.lo * y.lo, x.lo * y.hi, x.hi * y.lo, x.hi * y.hi))
+    with np.errstate(invalid="ignore"):
+        corners = np.stack(np.broadcast_arrays(x.lo * y.lo, x.lo * y.hi, x.hi * y.lo, x.hi * y.hi))
     corners = np.where(np.isnan(corners), 0.0, corners)
     return outward(corners.min(0), corners.max(0))
 

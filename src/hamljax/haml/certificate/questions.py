@@ -3,7 +3,7 @@
 import numpy as np
 
 from .findings import Finding
-from .games import Game, as_data, is_negative, play, two_actions, without_m
+from .games import Game, as_data, is_negative, others_decide, play, two_actions, without_m
 from .samples import Context, complete, contexts, gains, ratios
 from .subject import Samples, Subject
 
@@ -55,17 +55,18 @@ def zero_where_nothing_moves(subject: Subject, rng: np.random.Generator) -> Find
         samples = complete(subject, np.ones(len(gain)), gain, context, rng)
         wrong = ~(np.abs(subject.costs(samples)) <= 1e-12 * (1 + np.abs(gain)))
         for at in _simplest(gain, wrong):
-            advantage = samples["advantage"][at]
+            m, advantage = context.get("m", 1.0), samples["advantage"][at]
             shares = np.append(SHARES, samples["old_prob"][at])
-            game = two_actions(shares[shares < 1], shares[shares < 1], advantage, context, context.get("m", 1.0))
-            drift, costs = play(subject, game)
-            for number in np.flatnonzero(~(drift == 0)):
-                said = f"D = {drift[number]:.3g}" if np.isfinite(drift[number]) else "D is no number"
-                return Finding(
-                    "value",
-                    f"where nothing has moved, a sample costs {costs[number].flat[0]:.3g} at M A = {gain[at]:.3g}, and {said}",
-                    as_data(subject, game.only(int(number))),
-                )
+            shares = shares[shares < 1]
+            for game in (two_actions(shares, shares, advantage, context, m), others_decide(gain[at], context)):
+                drift, costs = play(subject, game)
+                share = game.weight[..., None] * game.old[:, None]
+                wrong_here = ~(np.abs(drift) <= 1e-3 * (share * np.abs(costs)).sum((1, 2)))
+                for number in np.flatnonzero(wrong_here):
+                    said = f"D = {drift[number]:.3g}" if np.isfinite(drift[number]) else "D is no number"
+                    cost = f"a sample costs {costs[number].flat[0]:.3g} at M A = {gain[at]:.3g}"
+                    reason = f"where nothing has moved, {cost}, and {said}"
+                    return Finding("value", reason, as_data(subject, game.only(int(number))))
     return None
 
 

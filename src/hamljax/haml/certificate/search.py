@@ -26,7 +26,7 @@ def negative_sample(subject: Subject, c: list[float], rng: np.random.Generator, 
             value = subject.costs(samples) - slope * (samples["ratio"] - 1)
             if (finding := _undefined(subject, samples, value, context)) is not None:
                 return finding
-            if (finding := _shown(subject, samples, value, context)) is not None:
+            if (finding := _shown(subject, samples, value, slope, context)) is not None:
                 return finding
         if (finding := _downhill(subject, slope, context, rng, 200 if quick else 3000 // len(states))) is not None:
             return finding
@@ -68,9 +68,9 @@ def _undefined(subject: Subject, samples: Samples, value: np.ndarray, context: C
     return None
 
 
-def _shown(subject: Subject, samples: Samples, value: np.ndarray, context: Context) -> Finding | None:
-    """The game of one of the samples whose value is below 0, the plainest tried first."""
-    hits = np.flatnonzero(value < 0)
+def _shown(subject: Subject, samples: Samples, value: np.ndarray, slope: float, context: Context) -> Finding | None:
+    """The game of one of the samples whose value is below 0 by more than the last digit, the plainest tried first."""
+    hits = np.flatnonzero(value < -1e-15 * np.abs(slope * (samples["ratio"] - 1)))
     if not len(hits):
         return None
     ratio, gain = samples["ratio"][hits], samples["m_advantage"][hits]
@@ -131,4 +131,4 @@ def _downhill(
         better = found < best
         log, gain, best = np.where(better, there, log), np.where(better, aside, gain), np.where(better, found, best)
     _, samples, value = score(log, gain)
-    return _shown(subject, samples, value, context)
+    return _shown(subject, samples, value, slope, context)

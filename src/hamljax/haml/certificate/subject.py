@@ -43,6 +43,7 @@ class Subject:
         self.width, self.evaluations = width, 0
         lengths = [len(value) for value in self.bound.values.values() if isinstance(value, tuple)]
         self.agents = min(lengths, default=8)
+        self._programs: dict[int, ClosedJaxpr] = {}
         self._costs = jax.jit(self.call)
         self._slopes = jax.jit(jax.grad(lambda ratio, rest: jnp.sum(self.call({"ratio": ratio, **rest}))))
 
@@ -74,13 +75,13 @@ class Subject:
         """What a sample holds."""
         return ("ratio", "m_advantage", *self.asks)
 
-    @functools.cached_property
-    def program(self) -> ClosedJaxpr:
-        """The drift of one sample as primitives."""
-        return self.program_of(1)
-
     def program_of(self, size: int) -> ClosedJaxpr:
-        """The drift of ``size`` samples as primitives, of arguments in the order of ``names``."""
+        """The drift of ``size`` samples as primitives, of arguments in the order of ``names``; traced once."""
+        if size not in self._programs:
+            self._programs[size] = self._traced(size)
+        return self._programs[size]
+
+    def _traced(self, size: int) -> ClosedJaxpr:
         shapes = {name: self.shape(name, size) for name in self.names}
         arguments = [jax.ShapeDtypeStruct(shape, _kind(name)) for name, shape in shapes.items()]
         return jax.make_jaxpr(lambda *x: self.call(dict(zip(self.names, x, strict=True))))(*arguments)
@@ -93,7 +94,7 @@ class Subject:
     def constants(self) -> np.ndarray:
         """(k,) the finite numbers that stand in the program, at most 64: where a cost may be special."""
         found: set[float] = set()
-        _collect(self.program, found)
+        _collect(self.program_of(1), found)
         return np.array(sorted(found, key=lambda x: (abs(np.log(abs(x) + 1e-300)), x))[:64])
 
 
