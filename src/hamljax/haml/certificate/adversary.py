@@ -10,6 +10,7 @@ from .subject import Subject
 
 STEPS = 25
 KEPT = 64  # games that are made worse
+ROUNDING = 1e-14  # of probabilities that do not quite add up to 1; single samples are searched for what is smaller
 
 
 def negative_game(subject: Subject, rng: np.random.Generator, quick: bool = False) -> Finding | None:
@@ -63,7 +64,9 @@ def _worst(subject: Subject, game: Game, rng: np.random.Generator) -> Finding | 
     """The first of the games that is negative, or becomes so."""
 
     def score(game):
-        drift, _ = play(subject, game)
+        drift, costs = play(subject, game)
+        terms = (game.weight[..., None] * game.old[:, None] * np.abs(costs)).sum((1, 2))
+        drift = np.where(drift < -1e-13 * terms - ROUNDING, drift, np.maximum(drift, 0.0))
         far = ((game.new - game.old) ** 2 / game.old).sum(-1)
         return np.where(np.isfinite(drift), drift / (np.minimum(far, 1e6) + 1e-12), np.inf), drift
 

@@ -54,8 +54,8 @@ def _gradients(subject: Subject, log_ratio: np.ndarray, samples: Samples) -> np.
             name: jnp.asarray(samples[name], jnp.int32 if name == "agent" else jnp.float32)
             for name in subject.names[1:]
         }
-        cost = jax.grad(lambda log: jnp.sum(subject.call({"ratio": jnp.exp(log), **rest})))
-        return np.asarray(cost(jnp.asarray(log_ratio, jnp.float32)))
+        slope = jax.jit(jax.grad(lambda log: jnp.sum(subject.call({"ratio": jnp.exp(log), **rest}))))
+        return np.asarray(slope(jnp.asarray(log_ratio, jnp.float32)))
 
 
 def _degree(subject: Subject, samples: Samples) -> float | None:

@@ -1,5 +1,6 @@
 """Questions with an answer at a point: is a cost one of a sample; is it 0 where nothing moves, and flat; does it jump."""
 
+import jax
 import numpy as np
 
 from .findings import Finding
@@ -17,18 +18,24 @@ def of_one_sample(subject: Subject, rng: np.random.Generator) -> Finding | None:
         whole = complete(subject, np.exp(rng.normal(size=600)), 3 * rng.normal(size=600), context, rng)
         order = rng.permutation(600)
         some, one = np.arange(0, 600, 91), np.array([17])
-        first = np.asarray(subject.call(whole))
+        first = _afresh(subject, whole)
         again = {
-            "asked twice": (np.arange(600), np.asarray(subject.call(whole))),
-            "in another order": (order, np.asarray(subject.call(_taken(whole, order)))),
-            "among seven": (some, np.asarray(subject.call(_taken(whole, some)))),
-            "alone": (one, np.asarray(subject.call(_taken(whole, one)))),
+            "asked twice": (np.arange(600), _afresh(subject, whole)),
+            "in another order": (order, _afresh(subject, _taken(whole, order))),
+            "among seven": (some, _afresh(subject, _taken(whole, some))),
+            "alone": (one, _afresh(subject, _taken(whole, one))),
             "among a thousand": (np.arange(600), subject.costs(whole)),
         }
         for how, (places, found) in again.items():
             if (finding := _differing(whole, places, first[places], found, how)) is not None:
                 return finding
     return None
+
+
+def _afresh(subject: Subject, samples: Samples) -> np.ndarray:
+    """The costs by a call of the function itself, not of a program that was made of it before."""
+    asked = {name: samples[name] for name in subject.names}
+    return np.asarray(jax.jit(lambda one: subject.call(one))(asked))
 
 
 def _taken(samples: Samples, places: np.ndarray) -> Samples:
