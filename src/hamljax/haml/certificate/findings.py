@@ -16,6 +16,7 @@ class Finding:
     * ``jump``: two ``games`` whose policies are as good as equal and whose drifts are not.
     * ``undefined``: a game whose drift is no number.
     * ``sample``: two ``costs`` of one ``sample``, which therefore depend on more than the sample.
+    * ``boundary``: as ``slope``, for old policies that give next to nothing to the action that gets the new mass ``t``.
 
     A game has ``old`` and ``new`` policies, ``advantage`` and ``cost`` (a row for each deed of the agents before, a column for
     each action), ``m`` and ``weight`` of the rows, and ``drift`` = sum of weight * old * cost.
