@@ -17,7 +17,7 @@ from hamljax.algorithms.on_policy.certification import certify, settings_of
 from hamljax.algorithms.table import hyper_parameters
 from hamljax.errors import ConfigError
 from hamljax.haml.certificate import examine, intervals, jets
-from hamljax.haml.certificate.games import divergences, play, two_actions
+from hamljax.haml.certificate.games import divergences, is_negative, play, two_actions
 from hamljax.haml.certificate.interpreter import UNARY, run
 from hamljax.haml.certificate.intervals import Interval, program_in
 from hamljax.haml.certificate.prover import prove
@@ -300,6 +300,7 @@ def test_a_guard_keeps_what_is_no_number_out():
 
     with in_double():
         assert prove(subject_of(guarded), 0.0, 5.0).complete
+        assert prove(subject_of(lambda r, g: square(r) + square(jax.lax.stop_gradient(r))), 0.0, 5.0).complete
         assert not prove(subject_of(lambda r, g: jax.nn.relu(jnp.log(r - 2))), 0.0, 5.0, most=2000).complete
 
 
@@ -383,6 +384,28 @@ def test_a_slope_that_is_the_same_for_all_advantages_adds_up_to_nothing():
             np.testing.assert_allclose(play(subject_of(more), game)[0], plain, atol=1e-12)
         unequal, _ = play(subject_of(lambda r, g: clip(r, g) + (r - 1) * g), game)
         assert np.abs(unequal - plain).max() > 0.1
+
+
+def test_rounding_is_no_counter_example():
+    """exp(log r) - r is 0, and below 0 in floating point in half of all games."""
+    rng = np.random.default_rng(0)
+    with in_double():
+        subject = subject_of(lambda r, g: jnp.exp(jnp.log(r)) - r)
+        game = two_actions(rng.random(50), rng.random(50), rng.normal(size=50), {})
+        below = np.flatnonzero(play(subject, game)[0] < 0)
+        assert len(below) > 10
+        assert not any(is_negative(subject, game.only(int(number))) for number in below)
+        assert is_negative(subject_of(lambda r, g: -square(r)), game.only(0))
+
+
+def test_a_bump_below_a_slope_is_found_though_no_cost_is_negative_there():
+    def function(r, g):
+        return r - 1 - 0.5 * planted_drifts.spike(r, 3.3, 1e-4)
+
+    found = verdict_of(function).interior
+    assert found.verdict == "refuted" and max(found.counter_example["cost"][0]) > 0
+    with in_double():
+        assert holds(function, found.counter_example)
 
 
 @pytest.mark.parametrize("factor", [1.0, -1.0, 1e-3])
