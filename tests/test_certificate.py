@@ -46,7 +46,15 @@ FEW_BAD = {
     "no number where M is 0",
     "another one each time",
 }
-FEW_GOOD = {"-log r", "clip with a slope", "clip of r times what M says", "clip and KL", "power 1.1", "KL to the .75"}
+FEW_GOOD = {
+    "-log r",
+    "clip with a slope",
+    "clip of r times what M says",
+    "clip and KL",
+    "power 1.1",
+    "KL to the .75",
+    "hinges",
+}
 
 
 def sized(names, few):
@@ -584,11 +592,15 @@ def test_exit_codes_and_mistakes(words, code, said, plugin, capsys):
     assert said in err and err.count("\n") == (code > 0)
 
 
-@pytest.mark.long  # the table of all; each is certified above
-def test_all_drifts_in_one_table(tmp_path, capsys):
+@pytest.mark.parametrize("names", [("none", "spo"), *long((tuple(sorted(haml.drifts.SHIPPED)),))])
+def test_all_drifts_in_one_table(names, tmp_path, capsys, monkeypatch):
+    drifts = {name: haml.DRIFTS[name] for name in names}
+    drifts["lacking"] = drift_of(lambda ratio, m_advantage, *, weight: weight * square(ratio))
+    monkeypatch.setattr("hamljax.lab.commands.certify.DRIFTS", drifts)
     assert main(["certify", "drift=all", f"out={tmp_path}", "strict=true"]) == 1
-    assert {path.stem for path in tmp_path.glob("*.png")} >= haml.drifts.SHIPPED
-    assert "mirror_descent" in capsys.readouterr().out
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(names)
+    out, err = capsys.readouterr()
+    assert "needs 'weight'" in " ".join(out.split()) and "none" not in err and "spo" in err
 
 
 def test_a_drift_of_a_plugin_is_looked_at_before_it_trains(plugin, capsys):

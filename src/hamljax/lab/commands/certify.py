@@ -85,13 +85,10 @@ def _number(key: str, text: str) -> float | tuple[float, ...]:
 
 def run(request: Request) -> None:
     """Print the certificate, or the table of all, and write what is asked for. Raises Stopped where a drift is refuted."""
-    names = list(DRIFTS) if request.drift == ALL else [request.drift]
-    if len(names) > 1 and request.out is not None and not request.out.is_dir():
-        raise ConfigError(f"out={request.out}: drift=all writes several files, into a folder that is there")
-    found = [_certificate(name, request) for name in names]
-    if len(found) > 1:
-        print_table(("drift", "interior", "closed simplex", "why", "seconds"), [_row(one) for one in found])
+    if request.drift == ALL:
+        found = _table(request)
     else:
+        found = [_certificate(request.drift, request)]
         _show(found[0])
     for one in found:
         if request.out is not None:
@@ -99,6 +96,21 @@ def run(request: Request) -> None:
     refuted = [one.drift for one in found if _is_refuted(one, request.strict)]
     if refuted:
         raise Stopped(f"refuted: {', '.join(refuted)}", 1)
+
+
+def _table(request: Request) -> list[Certificate]:
+    """Certificates of all drifts, printed; one that lacks a number has a line that says so."""
+    if request.out is not None and not request.out.is_dir():
+        raise ConfigError(f"out={request.out}: drift=all writes several files, into a folder that is there")
+    found, rows = [], []
+    for name in DRIFTS:
+        try:
+            found.append(_certificate(name, request))
+            rows.append(_row(found[-1]))
+        except ConfigError as error:
+            rows.append((name, "?", "?", str(error), "-"))
+    print_table(("drift", "interior", "closed simplex", "why", "seconds"), rows)
+    return found
 
 
 def _certificate(name: str, request: Request) -> Certificate:
@@ -211,8 +223,8 @@ def look_before(jobs: Iterable[Job]) -> None:
         algo = job.config.algo
         if not job.run.certify or not hasattr(algo, "drift_params"):
             continue
-        name = resolve(algo).drift
-        if name in SHIPPED or (name, repr(algo)) in seen:
+        name = getattr(resolve(algo), "drift", None)
+        if name is None or name in SHIPPED or (name, repr(algo)) in seen:
             continue
         seen.add((name, repr(algo)))
         say_if_refuted(name, algo)
