@@ -22,6 +22,7 @@ from hamljax.haml.certificate.interpreter import UNARY, run
 from hamljax.haml.certificate.intervals import Interval, program_in
 from hamljax.haml.certificate.prover import prove
 from hamljax.haml.certificate.rules import RULES
+from hamljax.haml.certificate.scale import degree
 from hamljax.haml.certificate.search import asks_of_policies
 from hamljax.haml.certificate.shipped import VERDICTS
 from hamljax.haml.certificate.subject import Subject, in_double
@@ -281,6 +282,10 @@ def test_an_exact_zero_stays_one_and_a_third_is_between_its_bounds():
     assert (zero.lo, zero.hi) == (0, 0)
     third = intervals.divide(intervals.point(1.0), intervals.point(3.0))
     assert third.lo * 3 <= 1 <= third.hi * 3 and third.lo < third.hi < third.lo * (1 + 1e-15)
+    tenth = intervals.add(intervals.point(0.1), intervals.point(0.2))
+    assert tenth.lo < 0.1 + 0.2 < tenth.hi  # rounded; what follows is exact
+    assert intervals.add(intervals.point(0.5), intervals.point(0.25)) == (0.75, 0.75)
+    assert intervals.multiply(intervals.point(0.1), intervals.point(-4.0)) == (-0.4, -0.4)
     assert intervals.whole_power(Interval(np.array(-1.0), np.array(2.0)), 2).lo == 0
     assert intervals.sine(Interval(np.array(0.0), np.array(7.0))).hi == 1
 
@@ -341,9 +346,9 @@ def test_what_is_negative_somewhere_is_not_proved(name):
 
 
 def test_each_rule_proves_what_it_is_for():
-    """Even powers directly, r - 1 - log r by its slope, and |g| (r + 1 / r - 2), whose slope is a difference, as convex."""
+    """Even powers directly, r - 1 - log r by its slope, and next to 1, where a slope is a difference of logarithms, as convex."""
     with in_double():
-        for name, rule in (("half (log r)^2", "direct"), ("reverse of KL", "slope"), ("r + 1 / r", "convex")):
+        for name, rule in (("half (log r)^2", "direct"), ("reverse of KL", "slope"), ("Jensen-Shannon", "convex")):
             found = prove(subject_of(GOOD[name]), 0.0, 5.0)
             assert found.complete and found.rules[rule] > 0, name
 
@@ -359,6 +364,50 @@ def test_where_the_proof_meets_less_than_nothing_it_says_so():
 def test_without_time_there_is_no_proof():
     found = verdict_of(GOOD["reverse of KL"], budget=0.0)
     assert found.interior.verdict == "not refuted" and found.proof.undecided == 6
+
+
+DEGREES = {
+    "clip": (lambda r, g: clip(r, g), 1),
+    "the objective's own words": (lambda r, g: r * g - jnp.minimum(r * g, jnp.clip(r, 0.8, 1.2) * g), 1),
+    "a square": (lambda r, g: square(r) * g**2 + (r * g) ** 2, 2),
+    "a root": (lambda r, g: square(r) * jnp.sqrt(jnp.abs(g)), 0.5),
+    "a ratio": (lambda r, g: square(r) * g / (jnp.abs(g) * r), 0),
+    "by sign": (lambda r, g: jnp.where(g >= 0, square(r) * g, -(jnp.log(r) ** 2) * g), 1),
+    "no advantage": (lambda r, g: jnp.exp(r) * jnp.sin(r), 0),
+    "a threshold": (lambda r, g: square(r) * jnp.where(g > 2, 1.0, 3.0), None),
+    "a whole number": (lambda r, g: square(r) * g.astype(int), None),
+    "two degrees": (lambda r, g: square(r) * (g + g**2), None),
+    "a logarithm": (lambda r, g: jnp.log(1 + square(r) * g**2), None),
+    "a floor": (lambda r, g: jnp.maximum(square(r) * g, 0.1), None),
+}
+
+
+@pytest.mark.parametrize("name", DEGREES)
+def test_the_degree_is_read_off_the_program(name):
+    function, wanted = DEGREES[name]
+    with in_double():
+        assert degree(subject_of(function)) == wanted
+
+
+def test_where_there_is_a_degree_costs_scale_with_it():
+    rng = np.random.default_rng(0)
+    r, g = np.exp(rng.normal(size=400)), rng.normal(size=400)
+    found = 0
+    with in_double():
+        for function in (*(f for f, _ in DEGREES.values()), *GOOD.values(), *list(BAD.values())[:20]):
+            subject = subject_of(function)
+            if subject.asks or (k := degree(subject)) is None:
+                continue
+            one, other = (subject.costs({"ratio": r, "m_advantage": t * g}) for t in (1.0, 37.0))
+            np.testing.assert_allclose(other, 37.0**k * one, rtol=1e-9, atol=1e-9)
+            found += 1
+    assert found > 20
+
+
+def test_the_objective_in_its_own_words_is_proved_for_every_advantage():
+    found = verdict_of(DEGREES["the objective's own words"][0])
+    assert found.interior.verdict == "proved" and found.box["abs(m_advantage)"] == [0.0, math.inf]
+    assert verdict_of(GOOD["log of square"]).box["abs(m_advantage)"] == [1e-6, 1e6]
 
 
 # Games, gauge, boundary
@@ -477,6 +526,11 @@ def test_the_rate_of_new_mass_is_the_limit_of_cost_over_ratio():
         (lambda r, g, *, m, advantage: clip(r, advantage) * m, "proved"),
         (lambda r, g, *, m: clip(r, g) - 0.1 * square(r) * jnp.abs(g) * (m > 3), "refuted"),
         (lambda r, g, *, m: clip(r, g) + (r - 1) * jnp.tanh(m), "not refuted"),  # see the gauge
+        (lambda r, g, *, m: square(r) * (1.5 - m), "not refuted"),  # M is 1 on average, whatever the agent does
+        (
+            lambda r, g, *, kl: kl * (1 + g),
+            "refuted",
+        ),  # M A is not 0 on average, if those before have lost by their move
     ],
 )
 def test_what_a_drift_asks_for_is_part_of_the_game(function, verdict):

@@ -17,11 +17,16 @@ def negative_game(subject: Subject, rng: np.random.Generator, quick: bool = Fals
     """A game with D < 0, of two actions if there is one; far steps and nearly deterministic policies included."""
     states = contexts(subject, rng, 3 if quick else 9)
     for context in states:
-        for actions in (2, 3, 5):
-            game = _random_games(subject, actions, context, rng, (500 if quick else 4000) // len(states))
-            candidates = [_pairs(subject, context), game] if actions == 2 and asks_of_policies(subject) else [game]
-            for games in candidates:
-                if (finding := _worst(subject, games, rng)) is not None:
+        count = (500 if quick else 4000) // len(states)
+        for actions, rows in ((2, 1), (2, 2), (3, 1), (3, 2), (5, 2)):
+            if rows == 1 and "m" in context:
+                continue  # M is 1 where nobody was before
+            games = [_random_games(actions, rows, context, rng, count)]
+            games = (
+                [_pairs(subject, context), *games] if (actions, rows) == (2, 1) and asks_of_policies(subject) else games
+            )
+            for game in games:
+                if (finding := _worst(subject, game, rng)) is not None:
                     return finding
     return None
 
@@ -41,11 +46,11 @@ def _policies(logits: np.ndarray) -> np.ndarray:
     return weights / weights.sum(-1, keepdims=True)
 
 
-def _random_games(subject: Subject, actions: int, context: Context, rng: np.random.Generator, count: int) -> Game:
+def _random_games(actions: int, rows: int, context: Context, rng: np.random.Generator, count: int) -> Game:
+    """rows: of what those before the agent may have done; their advantages need no mean of 0 each."""
     spread = 10 ** rng.uniform(-1, 1.3, (count, 1))
     old = rng.normal(size=(count, actions)) * spread
     new = old + rng.normal(size=(count, actions)) * 10 ** rng.uniform(-3, 2.5, (count, 1))
-    rows = 2 if "m" in context else 1
     weight = _policies(rng.normal(size=(count, rows)))
     m = _policies(rng.normal(size=(count, rows)) * 2) / weight if rows > 1 else np.ones((count, 1))
     advantage = rng.normal(size=(count, rows, actions)) * 10 ** rng.uniform(-3, 3, (count, 1, 1))

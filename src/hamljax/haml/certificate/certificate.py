@@ -110,7 +110,7 @@ def examine(
         practice=practice,
         curve=curve,
         proof=proof,
-        box=box_in_words(subjects[0]) if proof else {},
+        box=box_in_words(subjects[0], slopes[0]) if proof else {},
         notes=notes,
         evaluations=sum(subject.evaluations for subject in subjects),
         seconds=time.monotonic() - begun,

@@ -38,11 +38,16 @@ def point(x) -> Interval:
     return Interval(x, x)
 
 
-def outward(lo, hi, ulps: float = 1) -> Interval:
-    """Bounds moved outwards by so many units in the last place; what is no number is no bound."""
+def outward(lo, hi, ulps: Any = 1) -> Interval:
+    """Bounds moved outwards by so many units in the last place (of both, or each); what is no number is no bound."""
+    below, above = ulps if isinstance(ulps, tuple) else (ulps, ulps)
     lo = np.where(np.isnan(lo), -np.inf, np.minimum(lo, LARGEST))
     hi = np.where(np.isnan(hi), np.inf, np.maximum(hi, -LARGEST))
-    return Interval(lo - np.abs(lo) * ULP * ulps, hi + np.abs(hi) * ULP * ulps)
+    return Interval(_moved(lo, -ULP * below), _moved(hi, ULP * above))
+
+
+def _moved(x: np.ndarray, share) -> np.ndarray:
+    return np.where(np.isinf(x) | (np.asarray(share) == 0), x, x + np.abs(x) * share)
 
 
 def hull(*parts: Interval) -> Interval:
@@ -66,7 +71,16 @@ def is_point(x: Interval) -> np.ndarray:
 
 
 def add(x: Interval, y: Interval) -> Interval:
-    return outward(x.lo + y.lo, x.hi + y.hi)
+    """x + y, rounded where the sum is not exact."""
+    with np.errstate(invalid="ignore"):
+        return outward(x.lo + y.lo, x.hi + y.hi, (_inexact_sum(x.lo, y.lo), _inexact_sum(x.hi, y.hi)))
+
+
+def _inexact_sum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """0 where x + y has no rounding error, 1 elsewhere (Knuth's two-sum)."""
+    total = x + y
+    part = total - x
+    return np.where((x - (total - part)) + (y - part) == 0, 0, 1)
 
 
 def negative(x: Interval) -> Interval:
@@ -81,7 +95,13 @@ def multiply(x: Interval, y: Interval) -> Interval:
     with np.errstate(invalid="ignore"):
         corners = np.stack(np.broadcast_arrays(x.lo * y.lo, x.lo * y.hi, x.hi * y.lo, x.hi * y.hi))
     corners = np.where(np.isnan(corners), 0.0, corners)
-    return outward(corners.min(0), corners.max(0))
+    return outward(corners.min(0), corners.max(0), np.where(_is_power_of_two(x) | _is_power_of_two(y), 0, 1))
+
+
+def _is_power_of_two(x: Interval) -> np.ndarray:
+    """Whether x is exactly one, or minus one, by which a product is exact; those next to under- and overflow left out."""
+    sizes = np.abs(x.lo)
+    return is_point(x) & (np.frexp(sizes)[0] == 0.5) & (sizes > 1e-30) & (sizes < 1e30)
 
 
 def reciprocal(x: Interval) -> Interval:

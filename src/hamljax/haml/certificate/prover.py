@@ -17,6 +17,7 @@ from .interpreter import Run, run
 from .intervals import Interval, add, magnitude, multiply, negative, point, subtract
 from .jets import ONE, Jet
 from .samples import complete, contexts, spots
+from .scale import degree
 from .search import asks_of_policies
 from .subject import POLICIES, Subject
 
@@ -59,10 +60,10 @@ class Proof:
 def prove(subject: Subject, c: float, seconds: float, most: int = 20_000) -> Proof:
     """Prove f - c (r - 1) >= 0 for ratios of RATIOS, M A of GAINS with either sign and 0, and all else of BOUNDS.
 
-    Gives up after so many seconds or boxes.
+    Where the program shows that f is homogeneous in M A, for every M A. Gives up after so many seconds or boxes.
     """
     begun, task = time.monotonic(), _Task(subject, c)
-    boxes, rules, count = _first_boxes(subject), {"direct": 0, "slope": 0, "convex": 0}, 0
+    boxes, rules, count = _first_boxes(subject, task.one_gain), {"direct": 0, "slope": 0, "convex": 0}, 0
     while len(boxes["ratio"]) and count < most and time.monotonic() - begun < seconds:
         now, boxes = _cut(boxes, slice(0, BATCH)), _cut(boxes, slice(BATCH, None))
         count += len(now["ratio"])
@@ -82,10 +83,15 @@ def prove(subject: Subject, c: float, seconds: float, most: int = 20_000) -> Pro
 Boxes = dict[str, np.ndarray]  # by name (k, 2): low and high
 
 
-def _first_boxes(subject: Subject) -> Boxes:
+def one_gain_is_enough(subject: Subject, c: float) -> bool:
+    """Whether f - c (r - 1) is homogeneous in M A, so that 1, 0 and -1 stand for all of them."""
+    return c == 0 and "advantage" not in subject.asks and degree(subject) is not None
+
+
+def _first_boxes(subject: Subject, one_gain: bool) -> Boxes:
     """On either side of ratio 1, for both signs of M A and for 0."""
     names = [name for name in SPLIT if name in subject.names]
-    gains = [(-GAINS[1], -GAINS[0]), (0.0, 0.0), GAINS]
+    gains = [(-1.0, -1.0), (0.0, 0.0), (1.0, 1.0)] if one_gain else [(-GAINS[1], -GAINS[0]), (0.0, 0.0), GAINS]
     whole = [(ratio, gain) for ratio in ((RATIOS[0], 1.0), (1.0, RATIOS[1])) for gain in gains]
     found: Boxes = {
         "ratio": np.array([ratio for ratio, _ in whole]),
@@ -156,6 +162,7 @@ class _Task:
     def __init__(self, subject: Subject, c: float):
         self.subject, self.c = subject, c
         self.program = subject.program_of(BATCH)
+        self.one_gain = one_gain_is_enough(subject, c)
         self.by_derivatives = not asks_of_policies(subject)
         found = spots(subject)
         self.cuts = np.append(found[(found > RATIOS[0]) & (found < RATIOS[1])], 1.0)
@@ -207,9 +214,10 @@ def _interval(x: np.ndarray) -> Interval:
     return Interval(x[:, 0], x[:, 1])
 
 
-def box_in_words(subject: Subject) -> dict[str, Any]:
+def box_in_words(subject: Subject, c: float) -> dict[str, Any]:
     """Where a proof holds, by name."""
-    found: dict[str, Any] = {"ratio": list(RATIOS), "abs(m_advantage)": list(GAINS), "m_advantage": 0.0}
+    gains = [0.0, np.inf] if one_gain_is_enough(subject, c) else list(GAINS)
+    found: dict[str, Any] = {"ratio": list(RATIOS), "abs(m_advantage)": gains, "m_advantage": 0.0}
     others = {name: list(BOUNDS[name]) for name in subject.asks if name in BOUNDS}
     agents = {"agent": [0, subject.agents - 1]} if "agent" in subject.asks else {}
     return found | others | agents | ({"advantage": [-1e12, 1e12]} if "advantage" in subject.asks else {})
