@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,8 @@ def added_up(function, game) -> float:
     old, new, m, weight = (np.array(game[name], float) for name in ("old", "new", "m", "weight"))
     assert np.isclose(old.sum(), 1) and np.isclose(new.sum(), 1) and np.isclose(weight.sum(), 1) and (new >= 0).all()
     assert np.isclose((weight * m).sum(), 1) and (m >= 0).all()  # M is one distribution over another
+    advantage = np.array(game["advantage"])
+    assert abs((weight[:, None] * old * advantage).sum()) <= 1e-9 * np.abs(advantage).max()
     asks = drift_of(function).asks
     total = 0.0
     for row, share in enumerate(weight):
@@ -288,6 +291,22 @@ def test_an_exact_zero_stays_one_and_a_third_is_between_its_bounds():
     assert intervals.multiply(intervals.point(0.1), intervals.point(-4.0)) == (-0.4, -0.4)
     assert intervals.whole_power(Interval(np.array(-1.0), np.array(2.0)), 2).lo == 0
     assert intervals.sine(Interval(np.array(0.0), np.array(7.0))).hi == 1
+
+
+def test_bounds_of_sums_products_and_quotients_hold_the_exact_ones():
+    """Against rational arithmetic; the bounds are a few units in the last place apart."""
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(500, 2)) * 10.0 ** rng.integers(-9, 9, size=(500, 2))
+    cases = (
+        (intervals.add, Fraction.__add__),
+        (intervals.multiply, Fraction.__mul__),
+        (intervals.divide, Fraction.__truediv__),
+    )
+    for ours, exact in cases:
+        for x, y in pairs:
+            found, wanted = ours(intervals.point(x), intervals.point(y)), exact(Fraction(x), Fraction(y))
+            assert Fraction(float(found.lo)) <= wanted <= Fraction(float(found.hi))
+            assert float(found.hi - found.lo) <= 1e-15 * abs(float(wanted))
 
 
 UNKNOWN = {
