@@ -688,6 +688,14 @@ def test_a_drift_of_a_plugin_is_looked_at_before_it_trains(plugin, capsys):
     assert "D = " in capsys.readouterr().err
 
 
+def test_the_list_looks_at_drifts_of_a_plugin(plugin, capsys, monkeypatch):
+    monkeypatch.setattr("hamljax.envs.ENVIRONMENTS", {})  # which takes most of the time
+    assert main(["list", plugin]) == 0
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if len(line.split()) > 6}
+    assert "refuted" in rows["kinked"] and "proved" not in rows["kinked"]
+    assert "not refuted" in rows["smooth"] and rows["none"].count("proved") == 2
+
+
 def test_planted_drifts_take_what_is_offered():
     for function in (*BAD.values(), *GOOD.values()):
         assert set(drift_of(function).asks) <= haml.drifts.OFFERED.keys() and not drift_of(function).parameters.names

@@ -85,37 +85,32 @@ def examine(
     begun, rng = time.monotonic(), np.random.default_rng(seed)
     with in_double():
         subjects = _subjects(drift, values)
-        slopes, finding, proof = [0.0], None, None
-        for subject in subjects:
-            slopes, finding = _refuted(subject, rng, quick)
-            if finding is not None:
-                break
+        first = subjects[0]
+        slopes, finding = _first_violation(subjects, rng, quick)
+        proof = None
         if finding is None and not quick and len(set(slopes)) == 1:
-            proof, finding = _proved(subjects[0], slopes, budget)
-        limits = None if finding is not None and finding.kind in ("sample", "value") else classify(subjects[0], rng)
-        practice = None if quick else look(subjects[0], rng)
-        curve = {} if quick else _curve(subjects[0], rng)
-        jumps = finding is None and questions.jumps_with_the_advantage(subjects[0], rng)
+            proof, finding = _proved(first, slopes[0], budget)
+        limits = None if finding is not None and finding.kind in ("sample", "value") else classify(first, rng)
+        practice = None if quick else look(first, rng)
+        jumps = finding is None and questions.jumps_with_the_advantage(first, rng)
         interior = _interior(finding, proof, jumps, sum(subject.evaluations for subject in subjects))
-        closed = _closed(interior, limits, subjects[0], slopes)
-        notes = _notes(slopes, practice) if finding is None else ()
-    return Certificate(
-        drift=name,
-        parameters=dict(subjects[0].bound.values),
-        asks=subjects[0].asks,
-        interior=interior,
-        closed=closed,
-        slope=slopes[0] if len(set(slopes)) == 1 else slopes,
-        boundary=limits,
-        practice=practice,
-        curve=curve,
-        proof=proof,
-        box=box_in_words(subjects[0], slopes[0]) if proof else {},
-        notes=notes,
-        evaluations=sum(subject.evaluations for subject in subjects),
-        seconds=time.monotonic() - begun,
-        seed=seed,
-    )
+        return Certificate(
+            drift=name,
+            parameters=dict(first.bound.values),
+            asks=first.asks,
+            interior=interior,
+            closed=_closed(interior, limits, first, slopes),
+            slope=slopes[0] if len(set(slopes)) == 1 else slopes,
+            boundary=limits,
+            practice=practice,
+            curve={} if quick else _curve(first, rng),
+            proof=proof,
+            box=box_in_words(first, slopes[0]) if proof else {},
+            notes=_notes(slopes, practice) if finding is None else (),
+            evaluations=sum(subject.evaluations for subject in subjects),
+            seconds=time.monotonic() - begun,
+            seed=seed,
+        )
 
 
 def _subjects(drift: Drift, values: Mapping[str, Any]) -> list[Subject]:
@@ -135,6 +130,18 @@ def _subjects(drift: Drift, values: Mapping[str, Any]) -> list[Subject]:
     return found
 
 
+def _first_violation(
+    subjects: list[Subject], rng: np.random.Generator, quick: bool
+) -> tuple[list[float], Finding | None]:
+    """The slopes at 1, and what refutes the drift for the first size of observations for which something does."""
+    slopes, finding = [0.0], None
+    for subject in subjects:
+        slopes, finding = _refuted(subject, rng, quick)
+        if finding is not None:
+            break
+    return slopes, finding
+
+
 def _refuted(subject: Subject, rng: np.random.Generator, quick: bool) -> tuple[list[float], Finding | None]:
     """The slope at 1, and the first violation of Definition 1 that is met."""
     for question in (questions.of_one_sample, questions.zero_where_nothing_moves):
@@ -152,9 +159,9 @@ def _refuted(subject: Subject, rng: np.random.Generator, quick: bool) -> tuple[l
     return slopes, finding
 
 
-def _proved(subject: Subject, slopes: list[float], budget: float) -> tuple[Proof | None, Finding | None]:
+def _proved(subject: Subject, c: float, budget: float) -> tuple[Proof | None, Finding | None]:
     """Branch and bound; where a box is below 0 for sure, the game that shows it."""
-    proof = prove(subject, slopes[0], budget)
+    proof = prove(subject, c, budget)
     if proof.negative is None:
         return proof, None
     place = {"old_prob": 0.5, "advantage": proof.negative["m_advantage"], **proof.negative}

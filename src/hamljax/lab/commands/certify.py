@@ -238,7 +238,7 @@ def say_if_refuted(name: str, algo: Algo) -> None:
         print(f"note: {error}; it could not be certified (certify=false says nothing)", file=sys.stderr)
         return
     if one.interior.verdict == "refuted":
-        hint = f"hamljax certify drift={name} shows it, certify=false says nothing"
+        hint = f"hamljax certify plugin=FILE drift={name} shows it, certify=false says nothing"
         print(
             f"note: drift '{name}' is no drift in the sense of Definition 1: {one.interior.reason}; {hint}",
             file=sys.stderr,
