@@ -167,10 +167,6 @@ def test_the_list_says_what_certificates_say(name):
 # Intervals
 
 
-def spread(*fs):
-    return lambda r, g: sum(f(r, g) for f in fs)
-
-
 CASES = {  # primitive -> functions of (r, g) in which it stands
     "neg": [lambda r, g: -r * g],
     "log": [lambda r, g: jnp.log(r) * g],
@@ -484,6 +480,25 @@ def test_a_bump_below_a_slope_is_found_though_no_cost_is_negative_there():
         assert holds(function, found.counter_example)
 
 
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(
+    "function, verdict",
+    [
+        (lambda r, g: square(r) * jax.random.uniform(KEY, ()), "not refuted"),  # a number that no interval knows
+        (lambda r, g: square(r) * jax.random.uniform(jax.random.key(0), r.shape), "refuted"),  # one for each place
+        (lambda r, g: jnp.where(r == 1, 0.0, jnp.inf), "refuted"),
+        (lambda r, g: jax.checkpoint(square)(r) * jnp.abs(g), "proved"),
+        (lambda r, g: jax.vmap(lambda one, two: square(one) * two**2)(r, g), "proved"),
+        (lambda r, g: (r.astype(jnp.float32) - 1) ** 2, "proved"),
+        (lambda r, g: 1e-200 * square(r), "proved"),
+    ],
+)
+def test_whatever_jax_a_drift_is_made_of(function, verdict):
+    assert verdict_of(function, budget=1.0).interior.verdict == verdict
+
+
 @pytest.mark.parametrize("factor", [1.0, -1.0, 1e-3])
 def test_a_value_that_is_linear_in_the_advantage_is_seen_where_others_decide(factor):
     """Of an agent's own actions it adds up to nothing, because these advantages have mean 0; M A of the others' deeds has not."""
@@ -514,6 +529,9 @@ def test_games_are_centred_and_m_is_one_on_average():
         (lambda r, g, *, old_prob: old_prob * square(r), {1.0: "free", -1.0: "free"}),
         (lambda r, g: square(r) / (1 + square(r)), {1.0: "free"}),
         (lambda r, g: jax.nn.relu(r - 2) / jnp.log(2 + r), {1.0: "free"}),
+        (lambda r, g: 1e-12 * clip(r, g), {1.0: "lock", -1.0: "free"}),
+        (lambda r, g: 1e-50 * square(r), {1.0: "barrier"}),
+        (lambda r, g: r - 1 + square(r) / (1 + square(r)), {1.0: "free"}),
     ],
 )
 def test_what_new_mass_costs(function, kinds):

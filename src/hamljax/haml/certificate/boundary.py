@@ -42,7 +42,9 @@ def classify(subject: Subject, rng: np.random.Generator) -> Boundary:
     for gain in GAINS_SHOWN:
         old, new = (x.ravel() for x in np.broadcast_arrays(MASSES[:, None] * SHARES, MASSES[:, None]))
         game = two_actions(old, new, gain, context)
-        drift, _ = play(subject, game)
+        drift, costs = play(subject, game)
+        terms = (game.weight[..., None] * game.old[:, None] * np.abs(costs)).sum((1, 2))
+        drift = np.where(np.abs(drift) < 1e-6 * terms, 0.0, drift)  # terms that cancel, but for rounding
         found = (drift / new).reshape(len(MASSES), len(SHARES))
         kinds[gain], rates[gain] = _kind(found), float(found[-1, -1])
         if kinds[gain] != "free" and finding is None:
@@ -57,9 +59,9 @@ def classify(subject: Subject, rng: np.random.Generator) -> Boundary:
 def _kind(rates: np.ndarray) -> str:
     """Of D / x by new mass x (from larger to smaller) and by the old share (likewise)."""
     first, second, third = np.abs(rates[-1])
-    if not np.isfinite(third) or third - second > max(0.5 * (second - first), 1e-6 * third, 1e-9):
+    if not np.isfinite(third) or third - second > max(0.5 * (second - first), 1e-6 * third):
         return "barrier"
-    stays = third > FLAT * second and third > FLAT * np.abs(rates[0, -1]) and third > 1e-6
+    stays = third > 0 and third > FLAT * second and third > FLAT * np.abs(rates[0, -1])
     return "lock" if stays else "free"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from . import jets
-from .intervals import Interval, is_point, outward, point, program_in
+from .intervals import Interval, is_point, numbers_in, outward, point, program_in
 from .jets import Jet
 from .rules import RULES, bound_to, compared, laid_out, shaped
 
@@ -136,7 +136,7 @@ def _fits(jet: Jet, kind: np.dtype) -> bool:
 
 
 def _constant(x) -> Jet:
-    x = np.asarray(x)
-    if x.dtype.kind not in "fiub":  # such as a random key
-        return jets.unknown(x.shape, False)
-    return Jet(point(x.astype(float)), bad=np.isnan(x.astype(float)))
+    numbers = numbers_in(x)
+    if np.isnan(numbers).any():
+        return jets.unknown(numbers.shape, False)
+    return Jet(point(numbers))

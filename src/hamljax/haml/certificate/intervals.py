@@ -5,6 +5,7 @@ Bounds are arrays, a box an entry. Infinite bounds are not attained, so that 0 t
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
@@ -19,6 +20,13 @@ class Interval(NamedTuple):
 
     lo: np.ndarray
     hi: np.ndarray
+
+
+def numbers_in(x: Any) -> np.ndarray:
+    """A constant of a program as floats; NaN where it is of another kind, such as a random key."""
+    if not jnp.issubdtype(jnp.result_type(x), jnp.number) and not jnp.issubdtype(jnp.result_type(x), jnp.bool_):
+        return np.full(np.shape(x), np.nan)
+    return np.asarray(x).astype(float)
 
 
 def program_in(equation: Any) -> ClosedJaxpr | None:

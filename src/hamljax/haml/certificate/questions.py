@@ -164,7 +164,8 @@ def steep(subject: Subject, gain: float, context: Context, least: float = 1e-6) 
             rates = drift / sizes
             terms = (game.old[2] * np.abs(costs[2, 0])).sum()  # which may cancel, but for rounding
             small = np.abs(rates[2]) <= least * (1 + abs(gain)) or np.abs(drift[2]) < 1e-3 * terms
-            if np.isfinite(rates).all() and not small and abs(rates[2]) > FLAT * abs(rates[1]) > 0:
+            stays = np.isinf(rates[2]) or np.isfinite(rates).all() and abs(rates[2]) > FLAT * abs(rates[1]) > 0
+            if stays and not small:
                 step = f"for a step t = 2^-30 (M A = {gain:.3g})"
                 reason = f"D has a derivative where nothing moves: D / t is {rates[2]:.3g} {step}"
                 games = [as_data(subject, game.only(number)) for number in range(3)]

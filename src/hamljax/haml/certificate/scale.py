@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from .intervals import program_in
+from .intervals import numbers_in, program_in
 from .subject import Subject
 
 ANY = "any"  # the degree of 0, which goes with all
@@ -50,14 +50,14 @@ def _run(program: ClosedJaxpr, given: list[Degree]) -> list[Degree]:
     for equation in program.jaxpr.eqns:
         degrees = [read(x) for x in equation.invars]
         inner = program_in(equation)
-        found = _run(inner, degrees) if inner is not None else [_of(equation, degrees)] * len(equation.outvars)
+        calls = inner is not None and len(inner.jaxpr.invars) == len(degrees)
+        found = _run(inner, degrees) if calls else [_of(equation, degrees)] * len(equation.outvars)
         known.update(zip(equation.outvars, found, strict=True))
     return [read(x) for x in program.jaxpr.outvars]
 
 
 def _of_number(x) -> Degree:
-    kind = getattr(np.asarray(x).dtype, "kind", "")
-    return ANY if kind in "fiub" and not np.any(np.asarray(x)) else 0.0
+    return 0.0 if np.any(numbers_in(x) != 0) else ANY
 
 
 def _of(equation, degrees: list[Degree]) -> Degree:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from ..drifts import BoundDrift, Drift, bind_drift
-from .intervals import program_in
+from .intervals import numbers_in, program_in
 
 SIZES = (1024, 8192, 65536)  # samples of a compiled call; three programs for a drift, however many questions
 NUMBERS = ("progress", "num_updates", "num_agents")  # () in every sample of an update
@@ -114,12 +114,12 @@ def _cut(whole: Samples, at: int, size: int) -> dict[str, np.ndarray]:
 
 
 def _collect(program: ClosedJaxpr, found: set[float]) -> None:
-    arrays = [np.asarray(x) for x in program.consts]
+    arrays = [numbers_in(x) for x in program.consts]
     for equation in program.jaxpr.eqns:
-        arrays += [np.asarray(x.val) for x in equation.invars if isinstance(x, Literal)]
+        arrays += [numbers_in(x.val) for x in equation.invars if isinstance(x, Literal)]
         if (inner := program_in(equation)) is not None:
             _collect(inner, found)
         arrays += [np.asarray(equation.params["y"], float)] if equation.primitive.name == "integer_pow" else []
     for x in arrays:
-        if x.dtype.kind in "fiu" and x.size <= 64:
+        if x.size <= 64:
             found.update(float(number) for number in x.ravel() if np.isfinite(number))
