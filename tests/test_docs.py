@@ -12,10 +12,15 @@ import pytest
 import hamljax
 from hamljax.envs import ENVIRONMENTS, configure, make
 from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
+from hamljax.haml.certificate import findings
+from hamljax.haml.certificate.shipped import VERDICTS
+from hamljax.lab.commands import certify
 from hamljax.lab.configuration.jobs import expand, make_job
 from hamljax.training.train import make_learner
 
-PAGES = {name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge")}
+PAGES = {
+    name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge", "certificates")
+}
 PAGE = PAGES["mamujoco"]
 TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
 COMMANDS = re.findall(r"^hamljax train .*$", PAGE, re.M)
@@ -133,6 +138,27 @@ def test_the_site_is_made_and_its_links_lead_somewhere(tmp_path):
                 assert f'id="{place}"' in texts.get(target.name, target.read_text()), (name, link)
     for public in ("register_drift", "register_family", "make_train", "Learner", "TeamPolicy"):
         assert f"{public}</span>" in texts["reference.html"], public
+
+
+def test_the_page_on_certificates_says_what_the_code_does(tmp_path, monkeypatch):
+    """Its table of verdicts, its commands, its Python, and the kinds of counter-examples."""
+    page = PAGES["certificates"]
+    table = rows(page.split("<!-- VERDICTS -->")[1].split("<!-- END VERDICTS -->")[0])[2:]
+    assert {name.strip("`"): (interior, closed) for name, interior, closed in table} == VERDICTS
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(code, {})
+    (tmp_path / "square.py").write_text(
+        code.split("found = ")[0].replace("def square", "@hamljax.register_drift('square')\ndef square")
+    )
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^hamljax certify .*$", page, re.M)
+    requests = [certify.read(shlex.split(command)[2:]) for command in commands]
+    assert [request.drift for request in requests] == ["clip", "clip", "all", "square"]
+    assert requests[-1].parameters == {"weight": 2.0} and requests[-1].strict
+    assert set(certify.READERS) <= set(re.findall(r"`(\w+)=", page))
+    kinds = re.findall(r"\* ``(\w+)``", findings.Finding.__doc__)
+    named = [row[0].strip("`") for row in rows(page) if row[0].strip("`") in kinds]
+    assert named == kinds and len(kinds) == 7
 
 
 def test_the_commands_of_the_bridges_page_are_understood():

@@ -19,6 +19,8 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
     "register_neighbourhood": "haml",
     "register_order": "haml",
     "register_solver": "haml",
+    "certify": "algorithms.on_policy.certification",
+    "Certificate": "haml.certificate",
     "register_environment": "envs",
     "Environment": "envs",
     "Observation": "envs",

@@ -8,43 +8,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, Stopped
 from .configuration.variables import import_jax
-
-USAGE = """usage: hamljax COMMAND [ARGUMENT...]
-
-commands
-  train [-m] key=value...    train; -m trains every combination of comma-separated values
-  resume RUN... [key=value]  go on with runs that were stopped, or make finished ones longer
-  info RUN                   a run on one screen: what, how far, how well, made with what, how to go on
-  evaluate RUN [key=value]   play episodes of a trained team; a table with 95 % intervals
-  watch RUN [key=value]      play one episode and write a picture that moves
-  export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them
-  plot RUN... [--out FILE]   curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
-  theory [NAME...] [key=value]  check the theorem on finite games: identities, monotone, nash, orders, prop1, prop2, controls
-  list                       algorithms, drifts, environments, networks, presets
-  doctor [python=PATH]       what this machine can run, and for what is missing the next step
-  bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco, off_policy or bridge: of those
-
-settings of train (all of them: conf/config.yaml and hamljax list)
-  algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
-  seed=0  num_seeds=4  num_envs=64  num_steps=128  total_timesteps=1e6  run_dir=PATH
-  algo.clip_eps=0.1  env.max_steps=50  plugin=my_drift.py  dry_run=true  resume=auto|never|must
-
-  off-policy rows (haddpg, hasac, ...) have num_envs=16 num_steps=16 unless something else is said
-
-settings of theory
-  games=1000  drift=all|NAME,NAME  coordination=sequential  order=uniform  neighbourhood=everywhere  clip_eps=0.2
-  seed=0  sweeps=30  states=4  actions=2,3,4  plugin=FILE  out=FOLDER
-
-settings of evaluate, watch and export
-  checkpoint=last|best|UPDATE  out=FILE  plugin=FILE (where it is now)
-  evaluate: num_episodes=1000  greedy=true  env=smax/2s3z  env.max_steps=50
-  watch: seed=0  episode=0  greedy=true  max_frames=120
-
-examples
-  hamljax train algo=happo env=smax/3m num_seeds=4 total_timesteps=1e6
-  hamljax train -m algo=happo,mappo_s env=smax/3m,smax/2s3z run_dir=runs/sweep
-  hamljax plot runs/sweep
-"""
+from .usage import USAGE
 
 
 def train(arguments: list[str]) -> None:
@@ -116,6 +80,16 @@ def export(arguments: list[str]) -> None:
     from .commands.export import read
 
     print(run(read(arguments)))
+
+
+def certify(arguments: list[str]) -> None:
+    from .configuration import machine
+
+    machine.prepare()
+    from .commands.certify import read
+    from .commands.certify import run as certified
+
+    certified(read(arguments))
 
 
 def info(arguments: list[str]) -> None:
@@ -191,6 +165,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "watch": watch,
     "export": export,
+    "certify": certify,
     "plot": plot,
     "theory": theory,
     "list": listing,

@@ -58,7 +58,9 @@ def run_jobs(jobs: list[Job], longer: bool = False) -> None:
     from ..drawing.tables import print_facts
     from ..runs.run import train as train_one
     from . import dry_run as dryrun
+    from .certify import look_before
 
+    look_before(jobs)
     failed = 0
     for number, job in enumerate(jobs):
         if len(jobs) > 1:

@@ -19,6 +19,7 @@ class RunSettings:
     on_nan: str = "stop"
     nan_patience: int = 10
     plugin: str = ""
+    certify: bool = True
     run_dir: str = ""
     resume: str = "auto"
     dry_run: bool = False

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...errors import ConfigError
+
 if TYPE_CHECKING:  # not imported: ``hamljax info`` does without JAX
     from ...tabular.checks import Report
 
@@ -66,8 +68,9 @@ def print_everything() -> None:
         ]
         columns = [column.replace("_", " ") for column in columns]
         print_table(("algo", *columns, ""), rows, f"{family.name.capitalize()} algorithms")
-    rows = [(n, ", ".join(d.parameters.names), d.summary) for n, d in DRIFTS.items()]
-    print_table(("algo.drift", "parameters", ""), rows, "Drifts")
+    rows = [(n, ", ".join(d.parameters.names), *_verdicts(n), d.summary) for n, d in DRIFTS.items()]
+    columns = ("algo.drift", "parameters", "interior", "closed simplex", "")
+    print_table(columns, rows, "Drifts, and whether they meet Definition 1 (hamljax certify drift=NAME)")
     rows = [
         (name, n.solver, ", ".join((n.all_parameters | SOLVERS[n.solver].parameters).names), n.summary)
         for name, n in NEIGHBOURHOODS.items()
@@ -96,6 +99,20 @@ def print_everything() -> None:
     print("networks:", ", ".join(choices("network")))
     print("loggers:", ", ".join(choices("logger")))
     print("presets (experiment=NAME):", ", ".join(choices("experiment")))
+
+
+def _verdicts(drift: str) -> tuple[str, str]:
+    """Whether a drift meets Definition 1, in the interior and on the closed simplex: known, or after a short search."""
+    from ...algorithms.on_policy.certification import certify
+    from ...haml.certificate.shipped import VERDICTS
+
+    if drift in VERDICTS:
+        return VERDICTS[drift]
+    try:
+        found = certify(drift, quick=True)
+    except ConfigError:  # it lacks a number, such as
+        return "?", "?"
+    return found.interior.verdict, found.closed.verdict
 
 
 def who_shares(groups: list[list[int]], ratio: str = "folded") -> str:

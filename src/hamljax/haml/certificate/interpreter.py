@@ -1,0 +1,142 @@
+"""A JAX program run on jets: bounds on its values over many boxes at once, sound for every primitive.
+
+A primitive that is not in the tables below is known by nothing but its shape: it may be anything, no number included.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+
+from . import jets
+from .intervals import Interval, is_point, numbers_in, outward, point, program_in
+from .jets import Jet
+from .rules import RULES, bound_to, compared, laid_out, shaped
+
+
+class Run(NamedTuple):
+    """What became of a program: ``jet`` of its output; over which boxes it may have a kink or a jump in the ratio."""
+
+    jet: Jet
+    kinked: np.ndarray
+    jumped: np.ndarray
+
+
+UNARY: dict[str, Callable[[Jet], Jet]] = {
+    "neg": jets.minus,
+    "log": jets.logarithm,
+    "log1p": jets.logarithm_of_one_more,
+    "exp": jets.exponential,
+    "exp2": jets.exponential_of_two,
+    "expm1": jets.exponential_less_one,
+    "sqrt": jets.root,
+    "rsqrt": jets.inverse_root,
+    "tanh": jets.hyperbolic_tangent,
+    "logistic": jets.logistic,
+    "sin": jets.sinus,
+    "cos": jets.cosinus,
+    "erf": jets.error_function,
+    "atan": jets.arc_tangent,
+    "asinh": jets.area_sine,
+    "sinh": jets.hyperbolic_sine,
+    "cosh": jets.hyperbolic_cosine,
+    "square": lambda x: jets.to_a_whole_power(x, 2),
+}
+SAME = {"stop_gradient", "copy", "copy_p", "real", "convert_element_type", "reduce_precision", "optimization_barrier"}
+LAYOUT = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "expand_dims", "slice", "rev", "concatenate"}
+LAYOUT |= {"stack"}
+COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
+ACCURATE = {"erf_inv", "erfc", "lgamma", "digamma", "tan", "asin", "acos", "acosh", "atanh", "cbrt", "atan2"}
+
+
+def run(program: ClosedJaxpr, arguments: Sequence[Jet], size: int) -> Run:
+    """``program`` on ``arguments``, jets over ``size`` boxes (the first axis, where there is one)."""
+    machine = _Machine(size)
+    (found,) = machine.run(program, arguments)
+    return Run(found, machine.kinked, machine.jumped)
+
+
+class _Machine:
+    def __init__(self, size: int):
+        self.kinked, self.jumped = np.zeros(size, bool), np.zeros(size, bool)
+
+    def run(self, program: ClosedJaxpr, arguments: Sequence[Jet]) -> list[Jet]:
+        known: dict[Any, Jet] = {}
+        known.update(zip(program.jaxpr.constvars, map(_constant, program.consts), strict=True))
+        known.update(zip(program.jaxpr.invars, arguments, strict=True))
+
+        def read(x):
+            return _constant(x.val) if isinstance(x, Literal) else known[x]
+
+        for equation in program.jaxpr.eqns:
+            found = self.step(equation, [read(x) for x in equation.invars])
+            for variable, jet in zip(equation.outvars, found, strict=True):
+                known[variable] = shaped(jet, variable.aval.shape)
+        return [read(x) for x in program.jaxpr.outvars]
+
+    def step(self, equation, given: list[Jet]) -> list[Jet]:
+        if (inner := program_in(equation)) is not None and len(inner.jaxpr.invars) == len(given):
+            return self.run(inner, given)
+        name = equation.primitive.name
+        if name in RULES:
+            found = RULES[name](self, equation, *given)
+            return [found] if _fits(found, equation.outvars[0].aval.dtype) else self.unknown(equation, given)
+        if name in UNARY:
+            return [UNARY[name](given[0])]
+        if name in SAME:
+            return [self.converted(equation, given[0])]
+        if name in LAYOUT:
+            return [laid_out(equation, given)]
+        if name in COMPARE:
+            return [compared(equation, name, *given)]
+        return self.unknown(equation, given)
+
+    def note(self, flags: np.ndarray, where: np.ndarray | bool) -> None:
+        """Set the boxes of ``where`` in ``flags``; all of them, where its first axis is not theirs."""
+        where = np.asarray(where)
+        if where.ndim and where.shape[0] == len(flags):
+            flags |= where.reshape(len(flags), -1).any(1)
+        elif where.any():
+            flags[:] = True
+
+    def converted(self, equation, x: Jet) -> Jet:
+        """The same number in another type; one that becomes a whole number jumps."""
+        kind = equation.params.get("new_dtype")
+        if kind is None or np.dtype(kind).kind == "f" or equation.invars[0].aval.dtype.kind in "iub":
+            return x
+        if np.dtype(kind).kind == "b":
+            zero, apart = (x.value.lo == 0) & (x.value.hi == 0), (x.value.lo > 0) | (x.value.hi < 0)
+            return Jet(Interval(apart.astype(float), (~zero).astype(float)), None, None, x.moves, x.bad)
+        return self.stepped(x, Interval(np.trunc(x.value.lo), np.trunc(x.value.hi)))
+
+    def stepped(self, x: Jet, value: Interval) -> Jet:
+        """A function of ``x`` with flat pieces, which jumps where ``value`` is open."""
+        if x.moves:
+            self.note(self.jumped, ~is_point(value))
+        return Jet(value, None, None, x.moves, x.bad)
+
+    def unknown(self, equation, given: list[Jet]) -> list[Jet]:
+        """Anything; but a function of exact numbers that JAX computes well is known to some digits."""
+        moves = any(x.moves for x in given)
+        exact = all(is_point(x.value).all() and not np.any(x.bad) for x in given)
+        if exact and equation.primitive.name in ACCURATE:
+            value = bound_to(equation, [x.value.lo for x in given])
+            return [jets.unknown(value.shape, moves)._replace(value=outward(value, value, 1e4), bad=np.isnan(value))]
+        if moves:
+            self.kinked[:] = self.jumped[:] = True
+        return [jets.unknown(x.aval.shape, moves) for x in equation.outvars]
+
+
+def _fits(jet: Jet, kind: np.dtype) -> bool:
+    """Whether whole numbers stay among those of their type, so that none wraps around."""
+    if kind.kind not in "iu":
+        return True
+    return bool(np.all(jet.value.lo >= np.iinfo(kind).min) and np.all(jet.value.hi <= np.iinfo(kind).max))
+
+
+def _constant(x) -> Jet:
+    numbers = numbers_in(x)
+    if np.isnan(numbers).any():
+        return jets.unknown(numbers.shape, False)
+    return Jet(point(numbers))
