@@ -217,10 +217,11 @@ class Deterministic(Unit):
         """Zero: there is no density."""
         return jnp.zeros(action.shape[:-1], jnp.float32)
 
-    @staticmethod
-    def kl(logits: Continuous, other_logits: Continuous, avail: Avail) -> PerDecision:
-        """There is none, for want of a density."""
-        raise NotImplementedError
+    @classmethod
+    def kl(cls, logits: Continuous, other_logits: Continuous, avail: Avail) -> PerDecision:
+        """Of two points: 0 where they are one, else infinite."""
+        same = cls.mode(logits, avail) == cls.mode(other_logits, avail)
+        return jnp.where(jnp.all(same, axis=-1), 0.0, jnp.inf)
 
     @classmethod
     def sample_and_log_prob(cls, key: OneKey, logits: Continuous, avail: Avail) -> tuple[Continuous, PerDecision]:
