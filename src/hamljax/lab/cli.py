@@ -7,20 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import ConfigError, Stopped
+from .commands.train import run_jobs, train
 from .configuration.variables import import_jax
 from .usage import USAGE
 
 
-def train(arguments: list[str]) -> None:
-    """``hamljax train``; what each command does, and its arguments: USAGE."""
-    from .commands.train import train as run
-
-    run(arguments)
-
-
 def resume(arguments: list[str]) -> None:
+    """``hamljax resume``; what each command does, and its arguments: ``usage``."""
     from .commands.resume import read
-    from .commands.train import run_jobs
 
     run_jobs(read(arguments), longer=True)
 
