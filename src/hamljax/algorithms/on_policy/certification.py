@@ -14,7 +14,7 @@ from .settings import Algo
 
 
 def certify(
-    drift: str | Callable, *, budget: float = 20.0, seed: int = 0, quick: bool = False, **parameters
+    drift: str | Callable, *, budget: float = 20.0, seed: int = 0, quick: bool = False, **parameters: Any
 ) -> Certificate:
     """Whether a drift meets Definition 1, and how that is known.
 

@@ -57,7 +57,9 @@ def _random_games(actions: int, rows: int, context: Context, rng: np.random.Gene
     return _game(_policies(old), _policies(new), advantage, m, weight, context)
 
 
-def _game(old, new, advantage, m, weight, context: Context) -> Game:
+def _game(
+    old: np.ndarray, new: np.ndarray, advantage: np.ndarray, m: np.ndarray, weight: np.ndarray, context: Context
+) -> Game:
     """With advantages of mean 0 under the old policies, and probabilities above 0."""
     old = np.maximum(old, 1e-300)
     mean = (weight[..., None] * old[:, None] * advantage).sum((1, 2), keepdims=True)
@@ -68,7 +70,7 @@ def _game(old, new, advantage, m, weight, context: Context) -> Game:
 def _worst(subject: Subject, game: Game, rng: np.random.Generator) -> Finding | None:
     """The first of the games that is negative, or becomes so."""
 
-    def score(game):
+    def score(game: Game) -> tuple[np.ndarray, np.ndarray]:
         drift, costs = play(subject, game)
         terms = (game.weight[..., None] * game.old[:, None] * np.abs(costs)).sum((1, 2))
         drift = np.where(drift < -1e-13 * terms - ROUNDING, drift, np.maximum(drift, 0.0))
@@ -80,21 +82,17 @@ def _worst(subject: Subject, game: Game, rng: np.random.Generator) -> Finding | 
         if (finding := _found(subject, game, drift)) is not None:
             return finding
         best = np.argsort(value, kind="stable")[:KEPT]
-        game = Game(*(x[best] for x in game[:-1]), game.context)
-        value, drift = value[best], drift[best]
+        game, value, drift = game.at(best), value[best], drift[best]
         other = _nudged(game, rng)
         found, elsewhere = score(other)
         better = found < value
-        parts = (
-            np.where(better.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in zip(game[:-1], other[:-1], strict=True)
-        )
-        game = Game(*parts, game.context)
+        game = game.or_else(other, better)
         value, drift = np.where(better, found, value), np.where(better, elsewhere, drift)
     return _found(subject, game, drift)
 
 
 def _nudged(game: Game, rng: np.random.Generator) -> Game:
-    def moved(policy):
+    def moved(policy: np.ndarray) -> np.ndarray:
         return _policies(np.log(policy + 1e-300) + rng.normal(size=policy.shape) * 10 ** rng.uniform(-2, 0.5))
 
     advantage = game.advantage * np.exp(0.3 * rng.normal(size=game.advantage.shape))

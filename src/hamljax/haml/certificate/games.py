@@ -6,6 +6,7 @@ a is what the agent does, b what those before it did: w(b) is its old probabilit
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .interpreter import run
 from .intervals import ULP, Interval, add, multiply, outward, point, whole_power
@@ -24,10 +25,20 @@ class Game(NamedTuple):
     weight: np.ndarray
     context: Context
 
+    def at(self, places: np.ndarray | slice) -> "Game":
+        """The games at ``places``."""
+        old, new, advantage, m, weight = (x[places] for x in self[:-1])
+        return Game(old, new, advantage, m, weight, self.context)
+
     def only(self, number: int) -> "Game":
         """The game of that number, alone."""
-        one = slice(number, number + 1)
-        return Game(*(x[one] for x in self[:-1]), self.context)
+        return self.at(slice(number, number + 1))
+
+    def or_else(self, other: "Game", chosen: np.ndarray) -> "Game":
+        """Those of ``other`` where ``chosen`` (n,), and these elsewhere."""
+        pairs = zip(self[:-1], other[:-1], strict=True)
+        old, new, advantage, m, weight = (np.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), y, x) for x, y in pairs)
+        return Game(old, new, advantage, m, weight, self.context)
 
 
 def divergences(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +56,7 @@ def samples_of(game: Game) -> dict[str, Any]:
     count, rows, actions = game.advantage.shape
     forward, backward = divergences(game.old, game.new)
 
-    def wide(x):
+    def wide(x: ArrayLike) -> np.ndarray:
         return np.broadcast_to(x, (count, rows, actions)).reshape(-1)
 
     found: dict[str, Any] = {
@@ -153,7 +164,14 @@ def as_data(subject: Subject, game: Game) -> dict[str, Any]:
     return found | {"cost": costs[0].tolist(), "drift": float(drift[0])}
 
 
-def two_actions(old, new, advantage, context: Context, m=1.0, other=0.0) -> Game:
+def two_actions(
+    old: ArrayLike,
+    new: ArrayLike,
+    advantage: ArrayLike,
+    context: Context,
+    m: ArrayLike = 1.0,
+    other: ArrayLike = 0.0,
+) -> Game:
     """Games of two actions, of which ``old``, ``new`` and ``advantage`` (n,) are the first's; each row's are centred.
 
     m: where it is not 1, those before the agent did what has this ratio with probability 1 / (2 max(m, 1)), and otherwise

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from . import jets
 from .intervals import Interval, is_point, numbers_in, outward, point, program_in
-from .jets import Jet
+from .jets import Flags, Jet
 from .rules import RULES, bound_to, compared, laid_out, shaped
 
 
@@ -62,11 +62,11 @@ class _Machine:
         self.kinked, self.jumped = np.zeros(size, bool), np.zeros(size, bool)
 
     def run(self, program: ClosedJaxpr, arguments: Sequence[Jet]) -> list[Jet]:
-        known: dict[Any, Jet] = {}
+        known: dict[Var, Jet] = {}
         known.update(zip(program.jaxpr.constvars, map(_constant, program.consts), strict=True))
         known.update(zip(program.jaxpr.invars, arguments, strict=True))
 
-        def read(x):
+        def read(x: Var | Literal) -> Jet:
             return _constant(x.val) if isinstance(x, Literal) else known[x]
 
         for equation in program.jaxpr.eqns:
@@ -75,7 +75,7 @@ class _Machine:
                 known[variable] = shaped(jet, variable.aval.shape)
         return [read(x) for x in program.jaxpr.outvars]
 
-    def step(self, equation, given: list[Jet]) -> list[Jet]:
+    def step(self, equation: JaxprEqn, given: list[Jet]) -> list[Jet]:
         if (inner := program_in(equation)) is not None and len(inner.jaxpr.invars) == len(given):
             return self.run(inner, given)
         name = equation.primitive.name
@@ -92,7 +92,7 @@ class _Machine:
             return [compared(equation, name, *given)]
         return self.unknown(equation, given)
 
-    def note(self, flags: np.ndarray, where: np.ndarray | bool) -> None:
+    def note(self, flags: np.ndarray, where: Flags) -> None:
         """Set the boxes of ``where`` in ``flags``; all of them, where its first axis is not theirs."""
         where = np.asarray(where)
         if where.ndim and where.shape[0] == len(flags):
@@ -100,7 +100,7 @@ class _Machine:
         elif where.any():
             flags[:] = True
 
-    def converted(self, equation, x: Jet) -> Jet:
+    def converted(self, equation: JaxprEqn, x: Jet) -> Jet:
         """The same number in another type; one that becomes a whole number jumps."""
         kind = equation.params.get("new_dtype")
         if kind is None or np.dtype(kind).kind == "f" or equation.invars[0].aval.dtype.kind in "iub":
@@ -116,7 +116,7 @@ class _Machine:
             self.note(self.jumped, ~is_point(value))
         return Jet(value, None, None, x.moves, x.bad)
 
-    def unknown(self, equation, given: list[Jet]) -> list[Jet]:
+    def unknown(self, equation: JaxprEqn, given: list[Jet]) -> list[Jet]:
         """Anything; but a function of exact numbers that JAX computes well is known to some digits."""
         moves = any(x.moves for x in given)
         exact = all(is_point(x.value).all() and not np.any(x.bad) for x in given)
@@ -135,7 +135,7 @@ def _fits(jet: Jet, kind: np.dtype) -> bool:
     return bool(np.all(jet.value.lo >= np.iinfo(kind).min) and np.all(jet.value.hi <= np.iinfo(kind).max))
 
 
-def _constant(x) -> Jet:
+def _constant(x: Any) -> Jet:
     numbers = numbers_in(x)
     if np.isnan(numbers).any():
         return jets.unknown(numbers.shape, False)

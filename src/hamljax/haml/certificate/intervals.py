@@ -3,14 +3,17 @@
 Bounds are arrays, a box an entry. Infinite bounds are not attained, so that 0 times one of them is 0; an exact 0 stays 0.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from numpy.typing import ArrayLike
 
 ULP = 2.0**-52
 LARGEST = np.finfo(float).max
+Ulps = float | np.ndarray
 CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
 CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 
@@ -29,7 +32,7 @@ def numbers_in(x: Any) -> np.ndarray:
     return np.asarray(x).astype(float)
 
 
-def program_in(equation: Any) -> ClosedJaxpr | None:
+def program_in(equation: JaxprEqn) -> ClosedJaxpr | None:
     """The program that an equation calls on its own arguments; None where it calls none, or decides how often."""
     if equation.primitive.name not in CALLS + CUSTOM:
         return None
@@ -40,13 +43,13 @@ def program_in(equation: Any) -> ClosedJaxpr | None:
     return None
 
 
-def point(x) -> Interval:
+def point(x: ArrayLike) -> Interval:
     """The interval that holds one number, exactly."""
-    x = np.asarray(x, float)
-    return Interval(x, x)
+    number = np.asarray(x, float)
+    return Interval(number, number)
 
 
-def outward(lo, hi, ulps: Any = 1) -> Interval:
+def outward(lo: ArrayLike, hi: ArrayLike, ulps: Ulps | tuple[Ulps, Ulps] = 1) -> Interval:
     """Bounds moved outwards by so many units in the last place (of both, or each); what is no number is no bound."""
     below, above = ulps if isinstance(ulps, tuple) else (ulps, ulps)
     lo = np.where(np.isnan(lo), -np.inf, np.minimum(lo, LARGEST))
@@ -54,7 +57,7 @@ def outward(lo, hi, ulps: Any = 1) -> Interval:
     return Interval(_moved(lo, -ULP * below), _moved(hi, ULP * above))
 
 
-def _moved(x: np.ndarray, share) -> np.ndarray:
+def _moved(x: np.ndarray, share: Ulps) -> np.ndarray:
     return np.where(np.isinf(x) | (np.asarray(share) == 0), x, x + np.abs(x) * share)
 
 
@@ -66,11 +69,11 @@ def hull(*parts: Interval) -> Interval:
     return Interval(lo, hi)
 
 
-def where(condition, x: Interval, y: Interval) -> Interval:
+def where(condition: np.ndarray, x: Interval, y: Interval) -> Interval:
     return Interval(np.where(condition, x.lo, y.lo), np.where(condition, x.hi, y.hi))
 
 
-def everything(shape) -> Interval:
+def everything(shape: tuple[int, ...]) -> Interval:
     return Interval(np.full(shape, -np.inf), np.full(shape, np.inf))
 
 
@@ -148,7 +151,9 @@ def whole_power(x: Interval, exponent: int) -> Interval:
     return outward(x.lo**exponent, x.hi**exponent, 0 if exponent < 2 else max(2, exponent))
 
 
-def rising(function, x: Interval, least: float = -np.inf, ulps: float = 4) -> Interval:
+def rising(
+    function: Callable[[np.ndarray], np.ndarray], x: Interval, least: float = -np.inf, ulps: float = 4
+) -> Interval:
     """The image under a function that rises from ``least`` on; everything where it is asked for less."""
     found = outward(function(np.maximum(x.lo, least)), function(x.hi), ulps)
     return where(x.lo >= least, found, everything(x.lo.shape))
@@ -167,7 +172,7 @@ def sine(x: Interval) -> Interval:
     slack = 1e-9 + 1e-15 * np.maximum(np.abs(x.lo), np.abs(x.hi))
     slack = np.where(is_point(x), 0.0, slack)
 
-    def holds(phase):  # some phase + 2 pi k inside, or within rounding of it
+    def holds(phase: float) -> np.ndarray:  # some phase + 2 pi k inside, or within rounding of it
         turn = np.ceil((x.lo - slack - phase) / (2 * np.pi)) * 2 * np.pi + phase
         return ~is_point(x) & (turn <= x.hi + slack)
 

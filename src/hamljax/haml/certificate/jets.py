@@ -4,6 +4,7 @@ The derivatives are those of the function itself: neither a stopped gradient nor
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,9 @@ from .intervals import (
 ZERO, ONE, TWO = point(0.0), point(1.0), point(2.0)
 
 
+Flags = np.ndarray | bool  # True where something is so; one for all, or one each
+
+
 class Jet(NamedTuple):
     """``value``; ``slope`` and ``bend``, its derivatives (None: 0). ``moves``: whether it depends on the ratio.
 
@@ -43,21 +47,32 @@ class Jet(NamedTuple):
     slope: Interval | None = None
     bend: Interval | None = None
     moves: bool = False
-    bad: np.ndarray | bool = False
+    bad: Flags = False
 
 
-def unknown(shape, moves: bool) -> Jet:
+def unknown(shape: tuple[int, ...], moves: bool) -> Jet:
     """What may be anything, no number included."""
     whole = everything(shape)
     return Jet(whole, whole if moves else None, whole if moves else None, moves, np.ones(shape, bool))
 
 
-def either(*flags) -> np.ndarray | bool:
+def either(*flags: Flags) -> Flags:
     """Their disjunction, with shapes that broadcast."""
-    found = False
+    found: Flags = False
     for flag in flags:
         found = np.logical_or(found, flag)
     return found
+
+
+def linear(function: Callable[..., Interval], *given: Jet, bad: Flags | None = None) -> Jet:
+    """A linear function of ``given``, which makes of their slopes and bends what it makes of their values."""
+
+    def part(own: list[Interval | None]) -> Interval | None:
+        return None if all(one is None for one in own) else function(*(one or ZERO for one in own))
+
+    value, slope, bend = function(*(x.value for x in given)), [x.slope for x in given], [x.bend for x in given]
+    bad = either(*(x.bad for x in given)) if bad is None else bad
+    return Jet(value, part(slope), part(bend), any(x.moves for x in given), bad)
 
 
 def _sum(x: Interval | None, y: Interval | None) -> Interval | None:
@@ -79,8 +94,7 @@ def plus(x: Jet, y: Jet) -> Jet:
 
 
 def minus(x: Jet) -> Jet:
-    turned = [None if part is None else negative(part) for part in (x.slope, x.bend)]
-    return Jet(negative(x.value), *turned, x.moves, x.bad)
+    return linear(negative, x)
 
 
 def times(x: Jet, y: Jet) -> Jet:
@@ -90,7 +104,7 @@ def times(x: Jet, y: Jet) -> Jet:
     return Jet(multiply(x.value, y.value), slope, bend, x.moves or y.moves, np.logical_or(x.bad, y.bad))
 
 
-def chain(x: Jet, value: Interval, first: Interval, second: Interval, bad: np.ndarray | bool = False) -> Jet:
+def chain(x: Jet, value: Interval, first: Interval, second: Interval, bad: Flags = False) -> Jet:
     """h(x), of which ``value``, ``first`` and ``second`` bound h, h' and h'' over x."""
     bend = _sum(_product(first, x.bend), None if x.slope is None else multiply(second, whole_power(x.slope, 2)))
     return Jet(value, _product(first, x.slope), bend, x.moves, np.logical_or(x.bad, bad))
@@ -102,34 +116,18 @@ def choose(which: Jet, cases: tuple[Jet, ...]) -> tuple[Jet, np.ndarray]:
     for number, case in enumerate(cases[1:], 1):
         found = _select(taken >= number, case, found)
     open_ = np.broadcast_to(~is_point(which.value), taken.shape)
-    around = _around(cases)
-    found = _select(open_, around, found)
+    found = _select(open_, linear(hull, *cases), found)
     moves = which.moves or any(case.moves for case in cases)
     return found._replace(moves=moves), open_ & which.moves
 
 
-def _select(condition, x: Jet, y: Jet) -> Jet:
-    def parts(a, b):
-        return None if a is None and b is None else where(condition, a or ZERO, b or ZERO)
-
-    bad = np.where(condition, x.bad, y.bad)
-    return Jet(
-        where(condition, x.value, y.value), parts(x.slope, y.slope), parts(x.bend, y.bend), x.moves or y.moves, bad
-    )
-
-
-def _around(cases: tuple[Jet, ...]) -> Jet:
-    def parts(name):
-        own = [getattr(case, name) for case in cases]
-        return None if all(part is None for part in own) else hull(*(part or ZERO for part in own))
-
-    bad = either(*(case.bad for case in cases))
-    return Jet(hull(*(c.value for c in cases)), parts("slope"), parts("bend"), any(c.moves for c in cases), bad)
+def _select(condition: np.ndarray, x: Jet, y: Jet) -> Jet:
+    return linear(lambda a, b: where(condition, a, b), x, y, bad=np.where(condition, x.bad, y.bad))
 
 
 def greater(x: Jet, y: Jet) -> tuple[Jet, np.ndarray]:
     """max(x, y), and where it may have a kink."""
-    found = _select(x.value.lo >= y.value.hi, x, _select(y.value.lo >= x.value.hi, y, _around((x, y))))
+    found = _select(x.value.lo >= y.value.hi, x, _select(y.value.lo >= x.value.hi, y, linear(hull, x, y)))
     bad = np.logical_or(x.bad, y.bad)
     kinked = ~((x.value.lo >= y.value.hi) | (y.value.lo >= x.value.hi)) & found.moves
     return found._replace(value=largest(x.value, y.value), bad=bad), kinked
@@ -253,7 +251,7 @@ def inverse(x: Jet) -> Jet:
 
 
 def to_a_whole_power(x: Jet, exponent: int) -> Jet:
-    def factor(n):  # x^n times falling factors of the exponent
+    def factor(n: int) -> Interval:  # x^n times falling factors of the exponent
         return whole_power(x.value, n) if n else point(np.ones(x.value.lo.shape))
 
     first = multiply(point(float(exponent)), factor(exponent - 1)) if exponent else ZERO

@@ -76,7 +76,8 @@ def prove(subject: Subject, c: float, seconds: float, most: int = 20_000) -> Pro
             return Proof(rules, 1, [], count, time.monotonic() - begun, place)
         left = ~np.logical_or.reduce(list(proved.values()))
         boxes = _joined(boxes, _halves(_cut(now, left), task))
-    shown = [{name: tuple(map(float, x[at])) for name, x in boxes.items()} for at in range(min(5, len(boxes["ratio"])))]
+    some = range(min(5, len(boxes["ratio"])))
+    shown = [{name: (float(x[at, 0]), float(x[at, 1])) for name, x in boxes.items()} for at in some]
     return Proof(rules, len(boxes["ratio"]), shown, count, time.monotonic() - begun)
 
 
@@ -103,7 +104,7 @@ def _first_boxes(subject: Subject, one_gain: bool) -> Boxes:
     return found | {name: np.tile(BOUNDS[name], (len(whole), 1)) for name in names if name in BOUNDS}
 
 
-def _cut(boxes: Boxes, places) -> Boxes:
+def _cut(boxes: Boxes, places: np.ndarray | slice) -> Boxes:
     return {name: x[places] for name, x in boxes.items()}
 
 

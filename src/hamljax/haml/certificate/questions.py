@@ -42,7 +42,7 @@ def _taken(samples: Samples, places: np.ndarray) -> Samples:
     return {name: x[places] if np.ndim(x) else x for name, x in samples.items()}
 
 
-def _differing(whole: Samples, places, first, found, how: str) -> Finding | None:
+def _differing(whole: Samples, places: np.ndarray, first: np.ndarray, found: np.ndarray, how: str) -> Finding | None:
     same = np.isclose(first, found, rtol=1e-9, atol=1e-12, equal_nan=True)
     if same.all():
         return None
@@ -207,7 +207,7 @@ def _bisected(
 ) -> Finding | None:
     rest = {name: x[places] if np.ndim(x) else x for name, x in samples.items()}
 
-    def costs(ratio):
+    def costs(ratio: np.ndarray) -> np.ndarray:
         return subject.costs({**rest, "ratio": ratio})
 
     low, high = grid[places], grid[places + 1]

@@ -1,50 +1,63 @@
 """What primitives make of jets, beyond those of one argument. ``machine`` notes kinks and jumps, and knows what is unknown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import jax
 import numpy as np
+from jax.extend.core import JaxprEqn
 
 from . import jets
 from .intervals import ULP, Interval, add, divide, is_point, magnitude, multiply, negative, outward, point, where
-from .jets import Jet
+from .jets import Flags, Jet
 
 
-def shaped(jet: Jet, shape) -> Jet:
+class Machine(Protocol):
+    """What runs a program: it notes over which boxes something has a ``kinked`` or ``jumped`` place."""
+
+    kinked: np.ndarray
+    jumped: np.ndarray
+
+    def note(self, flags: np.ndarray, where: Flags) -> None: ...
+
+    def stepped(self, x: Jet, value: Interval) -> Jet: ...
+
+    def unknown(self, equation: JaxprEqn, given: list[Jet]) -> list[Jet]: ...
+
+
+Rule = Callable[..., Jet]  # of the machine, the equation, and a jet for each of its arguments
+
+
+def shaped(jet: Jet, shape: tuple[int, ...]) -> Jet:
     """Every part of ``jet`` with ``shape``."""
 
-    def wide(part):
-        return None if part is None else Interval(*(np.broadcast_to(x, shape) for x in part))
+    def wide(part: Interval) -> Interval:
+        return Interval(np.broadcast_to(part.lo, shape), np.broadcast_to(part.hi, shape))
 
-    return Jet(wide(jet.value), wide(jet.slope), wide(jet.bend), jet.moves, np.broadcast_to(jet.bad, shape))
+    return jets.linear(wide, jet, bad=np.broadcast_to(jet.bad, shape))
 
 
-def bound_to(equation, arrays) -> np.ndarray:
+def bound_to(equation: JaxprEqn, arrays: Iterable[np.ndarray]) -> np.ndarray:
     """What the primitive itself makes of ``arrays``."""
     kinds = [x.aval.dtype for x in equation.invars]
     operands = [jax.numpy.asarray(x, kind) for x, kind in zip(arrays, kinds, strict=True)]
     return np.asarray(equation.primitive.bind(*operands, **equation.params))
 
 
-def laid_out(equation, given: list[Jet]) -> Jet:
+def laid_out(equation: JaxprEqn, given: list[Jet]) -> Jet:
     """Numbers that change their places alone."""
 
-    def moved(arrays):
+    def moved(arrays: list[np.ndarray]) -> np.ndarray:
         wide = [np.broadcast_to(x, variable.aval.shape) for x, variable in zip(arrays, equation.invars, strict=True)]
         return bound_to(equation, wide).astype(float)
 
-    def part(name):
-        own = [getattr(x, name) for x in given]
-        if all(one is None for one in own):
-            return None
-        own = [one or point(0.0) for one in own]
+    def part(*own: Interval) -> Interval:
         return Interval(moved([one.lo for one in own]), moved([one.hi for one in own]))
 
-    bad = moved([np.asarray(x.bad, float) for x in given]) > 0
-    return Jet(part("value"), part("slope"), part("bend"), any(x.moves for x in given), bad)
+    return jets.linear(part, *given, bad=moved([np.asarray(x.bad, float) for x in given]) > 0)
 
 
-def compared(equation, name: str, x: Jet, y: Jet) -> Jet:
+def compared(equation: JaxprEqn, name: str, x: Jet, y: Jet) -> Jet:
     """0, 1, or either, where the bounds leave it open; what is no number is told by ``bad``, not by x != x."""
     (a, b), (c, d) = x.value, y.value
     if equation.invars[0] is equation.invars[1]:
@@ -63,8 +76,8 @@ def compared(equation, name: str, x: Jet, y: Jet) -> Jet:
     )
 
 
-def _with_kinks(function) -> Callable:
-    def rule(machine, equation, *given: Jet) -> Jet:
+def _with_kinks(function: Callable[..., tuple[Jet, Flags]]) -> Rule:
+    def rule(machine: Machine, equation: JaxprEqn, *given: Jet) -> Jet:
         found, kinked = function(*given)
         machine.note(machine.kinked, kinked)
         return found
@@ -72,13 +85,13 @@ def _with_kinks(function) -> Callable:
     return rule
 
 
-def _chosen(machine, equation, which: Jet, *cases: Jet) -> Jet:
+def _chosen(machine: Machine, equation: JaxprEqn, which: Jet, *cases: Jet) -> Jet:
     found, jumped = jets.choose(which, cases)
     machine.note(machine.jumped, jumped)
     return found._replace(bad=np.logical_or(found.bad, which.bad))
 
 
-def _clamped(machine, equation, low: Jet, x: Jet, high: Jet) -> Jet:
+def _clamped(machine: Machine, equation: JaxprEqn, low: Jet, x: Jet, high: Jet) -> Jet:
     above, first = jets.greater(x, low)
     found, second = jets.lesser(above, high)
     machine.note(machine.kinked, first)
@@ -86,28 +99,27 @@ def _clamped(machine, equation, low: Jet, x: Jet, high: Jet) -> Jet:
     return found
 
 
-def _multiplied(machine, equation, x: Jet, y: Jet) -> Jet:
+def _multiplied(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
     return jets.to_a_whole_power(x, 2) if equation.invars[0] is equation.invars[1] else jets.times(x, y)
 
 
-def _divided(machine, equation, x: Jet, y: Jet) -> Jet:
+def _divided(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
     if equation.outvars[0].aval.dtype.kind in "iu":  # of whole numbers, which drops the rest
         return machine.unknown(equation, [x, y])[0]
     found = jets.times(x, jets.inverse(y))
     return found._replace(value=divide(x.value, y.value))
 
 
-def _looked_up(machine, equation, table: Jet, *places: Jet) -> Jet:
+def _looked_up(machine: Machine, equation: JaxprEqn, table: Jet, *places: Jet) -> Jet:
     """Some entry of a table, wherever it may be."""
     shape = equation.outvars[0].aval.shape
     if any(x.moves for x in places) or np.any(table.bad):
         return machine.unknown(equation, [table, *places])[0]
-    parts = [None if p is None else Interval(p.lo.min(), p.hi.max()) for p in (table.value, table.slope, table.bend)]
-    return shaped(Jet(*parts, table.moves, False), shape)
+    return shaped(jets.linear(lambda part: Interval(part.lo.min(), part.hi.max()), table, bad=False), shape)
 
 
-def _logical(function) -> Callable:
-    def rule(machine, equation, *given: Jet) -> Jet:
+def _logical(function: Callable[..., np.ndarray]) -> Rule:
+    def rule(machine: Machine, equation: JaxprEqn, *given: Jet) -> Jet:
         if equation.outvars[0].aval.dtype != bool:
             return machine.unknown(equation, list(given))[0]
         low, high = function(*(x.value.lo > 0 for x in given)), function(*(x.value.hi > 0 for x in given))
@@ -123,34 +135,28 @@ def _logical(function) -> Callable:
     return rule
 
 
-def _summed(machine, equation, x: Jet) -> Jet:
+def _summed(machine: Machine, equation: JaxprEqn, x: Jet) -> Jet:
     axes = tuple(equation.params["axes"])
     count = int(np.prod([x.value.lo.shape[axis] for axis in axes]))
 
-    def part(one):
-        if one is None:
-            return None
+    def part(one: Interval) -> Interval:
         low, high = (np.abs(end).sum(axes) * count * ULP for end in one)
         return outward(one.lo.sum(axes) - low, one.hi.sum(axes) + high)
 
-    return Jet(
-        part(x.value), part(x.slope), part(x.bend), x.moves, np.any(np.broadcast_to(x.bad, x.value.lo.shape), axes)
-    )
+    return jets.linear(part, x, bad=np.any(np.broadcast_to(x.bad, x.value.lo.shape), axes))
 
 
-def _matrix_product(machine, equation, x: Jet, y: Jet) -> Jet:
+def _matrix_product(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
     """Sums of products, where one side is exact and moves nothing; anything otherwise."""
     if not (is_point(x.value).all() and not x.moves or is_point(y.value).all() and not y.moves):
         return machine.unknown(equation, [x, y])[0]
     turned = is_point(x.value).all() and not x.moves
     fixed, other = (x, y) if turned else (y, x)
 
-    def product(a, b):
+    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return bound_to(equation, (a, b) if turned else (b, a))
 
-    def part(one):
-        if one is None:
-            return None
+    def part(one: Interval) -> Interval:
         weight, size = fixed.value.lo, magnitude(one).hi
         slack = product(np.abs(weight), size) * fixed.value.lo.size * 2.0**-51
         low = product(np.maximum(weight, 0), one.lo) + product(np.minimum(weight, 0), one.hi)
@@ -158,10 +164,10 @@ def _matrix_product(machine, equation, x: Jet, y: Jet) -> Jet:
         return outward(low - slack, high + slack)
 
     bad = product(np.ones(fixed.value.lo.shape), np.broadcast_to(other.bad, other.value.lo.shape).astype(float)) > 0
-    return Jet(part(other.value), part(other.slope), part(other.bend), other.moves, bad)
+    return jets.linear(part, other, bad=bad)
 
 
-def _remainder(machine, equation, x: Jet, y: Jet) -> Jet:
+def _remainder(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
     """x - y trunc(x / y), which jumps where the quotient passes a whole number."""
     quotient = divide(x.value, y.value)
     turns = Interval(np.trunc(quotient.lo), np.trunc(quotient.hi))
@@ -178,45 +184,42 @@ def _remainder(machine, equation, x: Jet, y: Jet) -> Jet:
     return Jet(value, slope, x.bend if not y.moves else slope, x.moves or y.moves, bad)
 
 
-def _rounded(machine, equation, x: Jet) -> Jet:
+def _rounded(machine: Machine, equation: JaxprEqn, x: Jet) -> Jet:
     """To the nearest whole number, whichever way halves go."""
     return machine.stepped(x, Interval(np.ceil(x.value.lo - 0.5), np.floor(x.value.hi + 0.5)))
 
 
-def _step(function) -> Callable:
-    def rule(machine, equation, x: Jet) -> Jet:
+def _step(function: Callable[[np.ndarray], np.ndarray]) -> Rule:
+    def rule(machine: Machine, equation: JaxprEqn, x: Jet) -> Jet:
         return machine.stepped(x, Interval(function(x.value.lo), function(x.value.hi)))
 
     return rule
 
 
-def _extreme(largest: bool) -> Callable:
-    def rule(machine, equation, x: Jet) -> Jet:
+def _extreme(largest: bool) -> Rule:
+    def rule(machine: Machine, equation: JaxprEqn, x: Jet) -> Jet:
         axes = tuple(equation.params["axes"])
         pick = np.max if largest else np.min
         if x.moves:
             machine.note(machine.kinked, True)
 
-        def around(one):
-            return None if one is None else Interval(one.lo.min(axes), one.hi.max(axes))
-
-        value = Interval(pick(x.value.lo, axes), pick(x.value.hi, axes))
         bad = np.any(np.broadcast_to(x.bad, x.value.lo.shape), axes)
-        return Jet(value, around(x.slope), around(x.bend), x.moves, bad)
+        around = jets.linear(lambda one: Interval(one.lo.min(axes), one.hi.max(axes)), x, bad=bad)
+        return around._replace(value=Interval(pick(x.value.lo, axes), pick(x.value.hi, axes)))
 
     return rule
 
 
-def _powered(machine, equation, x: Jet, y: Jet) -> Jet:
+def _powered(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
     return jets.to_a_power(x, y)
 
 
-def _is_finite(machine, equation, x: Jet) -> Jet:
+def _is_finite(machine: Machine, equation: JaxprEqn, x: Jet) -> Jet:
     sure = np.isfinite(x.value.lo) & np.isfinite(x.value.hi)
     return Jet(Interval(sure.astype(float), np.ones(sure.shape)), None, None, x.moves, x.bad)
 
 
-RULES: dict[str, Callable[..., Jet]] = {
+RULES: dict[str, Rule] = {
     "add": lambda machine, equation, x, y: jets.plus(x, y),
     "add_any": lambda machine, equation, x, y: jets.plus(x, y),
     "sub": lambda machine, equation, x, y: jets.plus(x, jets.minus(y)),

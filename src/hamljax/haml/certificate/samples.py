@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .subject import NUMBERS, POLICIES, VECTORS, Samples, Subject
 
@@ -39,7 +40,9 @@ def contexts(subject: Subject, rng: np.random.Generator, count: int = 9) -> list
     return found
 
 
-def complete(subject: Subject, ratio, gain, context: Context, rng: np.random.Generator) -> Samples:
+def complete(
+    subject: Subject, ratio: ArrayLike, gain: ArrayLike, context: Context, rng: np.random.Generator
+) -> Samples:
     """Samples (n,) with all that the drift asks for; policies that have not moved, where it asks for their divergence.
 
     gain: M A; where M is 0 it is the advantage, and M A is 0.

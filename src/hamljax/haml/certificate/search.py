@@ -37,13 +37,13 @@ def _places(subject: Subject, context: Context, rng: np.random.Generator, quick:
     """Samples of a grid, of the constants, and of chance."""
     sizes = np.geomspace(1e-8, 1e8, 17 if quick else 25)
     grid = np.meshgrid(ratios(subject, 1200 if quick else 5000), np.concatenate([[0.0], sizes, -sizes]), indexing="ij")
-    yield complete(subject, *(x.ravel() for x in grid), context, rng)
+    yield complete(subject, grid[0].ravel(), grid[1].ravel(), context, rng)
     c = subject.constants
     some = np.concatenate([c, -c, c + 1e-9, c - 1e-9, [0.0, 1.0, -1.0, 10.0, -10.0]])
     grid = np.meshgrid(special(subject), some, indexing="ij")
     pairs = np.stack([x.ravel() for x in grid])
     pairs = pairs[:, rng.permutation(pairs.shape[1])[: 20_000 if quick else 120_000]]
-    yield complete(subject, *pairs, context, rng)
+    yield complete(subject, pairs[0], pairs[1], context, rng)
     count = 20_000 if quick else 200_000
     scale = 10 ** rng.uniform(-3, 0.7, count)
     gain = rng.normal(size=count) * 10 ** rng.uniform(-4, 4, count)
@@ -116,7 +116,7 @@ def _downhill(
     gain = rng.normal(size=starts) * 10 ** rng.uniform(-4, 4, starts)
     by_gain = np.arange(starts) % 2
 
-    def score(log, gain):
+    def score(log: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, Samples, np.ndarray]:
         samples = complete(subject, np.exp(log), gain, context, rng)
         value = subject.costs(samples) - slope * (samples["ratio"] - 1)
         size = np.minimum(np.expm1(log) ** 2, log**2) * np.where(by_gain, np.abs(gain), 1.0)

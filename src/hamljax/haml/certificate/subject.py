@@ -1,13 +1,14 @@
 """A drift under examination: its costs and slopes in double precision, and the program that computes them."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.extend.core import ClosedJaxpr, Literal
 
 from ..drifts import BoundDrift, Drift, bind_drift
@@ -47,7 +48,7 @@ class Subject:
         self._costs = jax.jit(self.call)
         self._slopes = jax.jit(jax.grad(lambda ratio, rest: jnp.sum(self.call({"ratio": ratio, **rest}))))
 
-    def call(self, samples: Samples):
+    def call(self, samples: Samples) -> Array:
         """The drift itself, by JAX, operation by operation unless it is traced."""
         given = {name: samples[name] for name in self.asks}
         return self.bound(samples["ratio"], samples["m_advantage"], given)
@@ -60,7 +61,7 @@ class Subject:
         """(n,) the derivative in the ratio that automatic differentiation finds."""
         return self._in_batches(lambda one: self._slopes(one.pop("ratio"), one), samples)
 
-    def _in_batches(self, function, samples: Samples) -> np.ndarray:
+    def _in_batches(self, function: Callable[[dict[str, np.ndarray]], Array], samples: Samples) -> np.ndarray:
         whole = {name: np.asarray(x) for name, x in samples.items() if name in self.names}
         count = len(whole["ratio"])
         if not count:
@@ -98,8 +99,8 @@ class Subject:
         return np.array(sorted(found, key=lambda x: (abs(np.log(abs(x) + 1e-300)), x))[:64])
 
 
-def _kind(name: str):
-    return jnp.int32 if name == "agent" else jnp.float64
+def _kind(name: str) -> np.dtype:
+    return np.dtype(np.int32 if name == "agent" else np.float64)
 
 
 def _cut(whole: Samples, at: int, size: int) -> dict[str, np.ndarray]:
@@ -107,9 +108,10 @@ def _cut(whole: Samples, at: int, size: int) -> dict[str, np.ndarray]:
     found = {}
     for name, x in whole.items():
         rows = x if x.ndim == 0 else x[at : at + size]
-        kind = np.int32 if name == "agent" else np.float64
         missing = 0 if x.ndim == 0 else size - len(rows)
-        found[name] = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]).astype(kind) if missing else rows
+        found[name] = (
+            np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]).astype(_kind(name)) if missing else rows
+        )
     return found
 
 

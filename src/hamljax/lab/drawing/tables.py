@@ -69,8 +69,8 @@ def print_everything() -> None:
         columns = [column.replace("_", " ") for column in columns]
         print_table(("algo", *columns, ""), rows, f"{family.name.capitalize()} algorithms")
     rows = [(n, ", ".join(d.parameters.names), *_verdicts(n), d.summary) for n, d in DRIFTS.items()]
-    columns = ("algo.drift", "parameters", "interior", "closed simplex", "")
-    print_table(columns, rows, "Drifts, and whether they meet Definition 1 (hamljax certify drift=NAME)")
+    headings = ("algo.drift", "parameters", "interior", "closed simplex", "")
+    print_table(headings, rows, "Drifts, and whether they meet Definition 1 (hamljax certify drift=NAME)")
     rows = [
         (name, n.solver, ", ".join((n.all_parameters | SOLVERS[n.solver].parameters).names), n.summary)
         for name, n in NEIGHBOURHOODS.items()
