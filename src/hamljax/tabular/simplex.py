@@ -130,7 +130,7 @@ def pour(
     return low + jnp.sum(filled.reshape(states, pieces, actions), 1)
 
 
-POINTS, LEVELS = 6, 30  # of the general maximiser: a quarter of a grid, and how often it is drawn anew
+POINTS, LEVELS = 6, 18  # of the general maximiser: a quarter of a grid, and how often it is drawn anew
 TINY = 1e-290  # where a slope at 0 is taken
 NOTHING = 1e-14  # a gain that is none: the policy stays
 
@@ -226,11 +226,21 @@ def _window_by_value(grid: jax.Array, table: jax.Array) -> tuple[jax.Array, jax.
 
 def _cells_by_slope(grid: jax.Array, slopes: jax.Array) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
     """Lower and upper bound and middle of lam (3, S, 1), and the points (S, A) between which falling slopes pass each of them."""
+    slopes = jax.lax.cummin(jnp.where(jnp.isnan(slopes), jnp.inf, slopes), axis=0)
+    step = jnp.diff(grid, axis=0)
+    low = _crossing(slopes, jnp.concatenate([jnp.zeros_like(grid[:1]), step]), grid[0])
+    high = _crossing(slopes, jnp.concatenate([step, jnp.zeros_like(grid[:1])]), grid[0])
+    middle = (low + high) / 2
+    above = [jnp.sum(slopes >= low, 0), jnp.sum(slopes > high, 0), jnp.sum(slopes >= middle, 0)]
+    return jnp.stack([low, high, middle]), [(_at(grid, number - 1), _at(grid, number)) for number in above]
 
-    def above(lam):
-        return jnp.sum(slopes >= lam, 0)
 
-    low = _multiplier(lambda lam: _at(grid, above(lam) - 1), grid[0])[0]
-    high = _multiplier(lambda lam: _at(grid, above(lam)), grid[0])[1]
-    lams = jnp.stack([low, high, (low + high) / 2])
-    return lams, [(_at(grid, above(lam) - 1), _at(grid, above(lam))) for lam in lams]
+def _crossing(slopes: jax.Array, mass: jax.Array, start: jax.Array) -> jax.Array:
+    """The slope (S, 1) at which ``start`` (S, A) and the mass (K, S, A) of all points of at least that slope add up to 1."""
+    by_state = [jnp.moveaxis(x, 0, -1).reshape(start.shape[0], -1) for x in (slopes, mass)]
+    order = jnp.argsort(-by_state[0], -1)
+    slope, added = (jnp.take_along_axis(x, order, -1) for x in by_state)
+    total = jnp.sum(start, -1, keepdims=True) + jnp.cumsum(added, -1)
+    first = jnp.sum(total < 1 - 1e-13, -1, keepdims=True)  # of rounding
+    found = jnp.take_along_axis(slope, jnp.minimum(first, slope.shape[-1] - 1), -1)
+    return jnp.clip(found, -1e150, 1e150)
