@@ -4,7 +4,7 @@ Coordination and orders, drifts, the objective, neighbourhoods and the solvers t
 """
 
 from .coordination import COORDINATIONS, Choose, Update, register_coordination, sequential, simultaneous
-from .divergence import Divergence, Measure, Objective
+from .divergence import Divergence, Measure, Objective, looked_at
 from .drifts import DRIFTS, BoundDrift, Drift, bind_drift, register_drift
 from .neighbourhoods import NEIGHBOURHOODS, Limit, Neighbourhood, bind_limit, register_neighbourhood, shares
 from .objective import compound, mirror_objective, weighted_mean
@@ -50,6 +50,7 @@ __all__ = [
     "bind_solver",
     "compound",
     "gradient_step",
+    "looked_at",
     "minibatches",
     "mirror_objective",
     "natural_gradient",
