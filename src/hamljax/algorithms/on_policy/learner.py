@@ -34,7 +34,7 @@ from . import critics  # noqa: F401  (importing it registers its critics)
 from .probe import check_traces
 from .registry import CRITICS, POLICIES, SHIPPED, register_policy
 from .settings import Algo
-from .sweep import MirrorSweep
+from .sweep import REPORTED, MirrorSweep
 from .trajectory import Trajectory, Transition
 
 
@@ -139,7 +139,8 @@ class OnPolicy(BaseLearner):
         An update that made anything non-finite is not taken, and counts in ``train/skipped``.
         """
         after, info = self.compiled_learn(self, state, rollout)
-        state, skipped = guard(state, after, info)
+        # Of what is only reported a ratio may overflow where all that is learnt is finite.
+        state, skipped = guard(state, after, {name: x for name, x in info.items() if name not in REPORTED})
         steps = rollout.transitions
         metrics = {**episode_metrics(steps, steps.observation), **info, "skipped": skipped}
         return state, {f"train/{name}": value for name, value in metrics.items()}
