@@ -28,7 +28,7 @@ from ..learner import BaseLearner, normalises_observations, traced_once
 from ..policies.independent import IndependentPolicies
 from ..rollout import episode_metrics
 from ..state import RolloutState, RunnerState, guard, see, without
-from ..sweep import check_numbers_of_agents
+from ..sweep import check_team
 from ..table import resolve
 from . import critics  # noqa: F401  (importing it registers its critics)
 from .probe import check_traces
@@ -68,7 +68,7 @@ class OnPolicy(BaseLearner):
         Raises:
             ConfigError: it does not fit the team.
         """
-        check_numbers_of_agents(config, env.team)
+        check_team(config, env.team)
         policy = lookup("policy", config.algo.policy, POLICIES)(config, env.team)
         critic = lookup("critic", config.algo.critic, CRITICS)(config, env.team)
         learn = traced_once(lambda learner, state, traj: learner._learn(state, traj))
