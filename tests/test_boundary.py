@@ -75,6 +75,34 @@ def test_clip_that_keeps_its_support_is_the_maximiser_over_the_box():
     assert (free >= value - 1e-12).all() and (free > value + 1e-6).any()
 
 
+def test_convexity_is_told_from_its_absence():
+    found = {name: exact.is_convex(bind_drift(DRIFTS[name], HYPER)) for name in DRIFTS_SHIPPED}
+    assert [name for name, convex in found.items() if not convex] == ["saturating"]
+
+
+def test_a_leap_that_no_multiplier_shows_is_found():
+    """Action 2 has 0.001 of the mass and gains most: against every policy of a fine grid, the best sends a tenth there."""
+    drift = bind_drift(DRIFTS["saturating"], {"clip_eps": 0.2})
+    game = families.matrix_game(np.array([-0.5, 0.48, 1.0]))
+    old = np.array([[[0.489, 0.51, 0.001]]])
+    seen = in_float64(
+        lambda: exact.surrogate_of(
+            game,
+            jnp.log(old),
+            exact.evaluate(game, old).advantage,
+            jnp.zeros((1, 3)),
+            jnp.int32(0),
+            {"progress": 0.0, "num_updates": 1.0},
+        )
+    )()
+    best = in_float64(lambda s: exact.maximise(drift, s))(seen)
+    share = np.linspace(0, 1, 401)
+    grid = np.array([(a, b, 1 - a - b) for a in share for b in share if a + b <= 1 + 1e-12]).clip(0)
+    values = in_float64(jax.jit(jax.vmap(lambda x: hamo(drift, seen, x[None])[0])))(grid)
+    reached = in_float64(lambda s, x: hamo(drift, s, x))(seen, best.policy)[0]
+    assert best.policy[0, 2] > 0.1 and reached > 0.97 * values.max()
+
+
 def paths(drift, start, games=60, sweeps=100, **changes):
     """(games with a fall, share of games that are at a Nash equilibrium in the end)."""
     batch = families.random_games(0, games, 4, (3, 3))
@@ -88,17 +116,21 @@ def test_clip_sticks_where_it_lost_an_action_and_not_where_it_keeps_its_support(
     assert paths("clip", "interior")[1] < 0.92
     fallen, arrived = paths("clip", "interior", neighbourhood="keep_support", values={"min_ratio": 0.1})
     assert fallen == 0 and arrived > 0.98
-    with_almost_none = paths("clip", "interior", neighbourhood="keep_support", values={"min_ratio": 0.001})
-    assert with_almost_none[1] > 0.95
 
 
-@pytest.mark.parametrize("drift, least", [("none", 1.0), ("euclid", 0.9), ("saturating", 0.9)])
-def test_free_drifts_arrive_from_pure_policies(drift, least):
-    fallen, arrived = paths(drift, "pure")
-    assert fallen == 0 and arrived >= least
+def test_probabilities_that_fall_below_any_floor_are_still_followed():
+    """With 0.001 of the support kept a sweep, after a hundred sweeps some are below 1e-200."""
+    fallen, arrived = paths("clip", "interior", neighbourhood="keep_support", values={"min_ratio": 0.001})
+    assert fallen == 0 and arrived > 0.97
 
 
-@pytest.mark.parametrize("drift, most", [("clip", 0.4), ("spo", 0.1)])
+@pytest.mark.parametrize("drift, games, sweeps", [("none", 60, 30), ("euclid", 60, 100), ("saturating", 10, 60)])
+def test_free_drifts_arrive_from_pure_policies(drift, games, sweeps):
+    fallen, arrived = paths(drift, "pure", games, sweeps)
+    assert fallen == 0 and arrived >= 0.9
+
+
+@pytest.mark.parametrize("drift, most", [("reverse_kl", 0.1), ("spo", 0.1)])
 def test_other_drifts_stay_at_pure_policies(drift, most):
     assert paths(drift, "pure")[1] <= most
 

@@ -27,6 +27,7 @@ from hamljax.haml import (
     simultaneous,
     weighted_mean,
 )
+from hamljax.haml.drifts import SHIPPED
 from hamljax.haml.natural_gradient import conjugate_gradient
 
 PARAMETERS = {"clip_eps": 0.2, "kl_coef": 1.0, "dpo_alpha": 2.0, "dpo_beta": 0.6}
@@ -188,7 +189,7 @@ def test_what_a_step_is_worth_by_hand():
     found = mirror_gain(*samples, bind_drift(DRIFTS["clip"], PARAMETERS))
     np.testing.assert_allclose(found.drift, 0.5 * 0.3 / 2.5, rtol=1e-5)  # of 0.2 x 2 nothing, of what falls nothing
     np.testing.assert_allclose(found.hamo, (0.2 * 2 - 0.5 * 4 + 0.5 * (0.5 - 0.3)) / 2.5, rtol=1e-5)
-    for name in DRIFTS:
+    for name in SHIPPED:
         drift = bind_drift(DRIFTS[name], PARAMETERS)
         given = RUN | {"kl": jnp.full(4, 0.1), "reverse_kl": jnp.full(4, 0.2)}
         at_old = mirror_objective(old, old, gain, weight, drift, RUN | {"kl": jnp.zeros(4), "reverse_kl": jnp.zeros(4)})

@@ -4,6 +4,7 @@ The samples of the library's objective are here all joint actions of all states,
 drift, the limit, the order and the coordination are the registered ones.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -97,18 +98,32 @@ def divergences(old: Float[Array, "S A"], x: Float[Array, "S A"]) -> tuple[Float
     return term(old, x), term(x, old)
 
 
+def _cost_of_samples(drift: BoundDrift, ratio: np.ndarray, gain: np.ndarray, **divergence: np.ndarray) -> np.ndarray:
+    """What samples cost, of an agent that has not moved by its divergences unless these are given."""
+    one = np.ones(ratio.shape)
+    given = {"m": one, "advantage": gain, "old_prob": one / 2, "agent": 0, "progress": 0.5, "num_updates": 10}
+    given |= {
+        "num_agents": 2,
+        "obs": one[..., None],
+        "world_state": one[..., None],
+        "kl": 0 * one,
+        "reverse_kl": 0 * one,
+    }
+    with jax.enable_x64(True), jax.core.eval_context():  # now, also where a game is being traced
+        return np.asarray(drift(jnp.asarray(ratio), jnp.asarray(gain), given | divergence))
+
+
+def is_convex(drift: BoundDrift) -> bool:
+    """Whether a drift's cost is convex in the ratio, at points of a grid."""
+    ratio, gain = np.meshgrid(np.linspace(0.0, 8.0, 161), [-10.0, -1.0, -0.1, 0.1, 1.0, 10.0], indexing="ij")
+    bends = np.diff(_cost_of_samples(drift, ratio, gain), 2, axis=0)
+    return bool((bends >= -1e-9 * np.abs(gain[:1])).all())
+
+
 def check_drift(drift: BoundDrift) -> None:
     """Raises ConfigError for a drift whose cost is no sum over the actions of a state, which is what can be solved exactly."""
     rng = np.random.default_rng(0)
-    ratio, gain = np.exp(rng.normal(size=64)), rng.normal(size=64)
-    given = {"m": np.ones(64), "advantage": gain, "old_prob": np.full(64, 0.5), "agent": 0, "progress": 0.5}
-    given |= {"num_updates": 10, "num_agents": 2, "obs": np.ones((64, 1)), "world_state": np.ones((64, 1))}
-
-    def cost(**divergence):
-        values = {"kl": np.zeros(64), "reverse_kl": np.zeros(64)} | divergence
-        with jax.enable_x64(True):
-            return np.asarray(drift(jnp.asarray(ratio), jnp.asarray(gain), given | values))
-
+    cost = functools.partial(_cost_of_samples, drift, np.exp(rng.normal(size=64)), rng.normal(size=64))
     for name in {"kl", "reverse_kl"} & set(drift.drift.asks):
         slopes = [(cost(**{name: np.full(64, size)}) - cost()) / size for size in (1e-3, 1.0, 30.0)]
         if not np.allclose(slopes, slopes[0][0], rtol=1e-6, atol=1e-9):
@@ -178,17 +193,18 @@ def general(
 
     bounds = jnp.zeros_like(old), jnp.broadcast_to(surrogate.mask.astype(old.dtype), old.shape)
     low, high = bounds[0] if low is None else low, bounds[1] if high is None else high
-    return simplex.separable(gain, old, low, high)
+    return simplex.separable(gain, old, low, high, leaps=not is_convex(drift))
 
 
 def divergence_of(surrogate: Surrogate, x: Float[Array, "S A"], beta: Float[Array, " S"]) -> Divergence:
     """How far x is from the old policy, over all states and joint actions, as a limit sees it; every field (S, J)."""
-    ratio = (x / surrogate.divisor)[:, surrogate.action]
+    old = surrogate.old
+    log_ratio = jnp.where(old > 0, jnp.log(x) - surrogate.log_old, 0.0)[:, surrogate.action]  # however small they are
     kl, reverse_kl = (
-        jnp.broadcast_to(jnp.sum(term, -1, keepdims=True), ratio.shape) for term in divergences(surrogate.old, x)
+        jnp.broadcast_to(jnp.sum(term, -1, keepdims=True), log_ratio.shape) for term in divergences(old, x)
     )
-    weight = beta[:, None] * surrogate.old[:, surrogate.action] * surrogate.weight
-    return Divergence(jnp.log(ratio), kl, reverse_kl, weight)
+    weight = beta[:, None] * old[:, surrogate.action] * surrogate.weight
+    return Divergence(log_ratio, kl, reverse_kl, weight)
 
 
 def surrogate_of(
