@@ -20,18 +20,20 @@ from hamljax.haml import (
     bind_limit,
     bind_order,
     compound,
+    mirror_gain,
     mirror_objective,
     natural_gradient,
     sequential,
     simultaneous,
     weighted_mean,
 )
+from hamljax.haml.drifts import SHIPPED
 from hamljax.haml.natural_gradient import conjugate_gradient
 
 PARAMETERS = {"clip_eps": 0.2, "kl_coef": 1.0, "dpo_alpha": 2.0, "dpo_beta": 0.6}
 
 
-RUN = {"progress": 0.25, "num_updates": 8, "num_agents": 4}
+RUN = {"progress": 0.25, "num_updates": 8, "num_agents": 4, "old_prob": 0.5}
 
 
 def add_context(agent, context, i):
@@ -118,11 +120,49 @@ def test_drifts_by_hand():
     np.testing.assert_allclose(cost("rollback", 1.5, 2.0), 1.3 * 0.3 * 2, rtol=1e-5)
     np.testing.assert_allclose(cost("mirror_descent", 1.0, 1.0, divergences), 3.5 / (1 - 1 / 8), rtol=1e-5)
     np.testing.assert_allclose(cost("spo", 1.5, -2.0), 2 * 0.25 / 0.4, rtol=1e-6)
+    np.testing.assert_allclose(cost("saturating", 3.0, -2.0), 2 * 4 / (0.4 * 5), rtol=1e-6)
+    np.testing.assert_allclose(cost("euclid", 3.0, -2.0), 0.5 * 4 / 2, rtol=1e-6)
     np.testing.assert_allclose(cost("kl", 1.0, 1.0, divergences), 1.5, rtol=1e-6)
     np.testing.assert_allclose(cost("reverse_kl", 1.0, 1.0, divergences), 3.5, rtol=1e-6)
     np.testing.assert_allclose(cost("dpo", 3.0, 1.5), 3 - 2 * np.tanh(1.5), rtol=1e-5)
     x = np.log(0.2) * -1.5
     np.testing.assert_allclose(cost("dpo", 0.2, -1.5), x - 0.6 * np.tanh(x / 0.6), rtol=1e-5)
+
+
+CHARGES = {"none": 0, "saturating": 0, "euclid": 0, "kl": 1, "clip": 2, "clip_n": 2, "rollback": 2.6, "dpo": 2}
+
+
+@pytest.mark.parametrize("name", sorted(DRIFTS))
+def test_what_new_mass_costs_on_an_action_that_had_next_to_none(name):
+    """Two actions, M A = 2 of the rare one; D per unit of its new mass, where its old and its new mass go to 0 in turn."""
+    with jax.enable_x64(True):
+        drift, mass = bind_drift(DRIFTS[name], PARAMETERS), 1e-4
+        old, new = (jnp.array([1 - rare, rare], float) for rare in (1e-30, mass))
+        kl, reverse_kl = jnp.sum(old * jnp.log(old / new)), jnp.sum(new * jnp.log(new / old))
+        given = RUN | {"kl": kl, "reverse_kl": reverse_kl, "old_prob": old}
+        rate = float(jnp.sum(old * drift(new / old, jnp.array([0.0, 2.0]), given))) / mass
+    if name in CHARGES:
+        np.testing.assert_allclose(rate, CHARGES[name], atol=1e-3)
+    else:  # without bound
+        assert rate > 50
+
+
+def test_the_euclidean_drift_is_a_squared_distance_in_expectation():
+    old, new = jnp.array([0.5, 0.3, 0.2]), jnp.array([0.1, 0.3, 0.6])
+    drift = bind_drift(DRIFTS["euclid"], {"euclid_coef": 3.0})
+    np.testing.assert_allclose(
+        jnp.sum(old * drift(new / old, jnp.ones(3), {"old_prob": old})), 1.5 * (0.16 + 0.16), rtol=1e-6
+    )
+
+
+def test_the_saturating_drift_holds_the_gradient_at_a_wall_and_costs_no_more_than_its_bound():
+    """From ratio 1 the gain (r - 1) A - drift rises up to a peak near 1 + clip_eps, and falls beyond it."""
+    drift = bind_drift(DRIFTS["saturating"], PARAMETERS)
+    ratio = jnp.linspace(1, 1.6, 601)
+    gain = (ratio - 1) * 1.5 - drift(ratio, jnp.full(601, 1.5), None)
+    peak = ratio[jnp.argmax(gain)]
+    assert 1.2 < peak < 1.25 and gain[-1] < gain.max()
+    assert drift(jnp.float32(1e6), jnp.float32(-3.0), None) <= 3 / 0.4
 
 
 @pytest.mark.parametrize("name, share", [("mirror_descent", 0.8808), ("reverse_kl", 0.8808), ("kl", 0.8090)])
@@ -139,6 +179,22 @@ def test_which_way_a_divergence_points_shows_where_its_steps_end(name, share):
 
     climb = jax.jit(lambda logits: jax.lax.fori_loop(0, 500, lambda _, x: x + 0.3 * jax.grad(objective)(x), logits))
     np.testing.assert_allclose(jax.nn.softmax(climb(jnp.zeros(2)))[0], share, atol=2e-4)
+
+
+def test_what_a_step_is_worth_by_hand():
+    """Ratios 1.2, 0.5 and 1.5 with M A of 2, 4 and 1, the last with half the weight; one that does not count."""
+    log_prob, old = jnp.log(jnp.array([0.6, 0.2, 0.9, 1.0])), jnp.log(jnp.array([0.5, 0.4, 0.6, 1e-38]))
+    weight, gain = jnp.array([1.0, 1.0, 0.5, 0.0]), jnp.array([2.0, 4.0, 1.0, jnp.nan])
+    samples = log_prob, old, gain, weight
+    found = mirror_gain(*samples, bind_drift(DRIFTS["clip"], PARAMETERS))
+    np.testing.assert_allclose(found.drift, 0.5 * 0.3 / 2.5, rtol=1e-5)  # of 0.2 x 2 nothing, of what falls nothing
+    np.testing.assert_allclose(found.hamo, (0.2 * 2 - 0.5 * 4 + 0.5 * (0.5 - 0.3)) / 2.5, rtol=1e-5)
+    for name in SHIPPED:
+        drift = bind_drift(DRIFTS[name], PARAMETERS)
+        given = RUN | {"kl": jnp.full(4, 0.1), "reverse_kl": jnp.full(4, 0.2)}
+        at_old = mirror_objective(old, old, gain, weight, drift, RUN | {"kl": jnp.zeros(4), "reverse_kl": jnp.zeros(4)})
+        found = mirror_gain(*samples, drift, given)
+        np.testing.assert_allclose(found.hamo, mirror_objective(*samples, drift, given) - at_old, atol=1e-5)
 
 
 def test_mirror_objective_by_hand_and_safe_for_dead_agents():
@@ -159,11 +215,11 @@ def test_what_a_mask_excludes_has_no_number(name, rubbish):
     alive = jnp.array([True, False, True, False])
     columns = {
         "log_prob": [-0.5, -1.0, -1.5, -0.2], "old": [-0.7, -0.9, -1.2, -0.1], "gain": [2.0, 1.0, -1.0, 3.0],
-        "kl": [0.1, 0.2, 0.3, 0.4], "reverse_kl": [0.2, 0.1, 0.4, 0.3],
+        "kl": [0.1, 0.2, 0.3, 0.4], "reverse_kl": [0.2, 0.1, 0.4, 0.3], "old_prob": [0.5, 0.4, 0.3, 0.9],
     }  # fmt: skip
 
     def objective(columns, parameters, mask):
-        given = {"kl": columns["kl"], "reverse_kl": columns["reverse_kl"]} | RUN
+        given = RUN | {name: columns[name] for name in ("kl", "reverse_kl", "old_prob")}
         drift = bind_drift(DRIFTS[name], parameters)
         return mirror_objective(columns["log_prob"], columns["old"], columns["gain"], mask, drift, given)
 

@@ -26,6 +26,7 @@ BY_HAND = {
     "max_kl_over_states": ({"max_kl": 0.01}, 0.04 - 0.01),
     "tv_ball": ({"max_tv": 0.1}, (0.1 + 2 * 0.4 + 0.4) / 4 / 2 - 0.1),
     "ratio_box": ({"max_log_ratio": 0.2}, -np.log(0.6) - 0.2),
+    "keep_support": ({"min_ratio": 0.7}, np.log(0.7 / 0.6)),
 }
 
 
@@ -75,7 +76,7 @@ def test_a_limit_is_held_over_the_whole_batch_whatever_the_minibatch():
 def test_a_policy_stays_where_the_limit_lets_it(name):
     """A softmax over three actions in two states; without the limit the same steps lead outside."""
     old = jnp.array([[0.3, -0.2, 0.1], [1.0, 0.0, -1.0]])
-    gain, action = jnp.array([[1.0, -1.0, 0.5], [-0.5, 1.0, 1.0]]), jnp.array([0, 2])
+    gain, action = jnp.array([[1.0, -1.0, 0.5], [-0.5, 1.0, 1.0]]), jnp.array([1, 2])
 
     def divergence(params, batch):
         was, now = distrax.Categorical(old), distrax.Categorical(params)
@@ -83,7 +84,7 @@ def test_a_policy_stays_where_the_limit_lets_it(name):
         return Divergence(moved, was.kl_divergence(now), now.kl_divergence(was), jnp.ones(2, bool))
 
     def limit(divergence):
-        return excess(name, divergence, **{key: 0.05 for key in BY_HAND[name][0]})
+        return excess(name, divergence, **{key: {"min_ratio": 0.95}.get(key, 0.05) for key in BY_HAND[name][0]})
 
     def solve(limit):
         objective = lambda params, batch: jnp.sum(jax.nn.softmax(params) * gain)  # noqa: E731
@@ -93,6 +94,29 @@ def test_a_policy_stays_where_the_limit_lets_it(name):
     assert limit(divergence(solve(None).params, None)) > 0
     inside = solve(limit).params
     assert limit(divergence(inside, None)) <= 0 and jnp.abs(inside - old).max() > 0.01
+
+
+LOOKED_AT = {
+    "kl_stop": {"kl", "mean"},
+    "tv_ball": {"log_ratio", "mean"},
+    "ratio_box": {"log_ratio", "largest"},
+    "keep_support": {"log_ratio", "largest"},
+    "max_kl_over_states": {"kl", "largest"},
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_what_a_limit_looks_at_is_found_by_tracing_it(name):
+    values = BY_HAND[name][0]
+    assert haml.looked_at(lambda divergence: excess(name, divergence, **values)) == LOOKED_AT[name]
+
+
+def test_what_a_limit_looks_at_beside_its_means_is_found_too():
+    assert haml.looked_at(lambda moved: (moved.weight * moved.reverse_kl).sum()) == {"weight", "reverse_kl"}
+    assert haml.looked_at(lambda moved: moved.kl.sum() + moved.log_ratio @ jnp.ones(5)) == {
+        "kl",
+        "log_ratio",
+    }  # it fails
 
 
 SCORES = jnp.array([3.0, 9.0, 1.0, 5.0, 7.0])

@@ -24,7 +24,7 @@ from hamljax.tabular.follow import falls, follow_all
 from hamljax.tabular.game import batched, check_size, from_environment, in_float64, load_game, make_game
 from hamljax.tabular.within import chooser
 
-SHIPPED = ("none", "clip", "clip_n", "rollback", "kl", "reverse_kl", "mirror_descent", "spo", "dpo")
+SHIPPED = ("none", "clip", "clip_n", "rollback", "kl", "reverse_kl", "mirror_descent", "spo", "dpo", "euclid")
 HYPER = {"clip_eps": 0.2, "kl_coef": 1.0, "dpo_alpha": 2.0, "dpo_beta": 0.6, "max_kl": 0.05}
 
 
@@ -231,7 +231,7 @@ def test_an_action_without_support_is_charged_by_each_drift_as_its_limit_says():
     assert all(entered[name, 1.0] < 1e-12 for name in ("reverse_kl", "clip", "spo", "dpo"))
 
 
-@pytest.mark.parametrize("name", ["kl_ball", "max_kl_over_states", "tv_ball", "ratio_box"])
+@pytest.mark.parametrize("name", ["kl_ball", "max_kl_over_states", "tv_ball", "ratio_box", "keep_support"])
 def test_an_exact_update_keeps_to_a_registered_limit(name):
     """None of those that are within it and near is better; for a ball of KL, none at all."""
     neighbourhood, drift = NEIGHBOURHOODS[name], bind_drift(DRIFTS["none"], HYPER)
@@ -259,13 +259,17 @@ def test_an_exact_update_keeps_to_a_registered_limit(name):
         assert (np.asarray(batched(value)(seen, other, beta))[inside] <= reached[inside] + 1e-9).all()
 
 
-def test_a_drift_of_ones_own_goes_through_the_same_door():
-    """It is not convex: sweeps do not fall all the same, and no policy is better by more than the bound on the error says."""
+def bounded(ratio, m_advantage):
+    return jnp.abs(m_advantage) * (ratio - 1) ** 2 / (1 + (ratio - 1) ** 2)
 
-    def saturating(ratio, m_advantage):
-        return jnp.abs(m_advantage) * (ratio - 1) ** 2 / (1 + (ratio - 1) ** 2)
 
-    own = bind_drift(Drift(saturating, Parameters((), {}), (), ""), {})
+BOUNDED = {"saturating": DRIFTS["saturating"], "one of one's own": Drift(bounded, Parameters((), {}), (), "")}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_drift_that_is_not_convex_goes_through_the_same_door(name):
+    """Sweeps do not fall all the same, and no policy is better by more than the bound on the error says."""
+    own = bind_drift(BOUNDED[name], HYPER)
     exact.check_drift(own)
     games = families.random_games(0, 20, 3, (2, 3))
     sweep = Request([], HYPER).sweep("none")._replace(drift=own)
@@ -276,6 +280,9 @@ def test_a_drift_of_ones_own_goes_through_the_same_door():
     tried = np.asarray(tried_hamo(own, seen, best.policy))
     value = np.asarray(batched(lambda s, x: exact.measure(own, s, x).hamo)(seen, best))
     assert (tried <= value + best.gap + 1e-10).all() and np.median(best.gap) < 0.1
+
+
+def test_a_drift_of_divergences_of_which_it_is_no_multiple_is_refused():
     mixed = bind_drift(Drift(lambda r, g, *, kl: jnp.sqrt(kl), Parameters((), {}), ("kl",), ""), {})
     with pytest.raises(ConfigError, match="adds a multiple of kl"):
         exact.check_drift(mixed)
@@ -295,12 +302,12 @@ FEWER = {"nash": ("clip", "kl")}
 
 
 def asked(games: int, **changes) -> Request:
-    return Request(SHIPPED, HYPER, games=games, sweeps=10)._replace(**changes)
+    return Request((*SHIPPED, "saturating"), HYPER, games=games, sweeps=10)._replace(**changes)
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_what_the_paper_claims_holds(name):
-    report = CHECKS[name](asked(QUICK[name], drifts=FEWER.get(name, SHIPPED)), lambda text: None)
+    report = CHECKS[name](asked(QUICK[name], drifts=FEWER.get(name, (*SHIPPED, "saturating"))), lambda text: None)
     assert report.holds, [claim for claim in report.claims if not claim.holds]
     assert report.claims and report.rows
 

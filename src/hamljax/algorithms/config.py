@@ -42,7 +42,9 @@ class AnyAlgo(Settings):
 class HamlAlgo(AnyAlgo):
     """What rows whose policies improve in a sweep can be told.
 
-    ``coordination`` and ``sharing``: None is what the row that ``name`` picks has.
+    ``coordination`` and ``sharing``: None is what the row that ``name`` picks has. The guarantee is of a table of probabilities
+    for every state and agent: a network that states share approximates it, and one that agents share (``kinds``, ``all``,
+    groups) is outside of it. Nash limit points are proved for ``order=uniform``; a fixed order may circle where actions tie.
     """
 
     coordination: str | None = None

@@ -54,16 +54,23 @@ class Sweep:
         return haml.bind_solver(self.solver, own, self.optimiser)
 
 
-def check_numbers_of_agents(config: Config, team: Team) -> None:
-    """Hold hyper-parameters that are one number per agent to the team.
+def check_team(config: Config, team: Team) -> None:
+    """Hold a row's drift to the team's actions, and hyper-parameters that are one number per agent to the team.
 
     Args:
         config: whose ``algo`` may have such. team: how many agents there are.
 
     Raises:
-        ConfigError: the numbers are not one per agent, or what takes them is not each agent's own.
+        ConfigError: the drift is one of discrete actions, and these are not; the numbers are not one per agent, or what takes
+            them is not each agent's own.
     """
     row = resolve(config.algo)
+    if haml.DRIFTS[row.drift].discrete and not team.discrete:
+        others = [name for name, drift in haml.DRIFTS.items() if not drift.discrete]
+        raise ConfigError(
+            f"drift '{row.drift}' is about probabilities of discrete actions, and these are continuous; choose one of: "
+            f"{', '.join(others)}"
+        )
     for path, value in jax.tree.leaves_with_path(config.algo, is_leaf=lambda x: isinstance(x, tuple)):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if not isinstance(value, tuple):

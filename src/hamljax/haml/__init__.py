@@ -4,10 +4,10 @@ Coordination and orders, drifts, the objective, neighbourhoods and the solvers t
 """
 
 from .coordination import COORDINATIONS, Choose, Update, register_coordination, sequential, simultaneous
-from .divergence import Divergence, Measure, Objective
+from .divergence import Divergence, Measure, Objective, looked_at
 from .drifts import DRIFTS, BoundDrift, Drift, bind_drift, register_drift
 from .neighbourhoods import NEIGHBOURHOODS, Limit, Neighbourhood, bind_limit, register_neighbourhood, shares
-from .objective import compound, mirror_objective, weighted_mean
+from .objective import MirrorGain, compound, mirror_gain, mirror_objective, weighted_mean
 from .orders import ORDERS, Order, bind_order, register_order
 from .parameters import Parameters
 from .solvers import (
@@ -36,6 +36,7 @@ __all__ = [
     "Drift",
     "Limit",
     "Measure",
+    "MirrorGain",
     "Neighbourhood",
     "Objective",
     "Order",
@@ -50,7 +51,9 @@ __all__ = [
     "bind_solver",
     "compound",
     "gradient_step",
+    "looked_at",
     "minibatches",
+    "mirror_gain",
     "mirror_objective",
     "natural_gradient",
     "register_coordination",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -28,3 +29,29 @@ class Divergence(NamedTuple):
 
 Objective = Callable[[Any, Any], Float[Array, ""]]  # (params, batch) -> what is to be maximised
 Measure = Callable[[Any, Any], Divergence]  # (params, batch) -> how far these have moved from those that acted
+
+
+def looked_at(limit: Callable[[Divergence], Any]) -> set[str]:
+    """What a limit looks at: fields of a ``Divergence``, and ``mean`` and ``largest`` where it asks for these.
+
+    It is traced on shapes alone (a device is not touched), up to where it fails, if it does.
+
+    Args:
+        limit: ``(divergence) -> excess``, its hyper-parameters filled in.
+    """
+    names: set[str] = set()
+
+    class Watched(Divergence):
+        """Notes what is asked for; what ``largest`` itself looks at does not count."""
+
+        def __getattribute__(self, name):
+            if name in {*Divergence._fields, "mean", "largest"}:
+                names.add(name)
+            return getattr(Divergence(*self), name)
+
+    number = jax.ShapeDtypeStruct((2,), jnp.float32)
+    try:
+        jax.eval_shape(lambda x: limit(Watched(x, x, x, x)), number)
+    except Exception:  # what is wrong with it is said where it is traced as in training
+        return names
+    return names

@@ -3,6 +3,10 @@
 A drift is written per sample, ``drift(ratio, m_advantage, *, ...) -> cost`` (arrays of one shape), with value and
 gradient zero at ``ratio == 1``. ``ratio`` is the joint probability ratio of one agent's action and ``m_advantage`` is
 M * A. Its keywords are bound by name: what is OFFERED, and hyper-parameters (``clip_eps``, ...).
+
+On the boundary of the simplex, where the old policy has actions of probability 0, new mass on such an action costs
+``lim cost / r`` for r to infinity. Only where that is 0 (``none``, ``saturating``, ``euclid``) is Definition 1 met by all
+policies; every other drift meets it in the interior, and Theorem 1's limit points need not be Nash equilibria.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,18 +45,23 @@ class Drift(NamedTuple):
     parameters: Parameters
     asks: tuple[str, ...]
     summary: str
+    discrete: bool = False  # whether it is one of discrete actions alone
 
 
 DRIFTS: dict[str, Drift] = {}
 SHIPPED: set[str] = set()  # filled once this module is complete
 
 
-def register_drift(name: str) -> Callable[[Cost], Cost]:
+def register_drift(name: str, discrete: bool = False) -> Callable[[Cost], Cost]:
     """Decorator: make a drift function known as ``algo.drift=name``.
 
     A keyword called like what is OFFERED (``kl``, ``old_prob``, ``agent``, ...) is that; one called like a number of
     ``algo`` (``clip_eps``, ...) is that number; any other is set by ``+algo.drift_params.KEYWORD=VALUE``, or has its
     default.
+
+    Args:
+        name: as on the command line.
+        discrete: whether it means something of discrete actions alone, so that teams with continuous ones are refused.
 
     Raises:
         ValueError: for the name of a shipped drift, and for a function that does not take (ratio, m_advantage).
@@ -65,7 +74,7 @@ def register_drift(name: str) -> Callable[[Cost], Cost]:
 
     def register(function: Cost) -> Cost:
         own, asks = asked_by("drift", name, function, ("ratio", "m_advantage"), OFFERED)
-        DRIFTS[name] = Drift(function, own, asks, summary(function))
+        DRIFTS[name] = Drift(function, own, asks, summary(function), discrete)
         return function
 
     return register
@@ -155,6 +164,19 @@ def mirror_descent(
 def spo(ratio: Samples, m_advantage: Samples, *, clip_eps: float | Array) -> Samples:
     """Simple policy optimisation: abs(M A) (r - 1)^2 / (2 clip_eps)."""
     return jnp.abs(m_advantage) * (ratio - 1) ** 2 / (2 * clip_eps)
+
+
+@register_drift("saturating")
+def saturating(ratio: Samples, m_advantage: Samples, *, clip_eps: float | Array) -> Samples:
+    """SPO's penalty, saturating: abs(M A) (r - 1)^2 / (2 clip_eps (1 + (r - 1)^2)), a drift also where probabilities are 0."""
+    squared = (ratio - 1) ** 2
+    return jnp.abs(m_advantage) * squared / (2 * clip_eps * (1 + squared))
+
+
+@register_drift("euclid", discrete=True)
+def euclid(ratio: Samples, m_advantage: Samples, *, old_prob: Samples, euclid_coef: float | Array = 1.0) -> Samples:
+    """euclid_coef / 2 sum_a (new - old)^2 in expectation, a drift also where probabilities are 0; of discrete actions alone."""
+    return euclid_coef * old_prob * (ratio - 1) ** 2 / 2
 
 
 @register_drift("dpo")

@@ -176,7 +176,10 @@ def kl_budget(divergence: Divergence, *, max_kl: float | Array, share: Array) ->
 
 @register_neighbourhood("kl_stop")
 def kl_stop(divergence: Divergence, *, max_kl: float | Array) -> Float[Array, ""]:
-    """Mean KL(old || new) of at most max_kl: the optimiser's steps up to where it would leave (early stopping)."""
+    """Mean KL(old || new) of at most max_kl: the optimiser's steps up to where it would leave (early stopping).
+
+    The guarantee is of the maximiser within the ball: of the iterate at which an optimiser stopped nothing is known but its HAMO.
+    """
     return divergence.mean(divergence.kl) - max_kl
 
 
@@ -196,6 +199,12 @@ def tv_ball(divergence: Divergence, *, max_tv: float | Array = 0.1) -> Float[Arr
 def ratio_box(divergence: Divergence, *, max_log_ratio: float | Array = 0.2) -> Float[Array, ""]:
     """A ratio within exp(-max_log_ratio) to exp(max_log_ratio) for every action that was taken."""
     return divergence.largest(jnp.abs(divergence.log_ratio)) - max_log_ratio
+
+
+@register_neighbourhood("keep_support")
+def keep_support(divergence: Divergence, *, min_ratio: float | Array = 0.1) -> Float[Array, ""]:
+    """A ratio of at least min_ratio for every action that was taken, so that none loses its probability in one update."""
+    return divergence.largest(jnp.log(min_ratio) - divergence.log_ratio)
 
 
 SHIPPED.update(NEIGHBOURHOODS)

@@ -1,7 +1,7 @@
 """The mirror objective of one agent (HAMO, Definition 3) on a batch of samples, and the compound factor M."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -43,6 +43,28 @@ def weighted_mean(x: Array, weight: Weight) -> Float[Array, ""]:
     return jnp.sum(jnp.where(weight > 0, weight * x, 0.0)) / jnp.where(total > 0, total, 1)
 
 
+class MirrorGain(NamedTuple):
+    """What one agent's new policy is worth to the mirror objective, beside the old one."""
+
+    hamo: Float[Array, ""]  # the sample mean of (ratio - 1) M A - drift: Lemma 2 asks that it is not negative
+    drift: Float[Array, ""]  # the sample mean of what was paid for moving
+
+
+def _counted(
+    log_prob: Array, old_log_prob: Array, m_advantage: Array, weight: Weight, given: Mapping[str, Any] | None
+) -> tuple[Array, Array, dict[str, Any]]:
+    """Ratio, M A and what the drift is given, of the samples that count; the others show what does no harm (NEUTRAL)."""
+
+    def living(name, x):  # before exp and drift, not after: a gradient would be 0 times their infinite slopes
+        if jnp.shape(x)[: weight.ndim] != weight.shape:
+            return x
+        seen = (weight > 0).reshape(weight.shape + (1,) * (jnp.ndim(x) - weight.ndim))
+        return jnp.where(seen, x, jnp.asarray(NEUTRAL.get(name, 0), jnp.result_type(x)))
+
+    ratio, gain = jnp.exp(living("", log_prob - old_log_prob)), living("", m_advantage)
+    return ratio, gain, {name: living(name, x) for name, x in (given or {}).items()}
+
+
 def mirror_objective(
     log_prob: Float[Array, "..."],
     old_log_prob: Float[Array, "..."],
@@ -66,16 +88,30 @@ def mirror_objective(
     References:
         Heterogeneous-Agent Mirror Learning, Definition 3 and Proposition 3 (arXiv 2208.01682).
     """
-
-    def living(name, x):  # before exp and drift, not after: a gradient would be 0 times their infinite slopes
-        if jnp.shape(x)[: weight.ndim] != weight.shape:
-            return x
-        seen = (weight > 0).reshape(weight.shape + (1,) * (jnp.ndim(x) - weight.ndim))
-        return jnp.where(seen, x, jnp.asarray(NEUTRAL.get(name, 0), jnp.result_type(x)))
-
-    ratio, gain = jnp.exp(living("", log_prob - old_log_prob)), living("", m_advantage)
-    asked = {name: living(name, x) for name, x in (given or {}).items()}
+    ratio, gain, asked = _counted(log_prob, old_log_prob, m_advantage, weight, given)
     return weighted_mean(ratio * gain - drift(ratio, gain, asked), weight)
+
+
+def mirror_gain(
+    log_prob: Float[Array, "..."],
+    old_log_prob: Float[Array, "..."],
+    m_advantage: Float[Array, "..."],
+    weight: Weight,
+    drift: BoundCost,
+    given: Mapping[str, Any] | None = None,
+) -> MirrorGain:
+    """``mirror_objective`` less its value at the old policy, whose drift is 0; and the drift by itself.
+
+    Args:
+        log_prob, old_log_prob, m_advantage, weight, drift, given: as of ``mirror_objective``.
+
+    References:
+        HAML, Lemma 2: where no agent's HAMO is negative, in any state, the joint return does not fall. On samples this is an
+        estimate of its mean over states.
+    """
+    ratio, gain, asked = _counted(log_prob, old_log_prob, m_advantage, weight, given)
+    cost = drift(ratio, gain, asked)
+    return MirrorGain(weighted_mean((ratio - 1) * gain - cost, weight), weighted_mean(cost, weight))
 
 
 def compound(

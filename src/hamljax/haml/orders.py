@@ -85,7 +85,7 @@ def uniform(plan: Int[Array, " n"], visited: Bool[Array, " n"], scores: Scores) 
 
 @register_order("fixed", start=lambda key, n: jnp.arange(n))
 def fixed(plan: Int[Array, " n"], visited: Bool[Array, " n"], scores: Scores) -> Int[Array, ""]:
-    """The first agent first, in every sweep. Improvement stays; limit points need not be Nash equilibria."""
+    """The first agent first, in every sweep. Improvement stays; where actions tie, limit points need not be Nash equilibria."""
     return plan[jnp.sum(visited)]
 
 

@@ -206,6 +206,9 @@ def natural_gradient(
 ) -> Solve:
     """One natural-gradient step as long as a mean KL of ``max_kl`` allows, with backtracking (TRPO).
 
+    HAML's guarantee is of the maximiser within the exact ball in every state; this is one step on samples of a quadratic model
+    of it, with parameters that states share, so that improvement is of the sampled objective alone.
+
     All step lengths of the line search are evaluated as one batch. The first that stays within the limit and improves by
     more than ``accept_ratio`` of what the gradient promised is taken; if none does, the old parameters are kept.
 

@@ -4,6 +4,7 @@ The samples of the library's objective are here all joint actions of all states,
 drift, the limit, the order and the coordination are the registered ones.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ..errors import ConfigError
 from ..haml import BoundDrift, Divergence, Order, bind_order, drifts
 from . import simplex
+from .closed_forms import CLOSED_FORMS, PIECES
 from .game import Game
 from .simplex import Solution
 from .values import by_joint_action, evaluate, occupancy
@@ -96,18 +98,32 @@ def divergences(old: Float[Array, "S A"], x: Float[Array, "S A"]) -> tuple[Float
     return term(old, x), term(x, old)
 
 
+def _cost_of_samples(drift: BoundDrift, ratio: np.ndarray, gain: np.ndarray, **divergence: np.ndarray) -> np.ndarray:
+    """What samples cost, of an agent that has not moved by its divergences unless these are given."""
+    one = np.ones(ratio.shape)
+    given = {"m": one, "advantage": gain, "old_prob": one / 2, "agent": 0, "progress": 0.5, "num_updates": 10}
+    given |= {
+        "num_agents": 2,
+        "obs": one[..., None],
+        "world_state": one[..., None],
+        "kl": 0 * one,
+        "reverse_kl": 0 * one,
+    }
+    with jax.enable_x64(True), jax.core.eval_context():  # now, also where a game is being traced
+        return np.asarray(drift(jnp.asarray(ratio), jnp.asarray(gain), given | divergence))
+
+
+def is_convex(drift: BoundDrift) -> bool:
+    """Whether a drift's cost is convex in the ratio, at points of a grid."""
+    ratio, gain = np.meshgrid(np.linspace(0.0, 8.0, 161), [-10.0, -1.0, -0.1, 0.1, 1.0, 10.0], indexing="ij")
+    bends = np.diff(_cost_of_samples(drift, ratio, gain), 2, axis=0)
+    return bool((bends >= -1e-9 * np.abs(gain[:1])).all())
+
+
 def check_drift(drift: BoundDrift) -> None:
     """Raises ConfigError for a drift whose cost is no sum over the actions of a state, which is what can be solved exactly."""
     rng = np.random.default_rng(0)
-    ratio, gain = np.exp(rng.normal(size=64)), rng.normal(size=64)
-    given = {"m": np.ones(64), "advantage": gain, "old_prob": np.full(64, 0.5), "agent": 0, "progress": 0.5}
-    given |= {"num_updates": 10, "num_agents": 2, "obs": np.ones((64, 1)), "world_state": np.ones((64, 1))}
-
-    def cost(**divergence):
-        values = {"kl": np.zeros(64), "reverse_kl": np.zeros(64)} | divergence
-        with jax.enable_x64(True):
-            return np.asarray(drift(jnp.asarray(ratio), jnp.asarray(gain), given | values))
-
+    cost = functools.partial(_cost_of_samples, drift, np.exp(rng.normal(size=64)), rng.normal(size=64))
     for name in {"kl", "reverse_kl"} & set(drift.drift.asks):
         slopes = [(cost(**{name: np.full(64, size)}) - cost()) / size for size in (1e-3, 1.0, 30.0)]
         if not np.allclose(slopes, slopes[0][0], rtol=1e-6, atol=1e-9):
@@ -177,74 +193,18 @@ def general(
 
     bounds = jnp.zeros_like(old), jnp.broadcast_to(surrogate.mask.astype(old.dtype), old.shape)
     low, high = bounds[0] if low is None else low, bounds[1] if high is None else high
-    return simplex.separable(gain, old, low, high)
-
-
-def _none(drift, surrogate):
-    return simplex.greedy(surrogate.q, surrogate.old)
-
-
-def _kl(drift, surrogate):
-    return simplex.forward_kl(surrogate.q, surrogate.old, surrogate.weights_of_kl(drift)[0])
-
-
-def _reverse_kl(drift, surrogate):
-    return jnp.exp(simplex.log_reverse_kl(surrogate.q, surrogate.log_old, surrogate.weights_of_kl(drift)[1]))
-
-
-def _own(drift, surrogate):
-    return {name: drifts.of_agent(value, surrogate.given) for name, value in drift.values.items()}
-
-
-def _spo(drift, surrogate):
-    cost = surrogate.mean(jnp.abs(surrogate.m * surrogate.advantage))
-    q = jnp.where(surrogate.mask, surrogate.q, 0.0)
-    return simplex.quadratic(q, surrogate.old, cost, _own(drift, surrogate)["clip_eps"])
-
-
-def _pieces_of_none(drift, surrogate):
-    """Two pieces an action, up to the old policy and beyond, of one slope."""
-    old, q = surrogate.old, jnp.where(surrogate.mask, surrogate.q, 0.0)
-    return jnp.where(surrogate.mask, jnp.stack([old, 1 - old], 1), 0.0), jnp.stack([q, q], 1)
-
-
-def _pieces_of_clip(drift, surrogate):
-    """Four pieces an action: up to (1 - eps) old, to old, to (1 + eps) old, and beyond."""
-    own = _own(drift, surrogate)
-    eps = own["clip_eps"] / (surrogate.given["num_agents"] if "num_agents" in drift.asks else 1)
-    back = own.get("rollback_coef", drift.drift.parameters.defaults.get("rollback_coef", 0.0))
-    weighted = surrogate.m * surrogate.advantage
-    up, down = surrogate.mean(jax.nn.relu(weighted)), surrogate.mean(jax.nn.relu(-weighted))
-    old, mask = surrogate.old, surrogate.mask
-    lengths = [(1 - eps) * old, eps * old, jnp.minimum(eps * old, 1 - old), jnp.maximum(1 - (1 + eps) * old, 0.0)]
-    slopes = [up + back * down, up - down, up - down, -down - back * up]
-    return jnp.where(mask, jnp.stack(lengths, 1), 0.0), jnp.stack(slopes, 1)
-
-
-# Gains that are concave and piecewise linear: lengths and slopes (S, K, A) of the pieces, in the order from 0 to 1.
-PIECES: dict[Callable, Callable] = {
-    drifts.none: _pieces_of_none,
-    drifts.clip: _pieces_of_clip,
-    drifts.clip_n: _pieces_of_clip,
-    drifts.rollback: _pieces_of_clip,
-}
-CLOSED_FORMS: dict[Callable, Callable] = {
-    drifts.none: _none,
-    drifts.kl: _kl,
-    drifts.reverse_kl: _reverse_kl,
-    drifts.mirror_descent: _reverse_kl,
-    drifts.spo: _spo,
-}
+    return simplex.separable(gain, old, low, high, leaps=not is_convex(drift))
 
 
 def divergence_of(surrogate: Surrogate, x: Float[Array, "S A"], beta: Float[Array, " S"]) -> Divergence:
     """How far x is from the old policy, over all states and joint actions, as a limit sees it; every field (S, J)."""
-    ratio = (x / surrogate.divisor)[:, surrogate.action]
+    old = surrogate.old
+    log_ratio = jnp.where(old > 0, jnp.log(x) - surrogate.log_old, 0.0)[:, surrogate.action]  # however small they are
     kl, reverse_kl = (
-        jnp.broadcast_to(jnp.sum(term, -1, keepdims=True), ratio.shape) for term in divergences(surrogate.old, x)
+        jnp.broadcast_to(jnp.sum(term, -1, keepdims=True), log_ratio.shape) for term in divergences(old, x)
     )
-    weight = beta[:, None] * surrogate.old[:, surrogate.action] * surrogate.weight
-    return Divergence(jnp.log(ratio), kl, reverse_kl, weight)
+    weight = beta[:, None] * old[:, surrogate.action] * surrogate.weight
+    return Divergence(log_ratio, kl, reverse_kl, weight)
 
 
 def surrogate_of(

@@ -136,7 +136,7 @@ NOTHING = 1e-14  # a gain that is none: the policy stays
 
 
 def separable(
-    gain: Callable, old: Float[Array, "S A"], low: Float[Array, "S A"], high: Float[Array, "S A"]
+    gain: Callable, old: Float[Array, "S A"], low: Float[Array, "S A"], high: Float[Array, "S A"], leaps: bool = False
 ) -> Solution:
     """The maximiser of sum_a gain(x)_a over low <= x <= high, sum x = 1: for concave gains, and nearly for others.
 
@@ -149,6 +149,7 @@ def separable(
     Args:
       gain: (S, A) of any policy -> (S, A), every entry a function of that entry alone, 0 of the old policy.
       low, high: (S, A) the bounds; an action that an agent has not has 0 and 0.
+      leaps: whether maximisers are looked for in which one entry is far from its best for lam (``_best_leap``).
     """
     shape = (-1,) + (1,) * old.ndim
     even = jnp.linspace(0, 1, POINTS, dtype=old.dtype).reshape(shape)
@@ -173,6 +174,9 @@ def separable(
     lams, cells = jax.lax.fori_loop(0, LEVELS, closer, start)
     left, right = cells[1][0], cells[0][1]
     policy, value = _best_mixture(gain, old, left, right)
+    if leaps:
+        leap, worth = _best_leap(gain, coarse, table, slopes(coarse), (low, high))
+        policy, value = jnp.where((worth > value)[:, None], leap, policy), jnp.maximum(worth, value)
     ends = jnp.stack([left, right])
     points = jnp.concatenate([coarse, ends]), jnp.concatenate([table, jax.lax.map(gain, ends)])
     bounds = [lam[:, 0] + jnp.sum(jnp.max(points[1] - lam * points[0], 0), -1) for lam in lams]
@@ -193,6 +197,30 @@ def _best_mixture(gain: Callable, old: jax.Array, left: jax.Array, right: jax.Ar
     values = jnp.where(near, jnp.sum(jax.lax.map(gain, candidates), -1), -jnp.inf)
     best = jnp.where(jnp.max(values, 0) > NOTHING, jnp.argmax(values, 0), len(candidates) - 1)
     return jnp.take_along_axis(candidates, best[None, :, None], 0)[0], jnp.max(values, 0)
+
+
+def _best_leap(
+    gain: Callable, grid: jax.Array, table: jax.Array, slopes: jax.Array, ends: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """The best policy (S, A), and its value (S,), in which one entry has what the others leave; -inf where there is none.
+
+    The others are at their best for a multiplier, which is the slope of that entry's gain at a point of the grid. Where gains
+    are not concave a maximiser may be such a leap, far from where the multiplier's bounds meet.
+    """
+    points, _, actions = grid.shape
+
+    def closer(number, found):
+        leaper = number % actions == jnp.arange(actions)
+        lam = jnp.sum(jnp.where(leaper, slopes[number // actions], 0.0), -1, keepdims=True)
+        others = jnp.where(leaper, 0.0, _at(grid, jnp.argmax(table - lam * grid, 0)))
+        policy = jnp.where(leaper, 1 - jnp.sum(others, -1, keepdims=True), others)
+        inside = jnp.all((policy >= ends[0]) & (policy <= ends[1]), -1)
+        value = jnp.where(inside, jnp.sum(gain(jnp.where(inside[:, None], policy, grid[0])), -1), -jnp.inf)
+        best = value > found[1]
+        return jnp.where(best[:, None], policy, found[0]), jnp.where(best, value, found[1])
+
+    start = grid[0], jnp.full(grid.shape[1], -jnp.inf, grid.dtype)
+    return jax.lax.fori_loop(0, points * actions, closer, start)
 
 
 def _at(grid: jax.Array, number: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..errors import ConfigError
-from ..haml import BoundDrift, Divergence, Neighbourhood, bind_limit
+from ..haml import BoundDrift, Divergence, Neighbourhood, bind_limit, looked_at
 from .exact import Surrogate, divergence_of, maximise, measure
 from .simplex import Solution
 
@@ -25,8 +25,9 @@ def chooser(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Callable
 
     Of the policies that the limit lets pass the best one is taken of: the maximiser itself; those with one multiplier of
     KL(old || x) for all states, which are exact for a ball of the mean KL; with one for each state, exact for a largest KL;
-    and those within the box of ratios that the limit allows to a single action. For a set of another form the result is
-    within it and no worse than the old policy, and need not be the best.
+    and those within the box of ratios that the limit allows to a single action. A limit on nothing but the largest ratio is a
+    box, whose maximiser is exact. For a set of another form the result is within it and no worse than the old policy, and need
+    not be the best.
 
     Raises: ConfigError for a neighbourhood that divides something among the policies by their parameters.
     """
@@ -42,15 +43,14 @@ def chooser(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Callable
         def excess(x, weight):
             return limit(divergence_of(surrogate, x, weight), given)
 
-        found = [
-            maximise(drift, surrogate).policy,
-            _one_multiplier(drift, surrogate, lambda x: excess(x, beta)),
-            _multiplier_a_state(
-                drift, surrogate, lambda x: jax.vmap(lambda state: excess(x, state))(jnp.eye(beta.size))
-            ),
-            _box(drift, surrogate, limit, given),
-            surrogate.old,
-        ]
+        def of_each_state(x):
+            return jax.vmap(lambda state: excess(x, state))(jnp.eye(beta.size))
+
+        found = [maximise(drift, surrogate).policy, surrogate.old, _box(drift, surrogate, limit, given)]
+        is_box = looked_at(lambda divergence: limit(divergence, given)) == {"log_ratio", "largest"}
+        if not is_box or "log_m" in neighbourhood.asks:
+            found.append(_one_multiplier(drift, surrogate, lambda x: excess(x, beta)))
+            found.append(_multiplier_a_state(drift, surrogate, of_each_state))
         candidates = jnp.stack(found)
         inside = jax.vmap(lambda x: excess(x, beta))(candidates) <= 1e-12
         gap = jnp.zeros_like(beta)
@@ -106,7 +106,7 @@ def _box(drift: BoundDrift, surrogate: Surrogate, limit: Callable, given: Mappin
         start = jnp.zeros((), one.dtype), jnp.asarray(end, one.dtype)
         return jnp.where(allowed(start[1]), start[1], jax.lax.fori_loop(0, 60, halve, start)[0])
 
-    old = surrogate.old
-    low = old * jnp.exp(furthest(-700.0))
-    high = jnp.where(surrogate.mask, jnp.minimum(old * jnp.exp(furthest(700.0)), 1.0), 0.0)
+    low = surrogate.old * jnp.exp(furthest(-700.0))
+    # Of an action without support a ratio without bound is all there is, and a bounded one next to nothing.
+    high = jnp.where(surrogate.mask, jnp.minimum(surrogate.divisor * jnp.exp(furthest(700.0)), 1.0), 0.0)
     return maximise(drift, surrogate, low=low, high=high).policy

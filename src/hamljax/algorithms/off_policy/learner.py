@@ -26,7 +26,7 @@ from ..config import Config
 from ..learner import no_update, normalises_observations, traced_once
 from ..policies.independent import IndependentPolicies
 from ..state import RolloutState, RunnerState, see, without
-from ..sweep import check_numbers_of_agents
+from ..sweep import check_team
 from ..table import resolve
 from .critics import ActionValueCritics
 from .replay import Sample
@@ -59,7 +59,7 @@ class OffPolicy(ReplayLearner):
         Raises:
             ConfigError: it does not fit the team.
         """
-        check_numbers_of_agents(config, env.team)
+        check_team(config, env.team)
         algo, row = config.algo, resolve(config.algo)
         distribution: ReplayDistribution
         if row.actor == "stochastic":

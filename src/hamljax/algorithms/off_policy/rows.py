@@ -1,13 +1,9 @@
 """The rows that learn from a replay: coordination x actor x critics, and who shares parameters."""
 
 import dataclasses
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from ...errors import ConfigError, lookup, one_of
-from ...haml import DRIFTS, NEIGHBOURHOODS, SOLVERS, Divergence, Neighbourhood, bind_limit
+from ...haml import DRIFTS, NEIGHBOURHOODS, SOLVERS, Neighbourhood, bind_limit, looked_at
 from ...settings import setting
 from ..config import Sharing
 from ..table import check_parameters, hyper_parameters, resolve
@@ -59,27 +55,11 @@ ROWS = {
 }
 
 
-class _OfNoAction(Divergence):
-    """Of two policies in states in which nobody acted."""
-
-    @property
-    def log_ratio(self) -> Any:
-        raise LookupError
-
-
 def _asks_for_ratios(neighbourhood: Neighbourhood, algo: OffPolicyAlgo) -> bool:
     """Whether a limit is about the ratio of actions, found by tracing it (a device is not to be touched yet)."""
     limit = bind_limit(neighbourhood, hyper_parameters(algo, "neighbourhood_params"))
-    if limit is None:
-        return False
-    number, given = jax.ShapeDtypeStruct((2,), jnp.float32), {"agent": 0, "progress": 0.0}
-    try:
-        jax.eval_shape(lambda x: limit(_OfNoAction(x, x, x, x), given), number)
-    except LookupError:
-        return True
-    except Exception:  # what else is wrong with it is said where it is traced as in training
-        return False
-    return False
+    given = {"agent": 0, "progress": 0.0}
+    return limit is not None and "log_ratio" in looked_at(lambda divergence: limit(divergence, given))
 
 
 def check_names(algo: OffPolicyAlgo) -> None:

@@ -168,6 +168,23 @@ class ValueSweep(Sweep):
         worth = values - jnp.exp(policy.log_alpha) * log_prob
         return weighted_mean(worth - self.drift_cost(params, view, policy, progress), view.alive)
 
+    def _mirror_gain(
+        self,
+        objective: haml.Objective,
+        params: Any,
+        view: View,
+        policy: PolicyState,
+        progress: float | Array,
+    ) -> Metrics:
+        """``hamo`` and ``drift`` of one policy's move (``haml.MirrorGain``), on the sample and the draw that it learnt from.
+
+        Only of rows with a drift or a limit: elsewhere a move is a gradient step like any other, and no mirror step.
+        """
+        if (self.row.drift, self.row.neighbourhood) == ("none", "everywhere"):
+            return {}
+        drift = weighted_mean(self.drift_cost(params, view, policy, progress) + jnp.zeros(view.alive.shape), view.alive)
+        return {"hamo": objective(params, view) - objective(policy.params, view), "drift": drift}
+
     def improve(
         self,
         policies: PolicyState,
@@ -212,6 +229,7 @@ class ValueSweep(Sweep):
             context, moved = {"agent": i, "progress": progress}, partial(self.divergence, policy.params)
             limit = None if within is None else partial(within, given=context)
             agent, info = solve(objective, moved, limit, agent, view, context, None)
+            info |= self._mirror_gain(objective, agent.params, view, policy, progress)
             action, log_prob = self.sample_and_log_prob(agent.params, view, keys[i, 1])
             action = jax.lax.stop_gradient(action).reshape(-1, members, action.shape[-1])
             policy, more = self._update_temperature(policy._replace(**agent._asdict()), log_prob, view)

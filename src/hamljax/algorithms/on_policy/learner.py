@@ -28,13 +28,13 @@ from ..learner import BaseLearner, normalises_observations, traced_once
 from ..policies.independent import IndependentPolicies
 from ..rollout import episode_metrics
 from ..state import RolloutState, RunnerState, guard, see, without
-from ..sweep import check_numbers_of_agents
+from ..sweep import check_team
 from ..table import resolve
 from . import critics  # noqa: F401  (importing it registers its critics)
 from .probe import check_traces
 from .registry import CRITICS, POLICIES, SHIPPED, register_policy
 from .settings import Algo
-from .sweep import MirrorSweep
+from .sweep import REPORTED, MirrorSweep
 from .trajectory import Trajectory, Transition
 
 
@@ -68,7 +68,7 @@ class OnPolicy(BaseLearner):
         Raises:
             ConfigError: it does not fit the team.
         """
-        check_numbers_of_agents(config, env.team)
+        check_team(config, env.team)
         policy = lookup("policy", config.algo.policy, POLICIES)(config, env.team)
         critic = lookup("critic", config.algo.critic, CRITICS)(config, env.team)
         learn = traced_once(lambda learner, state, traj: learner._learn(state, traj))
@@ -139,7 +139,8 @@ class OnPolicy(BaseLearner):
         An update that made anything non-finite is not taken, and counts in ``train/skipped``.
         """
         after, info = self.compiled_learn(self, state, rollout)
-        state, skipped = guard(state, after, info)
+        # Of what is only reported a ratio may overflow where all that is learnt is finite.
+        state, skipped = guard(state, after, {name: x for name, x in info.items() if name not in REPORTED})
         steps = rollout.transitions
         metrics = {**episode_metrics(steps, steps.observation), **info, "skipped": skipped}
         return state, {f"train/{name}": value for name, value in metrics.items()}

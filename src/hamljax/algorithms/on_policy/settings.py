@@ -16,11 +16,14 @@ class Algo(HamlAlgo):
     neighbourhood: str | None = None
     policy: str = "independent"
 
+    # An agent whose HAMO (of the samples, without an entropy bonus) fell keeps its old policy and optimiser's state.
+    keep_if_worse: bool = False
     # Actor: epochs x minibatches of Adam (neighbourhood "everywhere").
     update_epochs: int = setting(5, at_least=1)
     num_minibatches: int = setting(1, at_least=1)
     ent_coef: float = setting(0.01, within=NOT_NEGATIVE)
-    # ent_coef: a bonus in the objective of the moment, or paid with the reward, so that later entropies count (None: as the row).
+    # ent_coef: a bonus in the objective of the moment, which is no drift, so that no guarantee covers it; or paid with the
+    # reward, so that later entropies count (None: as the row).
     entropy: str | None = setting(None, choices=("bonus", "reward"))
     # The weight of a step t of an episode: 1, or gamma^t, which is the theory's state distribution.
     occupancy: str = setting("undiscounted", choices=("undiscounted", "discounted"))
@@ -52,6 +55,7 @@ class Algo(HamlAlgo):
     clip_value: bool = True
     value_norm: bool = True
 
+    # Advantages are estimates, so that improvement on a rollout is improvement in expectation at best.
     normalise_advantages: bool = True
 
     def counts(self, config: Config) -> int:

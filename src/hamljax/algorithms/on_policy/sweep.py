@@ -26,6 +26,11 @@ from ..table import hyper_parameters
 from .settings import Algo
 from .trajectory import Trajectory
 
+REPORTED = (
+    "hamo",
+    "drift",
+)  # numbers of an update from which nothing follows but what ``algo.keep_if_worse`` makes of them
+
 
 @struct.dataclass
 class MirrorSweep(Sweep):
@@ -108,13 +113,51 @@ class MirrorSweep(Sweep):
         Args:
             params, batch: of the policy. progress: the share of the run that is over. bonus: what its entropy counts.
         """
-        new = self.policy.evaluate_actions(params, batch)
-        samples = new.log_prob, batch.log_prob, batch.m_advantage, batch.alive
-        given, entropy = self.given(new, batch, progress), new.entropy
-        if self.joint:
-            samples, given, entropy = self._of_groups(*samples, given, entropy)
+        samples, given, entropy = self._samples(self.policy.evaluate_actions(params, batch), batch, progress)
         gain = haml.mirror_objective(*samples, self.drift, given)
         return gain + bonus * weighted_mean(entropy, samples[-1])
+
+    def _samples(
+        self, new: Evaluation, batch: Any, progress: float | Array
+    ) -> tuple[tuple[Array, Array, Array, Array], dict[str, Any], Array]:
+        """The first arguments of ``haml.mirror_objective``, what the drift asks for, and entropies: of members, or of groups."""
+        samples = new.log_prob, batch.log_prob, batch.m_advantage, batch.alive
+        given = self.given(new, batch, progress)
+        return self._of_groups(*samples, given, new.entropy) if self.joint else (samples, given, new.entropy)
+
+    def settle(
+        self, before: Agent, after: Agent, batch: Any, progress: float | Array, bonus: float | Array
+    ) -> tuple[Agent, Evaluation, Metrics]:
+        """What a solver's step came to; where ``algo.keep_if_worse`` is set and HAMO fell, the step is not taken.
+
+        Where entropies are paid with the reward they are part of HAMO; a bonus is not, for it is no drift.
+
+        Args:
+            before, after: the agent, and what the solver made of it. batch: what it learnt from.
+            progress, bonus: as of ``objective``.
+
+        Returns:
+            The agent, its policy on the batch, and numbers: ``hamo`` and ``drift`` (``haml.mirror_gain``), ``entropy``, ``kl``.
+        """
+        evaluate = partial(self.policy.evaluate_actions, batch=batch)
+
+        def worth(new):
+            samples, given, entropy = self._samples(new, batch, progress)
+            hamo, drift = haml.mirror_gain(*samples, self.drift, given)
+            if self.row.entropy == "reward":
+                old = self._samples(evaluate(before.params), batch, progress)[2]
+                hamo += bonus * weighted_mean(entropy - old, samples[-1])
+            return {"hamo": hamo, "drift": drift}
+
+        new = evaluate(after.params)
+        info = worth(new)
+        if self.config.algo.keep_if_worse:
+            kept = ~(info["hamo"] >= 0)  # also where it is no number
+            after = jax.tree.map(lambda old, new: jnp.where(kept, old, new), before, after)
+            new = evaluate(after.params)
+            info = {name: jnp.where(kept, 0.0, x) for name, x in info.items()} | {"kept": kept.astype(jnp.float32)}
+        moved = self.moved(new, batch)
+        return after, new, info | {"entropy": weighted_mean(new.entropy, batch.alive), "kl": moved.mean(moved.kl)}
 
     @property
     def joint(self) -> bool:
@@ -240,12 +283,10 @@ class MirrorSweep(Sweep):
             context = {"agent": i, "log_m": of_samples, "progress": progress}
             context |= {} if shares is None else {"share": shares[i]}
             limit = None if within is None else partial(within, given=context)
-            agent, info = solve(objective, self.divergence, limit, agent, batch, context, keys[i])
-            new = policy.evaluate_actions(agent.params, batch)
-            info["entropy"] = weighted_mean(new.entropy, batch.alive)
-            moved = self.moved(new, batch)
-            info["kl"] = moved.mean(moved.kl)
-            return agent, haml.compound(log_m, *map(policy.by_team, (new.log_prob, batch.log_prob, batch.alive))), info
+            after, info = solve(objective, self.divergence, limit, agent, batch, context, keys[i])
+            agent, new, found = self.settle(agent, after, batch, progress, bonus)
+            log_m = haml.compound(log_m, *map(policy.by_team, (new.log_prob, batch.log_prob, batch.alive)))
+            return agent, log_m, info | found
 
         def slope(agent, log_m, i):
             return jax.grad(objective)(agent.params, batch_of(log_m, i))

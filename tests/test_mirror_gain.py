@@ -1,0 +1,149 @@
+"""What every update says of HAMO and its drift, and what ``algo.keep_if_worse`` makes of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sizes import long
+
+import hamljax
+from hamljax.haml import DRIFTS, bind_drift
+from hamljax.training.train import make_learner
+
+SIZES = {"num_envs": 8, "num_steps": 4, "total_timesteps": 320, "num_evals": 0, "hidden_sizes": (8,), "order": "fixed"}
+
+
+def learner(algo="happo", env="game/climbing", **settings):
+    return make_learner(hamljax.config(algo, env, **{**SIZES, **settings})).learner
+
+
+def swept(loop, seed=1):
+    """State, rollout, advantages, and the sweep's agents and numbers."""
+    state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+    advantage = jax.random.normal(jax.random.key(seed), traj.transitions.log_prob.shape)
+    agents, info = jax.jit(loop.sweep.improve)(
+        state.learnt.agents, traj, advantage, *jax.random.split(jax.random.key(0))
+    )
+    return state.learnt.agents, traj, advantage, agents, info
+
+
+def by_hand(loop, traj, advantage, agents, drift):
+    """(hamo, drift) of every agent in the fixed order, from tables of probabilities alone: one state, numpy."""
+    logits = jax.vmap(loop.policy.evaluate_actions)(agents.params, loop.sweep.batches(traj, advantage)).logits
+    steps, m, found = traj.transitions, 1.0, []
+    for agent in range(2):
+        action = np.asarray(steps.action)[..., agent].ravel()
+        new = np.asarray(jax.nn.softmax(logits[agent].reshape(-1, 3)))[0]
+        old_prob = np.exp(np.asarray(steps.log_prob)[..., agent].ravel())
+        ratio, gain = new[action] / old_prob, m * np.asarray(advantage)[..., agent].ravel()
+        cost = np.asarray(drift(ratio, gain, old_prob))
+        found.append([np.mean((ratio - 1) * gain - cost), np.mean(cost)])
+        m = m * ratio
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize("name", ["clip", "saturating", "euclid", "none"])
+def test_the_numbers_are_those_of_tables(name):
+    """A team of two, the second of which sees M; what a bonus adds is no part of it."""
+    loop = learner(drift=name, actor_lr=0.05, ent_coef=0.5)
+    _, traj, advantage, agents, info = swept(loop)
+    bound = bind_drift(DRIFTS[name], {"clip_eps": 0.2})
+    wanted = by_hand(loop, traj, advantage, agents, lambda r, g, p: bound(r, g, {"old_prob": p}))
+    np.testing.assert_allclose([info["hamo"], info["drift"]], wanted, rtol=1e-4, atol=1e-6)
+    assert abs(wanted[0]) > 1e-3 and (wanted[1] > 1e-3 or name == "none") and "kept" not in info
+
+
+def test_where_entropies_are_paid_they_are_part_of_it():
+    """The same step without the payment has the same HAMO but for ent_coef times the entropy that was gained."""
+    bonus, loop, plain = 0.3, learner("mehaml", ent_coef=0.3), learner("happo", ent_coef=0.3)
+    before, _, _, _, info = swept(loop)
+    _, traj, _, _, of_happo = swept(plain)
+    old = plain.policy.entropies(traj.transitions).mean()
+    np.testing.assert_allclose(info["entropy"], of_happo["entropy"], rtol=1e-6)
+    np.testing.assert_allclose(info["hamo"] - of_happo["hamo"], bonus * (info["entropy"] - old), atol=1e-6)
+
+
+def trees_equal(x, y):
+    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), x, y)))
+
+
+def test_a_step_that_makes_it_worse_is_undone_bit_for_bit():
+    """A learning rate beyond all reason, on advantages of mean 0: one agent's step is good by chance, the other's is not."""
+    mixed = False
+    for seed in range(1, 7):
+        free = swept(learner(drift="euclid", actor_lr=30.0), seed)
+        before, _, _, agents, info = swept(learner(drift="euclid", actor_lr=30.0, keep_if_worse=True), seed)
+        assert info["hamo"] >= 0 and info["kept"] in (0.0, 0.5, 1.0)
+        of = [[jax.tree.map(lambda x, i=i: x[i], tree) for i in range(2)] for tree in (before, agents, free[3])]
+        kept = [trees_equal(of[0][i], of[1][i]) for i in range(2)]  # parameters, and the optimiser's moments and count
+        assert sum(kept) == 2 * info["kept"]
+        if not kept[0]:
+            assert trees_equal(of[1][0], of[2][0])  # the first is told nothing that depends on it
+        mixed |= 0 < sum(kept) < 2
+        assert free[4]["hamo"] < 0 or not any(kept)
+    assert mixed
+
+
+def test_a_policy_that_is_kept_counts_as_one_that_has_not_moved():
+    """Both agents kept: KL, drift and HAMO are 0, and the second saw an M of 1."""
+    loop = learner(drift="euclid", actor_lr=30.0, keep_if_worse=True, drift_params={"euclid_coef": 1e4})
+    *_, info = swept(loop)
+    assert info["kept"] == 1 and info["hamo"] == 0 and info["drift"] == 0
+    np.testing.assert_allclose(info["kl"], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("row", ["happo", *long("hatrpo", "mappo_s", "mehaml", "maa2c_ns", "hatrpo_w")])
+def test_the_reported_hamo_is_never_negative_where_policies_are_kept(row):
+    loop = learner(row, keep_if_worse=True, actor_lr=0.3, max_kl=1.0, accept_ratio=0.0)
+    update, state, seen = jax.jit(loop.update), jax.jit(loop.init)(jax.random.key(0)), []
+    for _ in range(10):
+        state, info = update(state)
+        seen.append((float(info["train/hamo"]), float(info["train/kept"])))
+    assert min(hamo for hamo, _ in seen) >= 0 and max(hamo for hamo, _ in seen) > 0
+    assert row != "happo" or max(kept for _, kept in seen) > 0
+
+
+def test_an_overflow_of_what_is_only_reported_skips_no_update(monkeypatch):
+    loop = learner()
+    state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+    plain, _ = loop.learn(state, traj)
+    learn = loop.compiled_learn
+    wild = lambda *x: (lambda after, info: (after, info | {"hamo": jnp.inf, "drift": jnp.nan}))(*learn(*x))  # noqa: E731
+    found, info = loop.replace(compiled_learn=wild).learn(state, traj)
+    assert info["train/skipped"] == 0 and trees_equal(found.learnt, plain.learnt)
+
+
+def off_policy(**settings):
+    sizes = {**SIZES, "total_timesteps": 6400, "learning_starts": 32, "batch_size": 8, "buffer_size": 64}
+    return make_learner(hamljax.config("hasac", "game/climbing", auto_alpha=False, **sizes, **settings)).learner
+
+
+@pytest.mark.parametrize("settings", [{"drift": "reverse_kl", "kl_coef": 2.0}, {"neighbourhood": "kl_stop"}])
+def test_off_policy_rows_with_a_drift_or_a_limit_say_it_of_a_gradient_step(settings):
+    """Where no action is worth anything HAMO is alpha times the entropy that was gained, less the drift: by tables."""
+    loop = off_policy(actor_lr=0.03, alpha=0.5, max_kl=10.0, update_epochs=3, **settings)
+    state = jax.jit(loop.init)(jax.random.key(0))
+    policies, observation = state.learnt.agents, state.rollout.observation
+    params = jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(x.size), x.shape), policies.params)
+    policies = policies._replace(params=params)
+
+    def improve(policies):
+        keys = jax.random.split(jax.random.key(1))
+        worthless = lambda joint, times: jnp.zeros(len(joint))  # noqa: E731
+        return loop.sweep.improve(policies, worthless, observation, jnp.zeros((8, 2, 3)), *keys)
+
+    after, info = jax.jit(improve)(policies)
+    views = loop.sweep.views(observation)
+    old, new = (
+        np.asarray(jax.nn.log_softmax(jax.vmap(loop.sweep.logits)(x.params, views)), float) for x in (policies, after)
+    )
+    cost = 2 * (np.exp(new) * (new - old)).sum(-1).mean() if "drift" in settings else 0.0
+    gained = (np.exp(old) * old).sum(-1).mean() - (np.exp(new) * new).sum(-1).mean()
+    assert abs(gained) > 1e-3 and (cost > 1e-4 or "drift" not in settings)
+    np.testing.assert_allclose([info["drift"], info["hamo"]], [cost, 0.5 * gained - cost], rtol=1e-3, atol=1e-6)
+
+
+def test_plain_off_policy_rows_do_not_say_it():
+    loop = off_policy()
+    found = jax.eval_shape(loop.update, jax.eval_shape(loop.init, jax.random.key(0)))[1]
+    assert "train/objective" in found and "train/hamo" not in found
