@@ -124,13 +124,13 @@ class _Machine:
         """``x`` as a type of fewer digits than double precision holds it: in steps, but for numbers that it has."""
         if not jnp.issubdtype(kind, jnp.floating) or (limits := jnp.finfo(kind)).bits >= 64:
             return x
-        least, most = float(limits.tiny), float(limits.max)
-        wide = outward(x.value.lo, x.value.hi, float(limits.eps) / ULP)
-        wide = Interval(
-            np.where(wide.lo < -most, -np.inf, wide.lo - least), np.where(wide.hi > most, np.inf, wide.hi + least)
-        )
-        exact = is_point(x.value) & (x.value.lo.astype(kind).astype(float) == x.value.lo)
-        return self.stepped(x, where(exact, x.value, wide))
+        least, most, (low, high) = float(limits.tiny), float(limits.max), x.value
+        wide = outward(low, high, float(limits.eps) / ULP)
+        below, above = wide.lo - least, wide.hi + least
+        below = np.where(low >= 0, np.maximum(below, 0.0), np.where(below < -most, -np.inf, below))
+        above = np.where(high <= 0, np.minimum(above, 0.0), np.where(above > most, np.inf, above))
+        exact = is_point(x.value) & (low.astype(kind).astype(float) == low)
+        return self.stepped(x, where(exact, x.value, Interval(below, above)))
 
     def stepped(self, x: Jet, value: Interval) -> Jet:
         """A function of ``x`` with flat pieces, which jumps where ``value`` is open."""

@@ -133,7 +133,7 @@ def _creased(subject: Subject, gain: np.ndarray, c: float, context: Context, rng
             for t in (2.0**-20, 2.0**-30)
         )
         found |= (np.abs(near) > FLAT * np.abs(far)) & (np.abs(near) > 1e-6 * (1 + np.abs(gain)))
-    return found
+    return found & (np.abs(gain) <= 1e3)  # of larger ones the steps are not small
 
 
 def _simplest(gain: np.ndarray, wrong: np.ndarray) -> np.ndarray:
