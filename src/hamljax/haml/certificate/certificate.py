@@ -91,6 +91,7 @@ def examine(
         if finding is None and not quick and len(set(slopes)) == 1:
             proof, finding = _proved(first, slopes[0], budget)
         limits = None if finding is not None and finding.kind in ("sample", "value") else classify(first, rng)
+        finding = finding or questions.of_one_sample(first, rng)  # as it was at first
         practice = None if quick else look(first, rng)
         jumps = finding is None and questions.jumps_with_the_advantage(first, rng)
         interior = _interior(finding, proof, jumps, sum(subject.evaluations for subject in subjects))

@@ -86,16 +86,16 @@ def is_negative(subject: Subject, game: Game) -> bool:
     drift, costs = play(subject, game)
     if not -np.inf < drift[0] < 0:
         return False
-    bounds = _bounds(subject, samples_of(game), game)
-    if bounds.hi < np.inf:
+    bounds, blind = _bounds(subject, samples_of(game), game)
+    if bounds.hi < 0 or bounds.hi < np.inf and not blind:
         return bool(bounds.hi < 0)
     share = game.weight[..., None] * game.old[:, None]
     size = np.where(share > 0, share * (np.abs(costs) + np.abs(game.advantage) * game.m[..., None] + 1), 0.0).sum()
     return bool(drift[0] < -1e-9 * size)
 
 
-def _bounds(subject: Subject, samples: dict[str, Any], game: Game) -> Interval:
-    """Of the drift of one game, whatever rounding did to its probabilities."""
+def _bounds(subject: Subject, samples: dict[str, Any], game: Game) -> tuple[Interval, bool]:
+    """Of the drift of one game, whatever rounding did to its probabilities; and whether they are wide for other reasons."""
     count, rows = len(samples["ratio"]), len(game.m[0])
     slack = {
         "ratio": np.tile(_slack_of_ratios(game), rows),
@@ -104,16 +104,17 @@ def _bounds(subject: Subject, samples: dict[str, Any], game: Game) -> Interval:
         "reverse_kl": 1e-12 * samples["reverse_kl"],
     }
     jets = {name: _jet(name, samples[name], slack.get(name, 0.0)) for name in subject.names}
-    found = run(subject.program_of(count), list(jets.values()), count).jet
+    over = run(subject.program_of(count), list(jets.values()), count)
+    found = over.jet
     if np.any(found.bad):
-        return Interval(np.array(-np.inf), np.array(np.inf))
+        return Interval(np.array(-np.inf), np.array(np.inf)), over.blind
     value = _close_to_one(subject, jets, game, found.value) if game.old.shape[1] == 2 else found.value
     share = (game.weight[..., None] * game.old[:, None]).reshape(-1)
     terms = multiply(outward(share, share, 32), value)
     total = point(0.0)
     for low, high, part in zip(terms.lo, terms.hi, share, strict=True):
         total = add(total, Interval(low, high)) if part > 0 else total
-    return total
+    return total, over.blind
 
 
 def _close_to_one(subject: Subject, jets: dict[str, Jet], game: Game, value: Interval) -> Interval:

@@ -26,8 +26,8 @@ class Interval(NamedTuple):
 
 
 def numbers_in(x: Any) -> np.ndarray:
-    """A constant of a program as floats; NaN where it is of another kind, such as a random key."""
-    if not jnp.issubdtype(jnp.result_type(x), jnp.number) and not jnp.issubdtype(jnp.result_type(x), jnp.bool_):
+    """A constant of a program as floats; NaN where it is of another kind, such as complex or a random key."""
+    if not any(jnp.issubdtype(jnp.result_type(x), kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         return np.full(np.shape(x), np.nan)
     return np.asarray(x).astype(float)
 

@@ -3,8 +3,8 @@
 Three rules, each of which proves a box: *direct*, the lower bound is at least 0; *slope*, nothing jumps, and the derivative
 leads upwards, away from ratio 1; *convex*, the second derivative is at least 0 all the way from ratio 1, and nothing has a
 kink. By the second one a box is as good as its edge towards ratio 1, which is another box's or 1 itself: it proves something
-where all boxes are proved. The last two use that value and slope are 0 at ratio 1, and are for drifts that ask for no
-divergence of a policy.
+where all boxes are proved. The last two need that the value is not below 0 at ratio 1, and the last one that the slope is c
+there, which is proved for all else in the box; they are for drifts that ask for no divergence of a policy.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ BOUNDS = {
     "old_prob": (0.0, 1.0),
     "kl": (0.0, np.inf),
     "reverse_kl": (0.0, np.inf),
-    "progress": (0.0, 1.0),
+    "progress": (0.0, 1 - 1e-9),  # of at most 1e9 updates
     "num_updates": (1.0, 1e9),
     "num_agents": (1.0, 1e4),
     "obs": (-np.inf, np.inf),
@@ -191,12 +191,21 @@ class _Task:
         over = self._run(boxes, derivatives=True)
         slope = add(over.jet.slope or zero, negative(point(self.c)))
         outward = np.where(ratio[:, 1] <= 1, -slope.hi, slope.lo)
-        by_slope = outward >= -SLACK * (1 + magnitude(_interval(boxes["m_advantage"])).lo)
+        slack = SLACK * (1 + magnitude(_interval(boxes["m_advantage"])).lo)
+        starts, level = self._at_one(boxes, slack)
+        by_slope = starts & (outward >= -slack)
         by_slope &= ~np.broadcast_to(over.jet.bad, done.shape) & ~over.jumped & ~done
         around = np.stack([np.minimum(ratio[:, 0], 1.0), np.maximum(ratio[:, 1], 1.0)], -1)
         over = self._run({**boxes, "ratio": around}, derivatives=True)
-        convex = ((over.jet.bend or zero).lo >= 0) & ~over.kinked & ~over.jumped
+        convex = level & ((over.jet.bend or zero).lo >= 0) & ~over.kinked & ~over.jumped
         return {"slope": by_slope, "convex": convex & ~np.broadcast_to(over.jet.bad, done.shape) & ~done & ~by_slope}
+
+    def _at_one(self, boxes: Boxes, slack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the value at ratio 1 is not below 0, and the slope c too, for all else in each box."""
+        jet = self._run({**boxes, "ratio": np.ones((BATCH, 2))}, derivatives=True).jet
+        slope = add(jet.slope or point(np.zeros(BATCH)), negative(point(self.c)))
+        starts = ~np.broadcast_to(jet.bad, slack.shape) & (jet.value.lo >= -slack)
+        return starts, starts & (magnitude(slope).hi <= slack)
 
     def _run(self, boxes: Boxes, derivatives: bool) -> Run:
         return run(self.program, [self._argument(name, boxes, derivatives) for name in self.subject.names], BATCH)
@@ -206,9 +215,13 @@ class _Task:
             return Jet(_interval(boxes[name]), ONE if derivatives else None, None, True)
         if name in boxes:
             return Jet(_interval(boxes[name]))
-        low, high = (0.0, self.subject.agents - 1.0) if name == "agent" else BOUNDS[name]
+        low, high = (0.0, _most_agents(self.subject) - 1.0) if name == "agent" else BOUNDS[name]
         shape = self.subject.shape(name, BATCH)
         return Jet(Interval(np.full(shape, low), np.full(shape, high)), None, None, name in POLICIES)
+
+
+def _most_agents(subject: Subject) -> int:
+    return subject.team or int(BOUNDS["num_agents"][1])
 
 
 def _interval(x: np.ndarray) -> Interval:
@@ -220,5 +233,5 @@ def box_in_words(subject: Subject, c: float) -> dict[str, Any]:
     gains = [0.0, np.inf] if one_gain_is_enough(subject, c) else list(GAINS)
     found: dict[str, Any] = {"ratio": list(RATIOS), "abs(m_advantage)": gains, "m_advantage": 0.0}
     others = {name: list(BOUNDS[name]) for name in subject.asks if name in BOUNDS}
-    agents = {"agent": [0, subject.agents - 1]} if "agent" in subject.asks else {}
+    agents = {"agent": [0, _most_agents(subject) - 1]} if "agent" in subject.asks else {}
     return found | others | agents | ({"advantage": [-1e12, 1e12]} if "advantage" in subject.asks else {})

@@ -5,11 +5,12 @@ import numpy as np
 
 from .findings import Finding
 from .games import Game, as_data, is_negative, others_decide, play, two_actions, without_m
-from .samples import Context, complete, contexts, gains, ratios
+from .samples import Context, complete, contexts, few_gains, gains, ratios
 from .subject import Samples, Subject
 
 SHARES = np.array([1 / 2, 1 / 4, 3 / 4, 1 / 8, 1 / 16, 1 / 1024])  # of the first of two actions
 FLAT = 0.9  # a rate that falls less than so, over three orders of magnitude of steps, does not go to 0
+STEP = 1e-6  # of a cost, by which it jumps at least: single precision makes smaller steps
 
 
 def of_one_sample(subject: Subject, rng: np.random.Generator) -> Finding | None:
@@ -24,6 +25,7 @@ def of_one_sample(subject: Subject, rng: np.random.Generator) -> Finding | None:
             "in another order": (order, _afresh(subject, _taken(whole, order))),
             "among seven": (some, _afresh(subject, _taken(whole, some))),
             "alone": (one, _afresh(subject, _taken(whole, one))),
+            "in rows of twenty": (np.arange(600), _afresh(subject, _shaped(whole, (30, 20))).ravel()),
             "among a thousand": (np.arange(600), subject.costs(whole)),
         }
         for how, (places, found) in again.items():
@@ -40,6 +42,11 @@ def _afresh(subject: Subject, samples: Samples) -> np.ndarray:
 
 def _taken(samples: Samples, places: np.ndarray) -> Samples:
     return {name: x[places] if np.ndim(x) else x for name, x in samples.items()}
+
+
+def _shaped(samples: Samples, shape: tuple[int, ...]) -> Samples:
+    """The same samples in an array of more axes, as training has them."""
+    return {name: np.reshape(x, shape + x.shape[1:]) if np.ndim(x) else x for name, x in samples.items()}
 
 
 def _differing(whole: Samples, places: np.ndarray, first: np.ndarray, found: np.ndarray, how: str) -> Finding | None:
@@ -111,7 +118,22 @@ def slope(subject: Subject, rng: np.random.Generator) -> tuple[list[float], Find
         for at in _simplest(gain, uneven | (kink != 0)):
             if (finding := steep(subject, gain[at], context, 0.0)) is not None:
                 return found, finding
+        for at in _simplest(gain, _creased(subject, gain, c, context, rng)):
+            if (finding := steep(subject, gain[at], context)) is not None:
+                return found, finding
     return found, None
+
+
+def _creased(subject: Subject, gain: np.ndarray, c: float, context: Context, rng: np.random.Generator) -> np.ndarray:
+    """For which M A costs fall no faster than the step from ratio 1, whatever their derivative is said to be."""
+    found = np.zeros(len(gain), bool)
+    for sign in (1, -1):
+        far, near = (
+            subject.costs(complete(subject, 1 + sign * t, gain, context, rng)) / t - sign * c
+            for t in (2.0**-20, 2.0**-30)
+        )
+        found |= (np.abs(near) > FLAT * np.abs(far)) & (np.abs(near) > 1e-6 * (1 + np.abs(gain)))
+    return found & (np.abs(gain) <= 1e3)  # of larger ones the steps are not small
 
 
 def _simplest(gain: np.ndarray, wrong: np.ndarray) -> np.ndarray:
@@ -178,8 +200,7 @@ def flat_along_games(subject: Subject, rng: np.random.Generator) -> Finding | No
     for context in contexts(subject, rng, 3):
         if context.get("m", 1.0) != 1.0:
             continue
-        constants = subject.constants[np.abs(subject.constants) <= 1e3]
-        for gain in [1.0, -1.0, 0.0, 0.1, -0.1, 30.0, -30.0, *constants]:
+        for gain in few_gains(subject):
             if (finding := steep(subject, float(gain), context)) is not None:
                 return finding
     return None
@@ -190,27 +211,37 @@ def jump(subject: Subject, rng: np.random.Generator) -> Finding | None:
     grid = ratios(subject)
     grid = grid[(grid > 1e-12) & (grid < 1e12)]
     for context in contexts(subject, rng, 3):
-        for gain in (1.0, -1.0, 0.0, 20.0, -20.0):
-            samples = complete(subject, grid, np.full(len(grid), gain), context, rng)
-            samples = {**samples, "old_prob": np.full(len(grid), 1e-13)}
-            change = np.abs(np.diff(subject.costs(samples)))
-            change = np.where(np.isfinite(change), change, 0.0)
-            relative = change / np.maximum(np.abs(np.diff(grid)), 1e-12)
-            places = np.unique(np.concatenate([np.argsort(-change)[:16], np.argsort(-relative)[:16]]))
-            if (finding := _bisected(subject, samples, places, grid, context)) is not None:
-                return finding
+        several = few_gains(subject)
+        wide = [complete(subject, grid, np.full(len(grid), gain), context, rng) for gain in several]
+        places = [_steepest(grid, subject.costs(_rare(samples))) for samples in wide]
+        gain, at = np.repeat(several, [len(some) for some in places]), np.concatenate(places)
+        samples = _rare(complete(subject, grid[at], gain, context, rng))
+        if (finding := _bisected(subject, samples, grid[at + 1], context)) is not None:
+            return finding
     return None
 
 
-def _bisected(
-    subject: Subject, samples: Samples, places: np.ndarray, grid: np.ndarray, context: Context
-) -> Finding | None:
-    rest = {name: x[places] if np.ndim(x) else x for name, x in samples.items()}
+def _rare(samples: Samples) -> Samples:
+    """Samples of actions with so little probability that any ratio is one of two policies."""
+    return {**samples, "old_prob": np.full(len(samples["ratio"]), 1e-13)}
+
+
+def _steepest(grid: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Places of a grid after which costs change most: as they are, by the step, and relative to both."""
+    change = np.abs(np.diff(costs))
+    change = np.where(np.isfinite(change), change, 0.0)
+    size, step = 1 + np.abs(costs[1:]) + np.abs(costs[:-1]), np.diff(grid)
+    rates = change / np.maximum(step, 1e-12), change / size / np.maximum(step / grid[1:], 1e-12)
+    return np.unique(np.concatenate([np.argsort(-one)[:16] for one in (change, *rates)]))
+
+
+def _bisected(subject: Subject, samples: Samples, high: np.ndarray, context: Context) -> Finding | None:
+    """The first jump between the ratios of ``samples`` and ``high`` (n,)."""
 
     def costs(ratio: np.ndarray) -> np.ndarray:
-        return subject.costs({**rest, "ratio": ratio})
+        return subject.costs({**samples, "ratio": ratio})
 
-    low, high = grid[places], grid[places + 1]
+    low = samples["ratio"]
     first, last = costs(low), costs(high)
     whole = np.abs(last - first)
     for _ in range(64):
@@ -219,11 +250,11 @@ def _bisected(
         left = np.abs(cost - first) >= np.abs(last - cost)
         low, high = np.where(left, low, middle), np.where(left, middle, high)
         first, last = np.where(left, first, cost), np.where(left, cost, last)
-    jumped = (np.abs(last - first) > 1e-3 * whole) & (np.abs(last - first) > 1e-8)
+    jumped = np.abs(last - first) > np.maximum(1e-3 * whole, STEP * (1 + np.abs(first) + np.abs(last)))
     for at in np.flatnonzero(jumped & (high > low)):
         share = min(0.5, 2.0 ** -np.ceil(np.log2(high[at]) + 1))
         pair = np.array([low[at], high[at]]) * share
-        game = two_actions(np.full(2, share), pair, rest["advantage"][at], context)
+        game = two_actions(np.full(2, share), pair, samples["advantage"][at], context)
         drift, _ = play(subject, game)
         if abs(drift[1] - drift[0]) > 1e-9 * share:
             reason = (

@@ -5,10 +5,11 @@ from typing import Protocol
 
 import jax
 import numpy as np
-from jax.extend.core import JaxprEqn
+from jax.extend.core import JaxprEqn, Literal, Var
+from jax.lax import GatherScatterMode
 
 from . import jets
-from .intervals import ULP, Interval, add, divide, is_point, magnitude, multiply, negative, outward, point, where
+from .intervals import ULP, Interval, add, divide, hull, is_point, magnitude, multiply, negative, outward, point, where
 from .jets import Flags, Jet
 
 
@@ -37,9 +38,19 @@ def shaped(jet: Jet, shape: tuple[int, ...]) -> Jet:
     return jets.linear(wide, jet, bad=np.broadcast_to(jet.bad, shape))
 
 
+def type_of(variable: Var | Literal) -> np.dtype:
+    """Of the numbers in it."""
+    return variable.aval.dtype  # type: ignore[attr-defined]  # all values but tokens have one
+
+
+def shape_of(variable: Var | Literal) -> tuple[int, ...]:
+    """Of the array that it is."""
+    return variable.aval.shape  # type: ignore[attr-defined]  # likewise
+
+
 def bound_to(equation: JaxprEqn, arrays: Iterable[np.ndarray]) -> np.ndarray:
     """What the primitive itself makes of ``arrays``."""
-    kinds = [x.aval.dtype for x in equation.invars]
+    kinds = [type_of(x) for x in equation.invars]
     operands = [jax.numpy.asarray(x, kind) for x, kind in zip(arrays, kinds, strict=True)]
     return np.asarray(equation.primitive.bind(*operands, **equation.params))
 
@@ -48,7 +59,7 @@ def laid_out(equation: JaxprEqn, given: list[Jet]) -> Jet:
     """Numbers that change their places alone."""
 
     def moved(arrays: list[np.ndarray]) -> np.ndarray:
-        wide = [np.broadcast_to(x, variable.aval.shape) for x, variable in zip(arrays, equation.invars, strict=True)]
+        wide = [np.broadcast_to(x, shape_of(variable)) for x, variable in zip(arrays, equation.invars, strict=True)]
         return bound_to(equation, wide).astype(float)
 
     def part(*own: Interval) -> Interval:
@@ -104,23 +115,35 @@ def _multiplied(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
 
 
 def _divided(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
-    if equation.outvars[0].aval.dtype.kind in "iu":  # of whole numbers, which drops the rest
+    if type_of(equation.outvars[0]).kind in "iu":  # of whole numbers, which drops the rest
         return machine.unknown(equation, [x, y])[0]
     found = jets.times(x, jets.inverse(y))
     return found._replace(value=divide(x.value, y.value))
 
 
 def _looked_up(machine: Machine, equation: JaxprEqn, table: Jet, *places: Jet) -> Jet:
-    """Some entry of a table, wherever it may be."""
-    shape = equation.outvars[0].aval.shape
+    """Some entry of a table, wherever it may be; or what stands for those beyond its ends."""
+    shape = shape_of(equation.outvars[0])
     if any(x.moves for x in places) or np.any(table.bad):
         return machine.unknown(equation, [table, *places])[0]
-    return shaped(jets.linear(lambda part: Interval(part.lo.min(), part.hi.max()), table, bad=False), shape)
+    found = jets.linear(lambda part: Interval(part.lo.min(), part.hi.max()), table, bad=False)
+    if equation.params.get("mode") == GatherScatterMode.FILL_OR_DROP and not _is_inside(equation, table, places[0]):
+        if (fill := equation.params["fill_value"]) is None or np.isnan(fill):
+            return machine.unknown(equation, [table, *places])[0]
+        found = jets.linear(hull, found, Jet(point(fill)))
+    return shaped(found, shape)
+
+
+def _is_inside(equation: JaxprEqn, table: Jet, places: Jet) -> bool:
+    """Whether a table has an entry at every one of the ``places`` (..., axes) of a gather."""
+    axes = equation.params["dimension_numbers"].start_index_map
+    last = [table.value.lo.shape[axis] - equation.params["slice_sizes"][axis] for axis in axes]
+    return bool((places.value.lo >= 0).all() and (places.value.hi <= np.array(last)).all())
 
 
 def _logical(function: Callable[..., np.ndarray]) -> Rule:
     def rule(machine: Machine, equation: JaxprEqn, *given: Jet) -> Jet:
-        if equation.outvars[0].aval.dtype != bool:
+        if type_of(equation.outvars[0]).kind != "b":
             return machine.unknown(equation, list(given))[0]
         low, high = function(*(x.value.lo > 0 for x in given)), function(*(x.value.hi > 0 for x in given))
         bad = jets.either(*(x.bad for x in given))

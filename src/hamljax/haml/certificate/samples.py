@@ -10,9 +10,9 @@ from .subject import NUMBERS, POLICIES, VECTORS, Samples, Subject
 MS = (1.0, 0.0, 0.5, 2.0, 0.01, 10.0, 0.9, 1.5, 1000.0)
 PLAIN = np.array([1.0, 2.0, 0.5, 10.0, 0.1])
 PROBABILITIES = (0.5, 0.1, 0.9, 0.01, 1e-3, 0.3, 1e-6, 1.0)
-PROGRESS = (0.0, 1.0, 0.5, 0.25, 0.99, 0.01, 0.75, 0.1, 0.9)
-UPDATES = (100.0, 1.0, 2.0, 10.0, 1e3, 1e4, 5.0, 50.0, 1e6)
-AGENTS = (2.0, 1.0, 3.0, 5.0, 8.0, 10.0, 27.0, 4.0, 100.0)
+UPDATES = (100, 1_000_000, 2, 10, 1000, 10_000, 5, 50, 1)
+SHARES = (0.0, 1.0, 0.5, 0.25, 1.0, 0.01, 0.75, 0.1, 0.0)  # of the updates that are over
+AGENTS = (2, 1, 3, 5, 8, 10, 27, 4, 100)
 
 Context = dict[str, Any]  # what is the same for all actions of a state
 
@@ -28,12 +28,13 @@ def contexts(subject: Subject, rng: np.random.Generator, count: int = 9) -> list
     asked = states(subject)
     found = []
     for number in range(count if asked else 1):
+        updates, agents = UPDATES[number], subject.team or AGENTS[number]
         values = {
             "m": MS[number],
-            "agent": number % subject.agents,
-            "progress": PROGRESS[number],
-            "num_updates": UPDATES[number],
-            "num_agents": AGENTS[number],
+            "agent": number % agents,
+            "progress": min(int(SHARES[number] * updates), updates - 1) / updates,
+            "num_updates": float(updates),
+            "num_agents": float(agents),
         }
         vectors = {name: rng.normal(size=subject.width) * (0, 1, 10)[number % 3] for name in VECTORS}
         found.append({name: value for name, value in (values | vectors).items() if name in asked})
@@ -65,6 +66,13 @@ def gains(subject: Subject, count: int = 640, least: float = 1e-8, most: float =
     sizes = np.geomspace(least, most, count // 2)
     near = np.concatenate([subject.constants * (1 + e) for e in (0.0, 1e-9, -1e-9, 1e-3, -1e-3)])
     return np.unique(np.concatenate([[0.0], PLAIN, -PLAIN, sizes, -sizes, near, -near]))
+
+
+def few_gains(subject: Subject) -> np.ndarray:
+    """Values of M A: small and large ones, the constants of the drift, and numbers between these."""
+    c = np.unique(np.abs(subject.constants[np.abs(subject.constants) <= 1e3]))[:24]
+    some = np.concatenate([[1.0, 0.1, 20.0, 30.0], c, (c[1:] + c[:-1]) / 2])
+    return np.array([gain * sign for gain in dict.fromkeys(some[some > 0]) for sign in (1, -1)] + [0.0])
 
 
 def ratios(subject: Subject, count: int = 5000) -> np.ndarray:

@@ -20,7 +20,6 @@ KEEP = {
     "abs",
     "stop_gradient",
     "copy",
-    "convert_element_type",
     "broadcast_in_dim",
     "reshape",
     "squeeze",
@@ -92,8 +91,8 @@ def _power(equation: JaxprEqn, degrees: list[float]) -> Degree:
 
 
 def _converted(equation: JaxprEqn, degrees: list[float]) -> Degree:
-    """The same number in another type, unless it becomes a whole one."""
-    return degrees[0] if np.dtype(equation.params["new_dtype"]).kind == "f" else None
+    """The same number in double precision; any other type has steps."""
+    return degrees[0] if equation.params["new_dtype"] == np.float64 else None
 
 
 def _chosen(equation: JaxprEqn, degrees: list[float]) -> Degree:

@@ -34,8 +34,8 @@ def in_double() -> Iterator[None]:
 class Subject:
     """``drift`` with its hyper-parameters.
 
-    evaluations: samples that were costed. width: entries of the observations and states that it is shown. agents: how many
-    agents its hyper-parameters speak of. Everything is to be called ``in_double``.
+    evaluations: samples that were costed. width: entries of the observations and states that it is shown. team: how many
+    agents its hyper-parameters speak of; None for any number. Everything is to be called ``in_double``.
     """
 
     def __init__(self, drift: Drift, values: Mapping[str, Any], width: int = WIDTHS[0]):
@@ -43,7 +43,7 @@ class Subject:
         self.asks = self.bound.asks
         self.width, self.evaluations = width, 0
         lengths = [len(value) for value in self.bound.values.values() if isinstance(value, tuple)]
-        self.agents = min(lengths, default=8)
+        self.team: int | None = min(lengths, default=None)
         self._programs: dict[int, ClosedJaxpr] = {}
         self._costs = jax.jit(self.call)
         self._slopes = jax.jit(jax.grad(lambda ratio, rest: jnp.sum(self.call({"ratio": ratio, **rest}))))
