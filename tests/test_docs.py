@@ -15,7 +15,7 @@ from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
 from hamljax.lab.configuration.jobs import expand, make_job
 from hamljax.training.train import make_learner
 
-PAGES = {name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge")}
+PAGES = {name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge", "theory")}
 PAGE = PAGES["mamujoco"]
 TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
 COMMANDS = re.findall(r"^hamljax train .*$", PAGE, re.M)
@@ -133,6 +133,18 @@ def test_the_site_is_made_and_its_links_lead_somewhere(tmp_path):
                 assert f'id="{place}"' in texts.get(target.name, target.read_text()), (name, link)
     for public in ("register_drift", "register_family", "make_train", "Learner", "TeamPolicy"):
         assert f"{public}</span>" in texts["reference.html"], public
+
+
+def test_the_commands_and_the_python_of_the_page_on_theory_run():
+    page = PAGES["theory"]
+    commands = re.findall(r"^hamljax train .*$", page, re.M)
+    assert len(commands) >= 2
+    for command in commands:
+        (words,) = expand(shlex.split(command)[2:])
+        make_learner(make_job(words).config)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(code, names := {})
+    assert names["policies"].shape == (2, 1 + 2, 6, 1, 2)
 
 
 def test_the_commands_of_the_bridges_page_are_understood():
