@@ -45,7 +45,7 @@ def evaluate(game: Game, policies: Float[Array, "N S A"]) -> Values:
 
 
 def episode_return(
-    game: Game, policies: Float[Array, "N S A"], horizon: int, discount: float | Array
+    game: Game, policies: Float[Array, "N S A"], horizon: int | Array, discount: float | Array
 ) -> Float[Array, ""]:
     """The expected sum of ``discount**t`` r_t over the first ``horizon`` steps, by backward induction.
 

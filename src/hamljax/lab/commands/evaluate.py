@@ -156,9 +156,8 @@ def exact_values(team: Trained, env: Environment, greedy: bool = True) -> dict[s
     read, _ = reader(team.team_policy.for_team(env.team), env, most_work=math.inf)
     if read is None:
         return {}
-    told = jax.jit(jax.vmap(read))(team.actors)
     try:
-        values = episode_values(env, float(team.config.gamma), np.asarray(told), greedy)
+        values = episode_values(env, float(team.config.gamma), jax.jit(jax.vmap(read))(team.actors), greedy)
     except ConfigError:  # too large, or no game: the estimate stands alone
         return {}
     more = {name: {"all seeds": float(x.mean())} if len(x) > 1 else {} for name, x in values.items()}

@@ -225,8 +225,7 @@ class Training:
             with self.timed("training"):
                 state, metrics = self.programs.advance(self.progress.state, np.int32(count))
                 self.progress = self.progress._replace(state=state)
-                metrics = {name: np.asarray(x)[:, :count] for name, x in metrics.items()}
-                parts.append(self.exact.of(metrics))
+                parts.append(self.exact.of({name: np.asarray(x)[:, :count] for name, x in metrics.items()}))
             self.streak.watch(self.done, parts[-1]["train/skipped"])
             pace.took(count, self.seconds["training"] - before)
             self.done += count
