@@ -19,7 +19,8 @@ from hamljax.lab.configuration.jobs import expand, make_job
 from hamljax.training.train import make_learner
 
 PAGES = {
-    name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text() for name in ("mamujoco", "bridge", "certificates")
+    name: (Path(__file__).parents[1] / f"docs/{name}.md").read_text()
+    for name in ("mamujoco", "bridge", "certificates", "theory")
 }
 PAGE = PAGES["mamujoco"]
 TASKS = sorted(name for name in ENVIRONMENTS if name.startswith("mamujoco/"))
@@ -159,6 +160,18 @@ def test_the_page_on_certificates_says_what_the_code_does(tmp_path, monkeypatch)
     kinds = re.findall(r"\* ``(\w+)``", findings.Finding.__doc__)
     named = [row[0].strip("`") for row in rows(page) if row[0].strip("`") in kinds]
     assert named == kinds and len(kinds) == 7
+
+
+def test_the_commands_and_the_python_of_the_page_on_theory_run():
+    page = PAGES["theory"]
+    commands = re.findall(r"^hamljax train .*$", page, re.M)
+    assert len(commands) >= 2
+    for command in commands:
+        (words,) = expand(shlex.split(command)[2:])
+        make_learner(make_job(words).config)
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "make_train" in code]
+    exec(code, names := {})
+    assert names["policies"].shape == (2, 1 + 2, 6, 1, 2)
 
 
 def test_the_commands_of_the_bridges_page_are_understood():

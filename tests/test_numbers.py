@@ -1,7 +1,5 @@
 """Numbers at the edges: bounds of actions, what a mask excludes, scales, offsets, long runs, other precisions, memory."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,7 @@ from hamljax.envs.autoreset import Numbering
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
 from hamljax.lab.runs import programs
-from hamljax.lab.runs.run import Training
+from hamljax.lab.runs.notes import Notes
 from hamljax.nn.distributions import Categorical, Deterministic, Gaussian, SquashedGaussian
 from hamljax.nn.normalisation import Moments, ValueNorm
 from hamljax.training.train import make_learner, make_train
@@ -273,11 +271,9 @@ def test_how_often_an_agent_has_no_legal_action_is_counted():
 
 def test_a_run_says_so_once():
     said = []
-    training = object.__new__(Training)
-    training.noted, training.done, training.per_update = set(), 3, 16
-    training.reporter = SimpleNamespace(say=said.append)
+    notes = Notes(said.append)
     for count in (0, 1234, 5):
-        training._tell_of_the_stuck(count)
+        notes.of_the_stuck(count, 48)
     assert len(said) == 1 and "1,234 times" in said[0] and "up to step 48" in said[0]
 
 

@@ -22,8 +22,8 @@ from hamljax.errors import ConfigError, Stopped
 from hamljax.lab.drawing import plots
 from hamljax.lab.runs.debug_batch import not_finite
 from hamljax.lab.runs.non_finite import stop_for_non_finite
+from hamljax.lab.runs.notes import Notes
 from hamljax.lab.runs.pace import Streak
-from hamljax.lab.runs.run import Training
 
 HOSTS = """
 import sys
@@ -107,21 +107,22 @@ def test_the_dead_may_see_anything(host):
     assert notes_after_six_steps(host(what="obs", dead=True)) == {}
 
 
-def a_training(notes) -> tuple[Training, list[str]]:
-    said, training = [], object.__new__(Training)
-    training.noted, training.told, training.done, training.per_update = set(), 0, 3, 16
-    training.programs, training.reporter = SimpleNamespace(losses=[], notes=notes), SimpleNamespace(say=said.append)
-    return training, said
-
-
 def test_each_note_is_said_once():
-    training, said = a_training({})
+    said = []
+    told = Notes(said.append)
     for notes in ({"obs": "one"}, {"obs": "two", "reward": "three"}, {"reward": "four", "obs": "five"}):
-        training.programs.notes = notes
-        training._tell_of_losses()
-    training._tell_of_the_stuck(2)
-    training._tell_of_the_stuck(2)
+        told.of_workers([], notes)
+    told.of_the_stuck(2, 48)
+    told.of_the_stuck(2, 64)
     assert said[:2] == ["note: one", "note: three"] and len(said) == 3 and "no legal action" in said[2]
+
+
+def test_every_loss_of_a_worker_is_told_of_once():
+    said = []
+    told = Notes(said.append)
+    for losses in (["a"], ["a"], ["a", "b", "c"]):
+        told.of_workers(losses, {})
+    assert said == [f"note: {loss}; another took its place" for loss in "abc"]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +133,8 @@ def test_each_note_is_said_once():
     ],
 )
 def test_a_run_behind_the_bridge_blames_what_was_noted(noted, advice):
-    training, _ = a_training({})
-    training.noted, training.seeds, training.streak = noted, [7], Streak(1, 2)
+    training = SimpleNamespace(seeds=[7], streak=Streak(1, 2), notes=Notes(print), per_update=16)
+    training.notes.noted = noted
     training.job = SimpleNamespace(run=SimpleNamespace(on_nan="stop"))
     training.trainer = SimpleNamespace(env=SimpleNamespace(in_processes=True))
     with pytest.raises(Stopped, match=re.escape(f"as they were. {advice} on_nan=skip")):

@@ -24,7 +24,7 @@ MAY_IMPORT = {  # rooms above, from below to the top; each may import those befo
     "tabular": "errors haml envs",
     "nn": "errors settings envs",
     "algorithms": "errors coercion settings haml envs nn",
-    "training": "errors haml envs nn algorithms",
+    "training": "errors haml tabular envs nn algorithms",
     "bridge": "errors coercion envs",
     "lab": "errors coercion settings haml tabular envs nn algorithms training bridge",
 }

@@ -43,6 +43,7 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
     "Config": "algorithms.config",
     "make_learner": "training.train",
     "make_train": "training.train",
+    "exact_metrics": "training.exact",
     "config": "lab.configuration.jobs",
     "load": "lab.runs.trained",
     "load_scores": "lab.runs.scores",

@@ -83,6 +83,22 @@ class ActingPolicy(Protocol):
         ...
 
 
+class ReadablePolicy(ActingPolicy, Protocol):
+    """A team of discrete actions whose agents decide independently, and can say how likely each action is.
+
+    Where an acting policy has this method, remembers nothing, and plays a game whose tables are known, its value is computed
+    exactly (``training.exact``).
+    """
+
+    def log_policies(self, params: Any, observation: Observation) -> Float[Array, "E N A"]:
+        """Log-probabilities of all actions; -inf of illegal ones.
+
+        Args:
+            params: as ``init`` gives them. observation: (E, N, ...) as networks see it.
+        """
+        ...
+
+
 class TeamPolicy(ActingPolicy, Protocol):
     """How a team acts, and how likely what it did is: what learning from rollouts asks for (``on_policy.sweep``)."""
 

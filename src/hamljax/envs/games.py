@@ -4,14 +4,8 @@ Tables have one axis per agent: ``reward[s, a1, ..., aN]``. Everything that a ga
 attribute, so exact methods can read what sampling methods only experience.
 """
 
-import csv
-import difflib
-import json
 import math
-import os
-from collections.abc import Callable
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 from numpy.typing import ArrayLike
 
-from ..errors import ConfigError, nearest, one_line
+from ..errors import ConfigError
+from .payoffs import read_payoff
 from .protocol import Action, Environment, Observation, Step, Team
 from .registry import register_environment
+from .tables import Tables
 
 MAX_ENTRIES = 2_000_000  # of the largest table of a game: tables become constants of the compiled program
 
@@ -108,6 +104,13 @@ class FiniteGame(Environment):
         metrics = self._metrics(state, joint)
         state = GameState(next_state, state.time + 1)
         return state, Step(self._observe(state), reward, terminated, truncated, metrics)
+
+    def as_tables(self) -> Tables:
+        return Tables(self.reward, self.transition, self.initial, self.termination, self.horizon)
+
+    def observe_states(self) -> Observation:
+        states = jnp.arange(self.num_states)
+        return jax.vmap(self._observe)(GameState(states, jnp.zeros_like(states)))
 
     def _joint(self, action: Int[Array, " N"]) -> Int[Array, ""]:
         """The row-major number of a joint action."""
@@ -235,45 +238,11 @@ def matrix(payoff: str = "") -> MatrixGame:
     Raises:
         ConfigError: there is no such file, or it holds no payoff.
     """
-    if not payoff:
-        raise ConfigError("game/matrix needs payoff=PATH, a .npy, .json or .csv file")
-    path = Path(os.path.expanduser(payoff))
-    if path.suffix not in READERS:
-        raise ConfigError(f"payoff file '{payoff}' has the wrong suffix '{path.suffix}'{nearest(path.suffix, READERS)}")
-    try:
-        there = path.is_file()
-    except OSError as error:
-        raise ConfigError(f"payoff file '{payoff[:60]}' cannot be a path: {error.strerror}") from None
-    if not there:
-        siblings = [p.name for p in path.parent.glob("*") if p.suffix in READERS]
-        close = difflib.get_close_matches(path.name, siblings, n=1)
-        raise ConfigError(f"payoff file '{payoff}' does not exist" + (f"; did you mean '{close[0]}'?" if close else ""))
-    try:
-        table = READERS[path.suffix](path)
-    except Exception as error:  # a damaged file can break its reader in any way
-        reason = one_line(error) or type(error).__name__
-        raise ConfigError(f"payoff file '{payoff}' is not a readable {path.suffix} file: {reason}") from error
+    table = read_payoff(payoff)
     try:
         return MatrixGame(table)
     except ConfigError as error:
         raise ConfigError(f"payoff file '{payoff}': {error}") from None
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8-sig"))
-
-
-def _read_csv(path: Path) -> list[list[float]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return [[float(cell) for cell in row] for row in csv.reader(file) if row]
-
-
-READERS: dict[str, Callable[[Path], Any]] = {".npy": _read_npy, ".json": _read_json, ".csv": _read_csv}
 
 
 class RandomGame(FiniteGame):

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from ..errors import ConfigError
+from .tables import Tables
 
 if TYPE_CHECKING:
     from .vector import VectorEnv
@@ -295,6 +296,14 @@ class Environment:
             after, step = jax.vmap(self.step)(keys, states, action)
         after = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), after, states)
         return after, step.settled()
+
+    def as_tables(self) -> Tables | None:
+        """The game as tables, where it is a finite one and they are known; None: not so."""
+        return None
+
+    def observe_states(self) -> Observation:
+        """What the team sees in every state of ``as_tables``: a leading axis (S,)."""
+        raise NotImplementedError
 
     def vectorise(self, num_envs: int) -> "VectorEnv":
         """E = ``num_envs`` copies with automatic resets."""

@@ -17,6 +17,7 @@ from .simplex import Solution
 from .values import (
     Values,
     best_response,
+    episode_return,
     evaluate,
     joint_policy,
     multi_agent_advantage,
@@ -40,6 +41,7 @@ __all__ = [
     "best_response",
     "chooser",
     "crowding",
+    "episode_return",
     "evaluate",
     "everywhere",
     "falls",

@@ -14,7 +14,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from ..envs.games import FiniteGame
+from ..envs.protocol import Environment
 from ..errors import ConfigError
 
 Table = np.ndarray | Array
@@ -148,13 +148,18 @@ def load_game(path: str) -> Game:
     return make_game(arrays["reward"], arrays["transition"], arrays["initial"], float(arrays["discount"].item()))
 
 
-def from_environment(env: FiniteGame, gamma: float) -> Game:
+def from_environment(env: Environment, gamma: float) -> Game:
     """The game that an environment with known tables plays, as its learners discount it.
 
     Args:
       gamma: the learners' discount; the game's is gamma (1 - termination).
+
+    Raises: ConfigError where the tables are not known, or are no game that can be solved.
     """
-    return make_game(env.reward, env.transition, env.initial, gamma * (1 - env.termination))
+    tables = env.as_tables()
+    if tables is None:
+        raise ConfigError("this environment is no finite game whose tables are known")
+    return make_game(tables.reward, tables.transition, tables.initial, gamma * (1 - tables.termination))
 
 
 def stack(games: Sequence[Game]) -> Game:

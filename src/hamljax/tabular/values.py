@@ -44,6 +44,19 @@ def evaluate(game: Game, policies: Float[Array, "N S A"]) -> Values:
     return Values(v, q, q - v[:, None], game.initial @ v)
 
 
+def episode_return(
+    game: Game, policies: Float[Array, "N S A"], horizon: int | Array, discount: float | Array
+) -> Float[Array, ""]:
+    """The expected sum of ``discount**t`` r_t over the first ``horizon`` steps, by backward induction.
+
+    Args:
+      discount: instead of the game's; the probability that an episode goes on after a step makes it the undiscounted return.
+    """
+    reward, transition = _induced(game, joint_policy(game, policies))
+    v = jax.lax.fori_loop(0, horizon, lambda _, v: reward + discount * transition @ v, jnp.zeros_like(reward))
+    return game.initial @ v
+
+
 def occupancy(game: Game, policies: Float[Array, "N S A"], normalised: bool = True) -> Float[Array, " S"]:
     """The discounted state distribution rho: sums to 1, or (not normalised) to 1 / (1 - gamma), so that J = rho . r."""
     transition = _induced(game, joint_policy(game, policies))[1]

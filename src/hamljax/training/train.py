@@ -9,24 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from ..algorithms.base import Learner
+from ..algorithms.base import Learner, Metrics
 from ..algorithms.config import Config, validate
 from ..algorithms.state import ActorState, RunnerState
 from ..algorithms.table import check_row, family_of
 from ..envs import Environment, make
 from ..envs.check import checked
 from ..errors import ConfigError
+from . import exact
 from .evaluate import make_evaluate, means
 from .host_loop import HostLoop
 
-Carry = tuple[RunnerState, dict[str, Float[Array, " updates"]]]
+Carry = tuple[RunnerState, dict[str, Float[Array, "updates ..."]]]
 
 
 class Trainer:
     """A configuration made runnable: ``init``, ``update``, ``evaluate`` and ``run_updates``, all pure.
 
     ``learner`` is its algorithm on its environment (``env``). Where the host steps the environments ``host`` is its loop, and
-    ``update`` is no part of a program.
+    ``update`` is no part of a program. ``read_policies`` is the ``exact.reader`` of its team, or None, and then ``not_exact``
+    says why.
 
     Args:
         config: of the run. env: instead of the environment that it names.
@@ -43,8 +45,16 @@ class Trainer:
         self.learner: Learner = family_of(config.algo.name).learner(config, self.env)
         self.init, self.actor_state = self.learner.init, self.learner.actor_state
         self.host = HostLoop(self.learner) if self.env.on_host else None
-        self.update = self.host.update if self.host else self.learner.update
+        self.update = self.host.update if self.host else self._update
+        self.read_policies, self.not_exact = exact.reader(self.learner.policy, self.env)
         self.evaluate_episodes = make_evaluate(self.learner.policy, self.env, config.num_eval_episodes)
+
+    def _update(self, state: RunnerState) -> tuple[RunnerState, Metrics]:
+        """One iteration; its metrics hold the policies afterwards, where the host can say what they are worth."""
+        state, metrics = self.learner.update(state)
+        if self.read_policies is None:
+            return state, metrics
+        return state, metrics | {exact.POLICIES: self.read_policies(self.actor_state(state))}
 
     def evaluate(self, actors: ActorState, round: int | Array = 0) -> dict[str, Float[Array, ""]]:
         """Means over ``num_eval_episodes`` episodes: greedy ``eval/...`` and, if asked for, ``eval_sampled/...``.
@@ -59,11 +69,10 @@ class Trainer:
             for name, x in means(self.evaluate_episodes(actors, round, greedy)).items()
         }
 
-    def empty_metrics(self, state: RunnerState, capacity: int) -> dict[str, Float[Array, " capacity"]]:
+    def empty_metrics(self, state: RunnerState, capacity: int) -> dict[str, Float[Array, "capacity ..."]]:
         """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
-        return {
-            name: jnp.full(capacity, jnp.nan, jnp.float32) for name in jax.eval_shape(self.learner.update, state)[1]
-        }
+        shapes = jax.eval_shape(self._update, state)[1]
+        return {name: jnp.full((capacity, *x.shape), jnp.nan, jnp.float32) for name, x in shapes.items()}
 
     def advance(self, carry: Carry, first: int | Int[Array, ""], last: int | Int[Array, ""]) -> Carry:
         """Updates number ``first`` to ``last - 1``.
@@ -91,7 +100,7 @@ class Trainer:
             state: before them. count: how many; may be traced. capacity: how many there may be.
 
         Returns:
-            The state, and metrics (capacity,), of which the first ``count`` hold.
+            The state, and metrics (capacity, ...), of which the first ``count`` hold.
         """
         return self.advance((state, self.empty_metrics(state, capacity)), 0, count)
 
@@ -124,7 +133,9 @@ def make_train(config: Config, env: Environment | None = None) -> Callable[[Key[
 
     Returns:
         The function. ``runner_state`` is what training left; ``metrics`` holds arrays by name: ``train/...`` (num_updates,),
-        ``eval/...`` one per evaluation (the first before any training, the last after all of it).
+        ``eval/...`` one per evaluation (the first before any training, the last after all of it). In a game whose tables are
+        known it holds ``exact/log_policies`` (1 + num_updates, N, S, A) too, the untrained team's first, of which
+        ``exact_metrics`` makes exact returns.
 
     Raises:
         ConfigError: they cannot be trained, or the host is to step the environments.
@@ -136,13 +147,19 @@ def make_train(config: Config, env: Environment | None = None) -> Callable[[Key[
         )
     points = evaluation_points(config)
 
+    def with_untrained(untrained: RunnerState, metrics: dict[str, Array]) -> dict[str, Array]:
+        if trainer.read_policies is None:
+            return metrics
+        first = trainer.read_policies(trainer.actor_state(untrained))
+        return metrics | {exact.POLICIES: jnp.concatenate([first[None], metrics[exact.POLICIES]])}
+
     def train(key: Key[Array, ""]) -> dict[str, Any]:
         # INITIALISE
-        state = trainer.init(key)
-        carry = (state, trainer.empty_metrics(state, config.num_updates))
+        untrained = trainer.init(key)
+        carry = (untrained, trainer.empty_metrics(untrained, config.num_updates))
         if not config.num_evals:
             state, metrics = trainer.advance(carry, 0, config.num_updates)
-            return {"runner_state": state, "metrics": metrics}
+            return {"runner_state": state, "metrics": with_untrained(untrained, metrics)}
 
         # TRAIN UP TO EACH EVALUATION
         def train_and_evaluate(carry, bounds):
@@ -150,6 +167,6 @@ def make_train(config: Config, env: Environment | None = None) -> Callable[[Key[
             return carry, trainer.evaluate(trainer.actor_state(carry[0]))
 
         (state, metrics), evals = jax.lax.scan(train_and_evaluate, carry, (np.append(0, points[:-1]), points))
-        return {"runner_state": state, "metrics": metrics | evals}
+        return {"runner_state": state, "metrics": with_untrained(untrained, metrics) | evals}
 
     return train

@@ -155,6 +155,21 @@ class IndependentPolicies(Generic[D]):
             log_prob = self.distribution.log_prob(logits, observation.avail_actions, action)
         return memory, action, {"log_prob": log_prob, "logits": logits}
 
+    def log_policies(self, params: Any, observation: Observation) -> Float[Array, "E N A"]:
+        """Log-probabilities of all discrete actions where episodes begin, -inf of illegal ones.
+
+        Args:
+            params: as ``init`` gives them. observation: (E, N, ...) as the networks see it.
+        """
+        teams, avail = observation.alive.shape[0], observation.avail_actions
+        first = (self.initial_memory(teams), jax.random.key(0), observation, jnp.ones(teams, bool))
+        logits = self.act(params, *first, greedy=True)[2]["logits"]
+
+        def of(action):
+            return self.distribution.log_prob(logits, avail, jnp.broadcast_to(action, avail.shape[:-1]))
+
+        return jnp.where(avail, jax.vmap(of, out_axes=-1)(jnp.arange(avail.shape[-1])), -jnp.inf)
+
     def to_env_action(self, action: Action) -> Action:
         """Actions (..., N[, A]) as an environment takes them: a policy's [-1, 1] is the interval between its bounds."""
         return self.layout.team.clip(self.layout.team.from_unit(action))

@@ -15,6 +15,7 @@ from scipy import stats
 from ...envs.protocol import Environment, Team
 from ...errors import ConfigError
 from ...training.evaluate import make_evaluate
+from ...training.exact import episode_values, reader
 from ...training.seeds import over_seeds, seed_by_seed
 from ..configuration.arguments import boolean, checkpoint, file, read_arguments, whole
 from ..configuration.jobs import make_env
@@ -146,6 +147,26 @@ def summarise(
     return found
 
 
+def exact_values(team: Trained, env: Environment, greedy: bool = True) -> dict[str, dict[str, float]]:
+    """Where the tables of a game are known: what ``play_episodes`` estimates, by name and by seed (or ``all seeds``).
+
+    Args:
+        team, env, greedy: as of ``play_episodes``.
+    """
+    read, _ = reader(team.team_policy.for_team(env.team), env, most_work=math.inf)
+    if read is None:
+        return {}
+    try:
+        values = episode_values(env, float(team.config.gamma), jax.jit(jax.vmap(read))(team.actors), greedy)
+    except ConfigError:  # too large, or no game: the estimate stands alone
+        return {}
+    more = {name: {"all seeds": float(x.mean())} if len(x) > 1 else {} for name, x in values.items()}
+    return {
+        name: {str(seed): float(one) for seed, one in zip(team.seeds, x, strict=True)} | more[name]
+        for name, x in values.items()
+    }
+
+
 def evaluate(request: Request) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
     """Play, and write JSON.
 
@@ -161,6 +182,7 @@ def evaluate(request: Request) -> tuple[tuple[str, ...], list[tuple[str, ...]], 
     name = settings.name
     check_team(team.env.team, env.team, name)
     found = summarise(play_episodes(team, env, request.num_episodes, request.greedy), team.seeds)
+    exact = exact_values(team, env, request.greedy)
     own = name == team.config.env.name and len(request.settings) == len(python)
     default = "evaluation.json" if own else f"evaluation_{name.replace('/', '-')}.json"
     out = request.out or request.run / default
@@ -175,16 +197,24 @@ def evaluate(request: Request) -> tuple[tuple[str, ...], list[tuple[str, ...]], 
         "episodes_per_seed": request.num_episodes,
     }
     with writing(out.parent):
-        write_json(out, played | {"metrics": found})
-    names = list(found)
-    rows = [
-        (who, *("{} [{}, {}]".format(*map(number, found[n][who].values())) for n in names))
-        for who in next(iter(found.values()))
-    ]
+        write_json(out, played | {"metrics": found} | ({"exact": exact} if exact else {}))
     which = (
         f"last checkpoint (update {team.update})"
         if request.checkpoint == "last"
         else f"checkpoint {request.checkpoint}"
     )
     line = f"{name}, {how}, {which}: {request.num_episodes} episodes per seed, 95 % intervals -> {out}"
-    return ("seed", *names), rows, line
+    columns, rows = _table(found, exact)
+    return columns, rows, line
+
+
+def _table(
+    found: dict[str, dict[str, dict[str, float]]], exact: dict[str, dict[str, float]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows: intervals, and after that of the return what it is exactly, where that is known."""
+    columns: dict[str, dict[str, str]] = {}
+    for name, rows in found.items():
+        columns[name] = {who: "{} [{}, {}]".format(*map(number, row.values())) for who, row in rows.items()}
+        for known, values in exact.items() if name == "return" else ():
+            columns[f"exact {known.replace('_', ' ')}"] = {who: number(value) for who, value in values.items()}
+    return ("seed", *columns), [(who, *(of[who] for of in columns.values())) for who in found["return"]]

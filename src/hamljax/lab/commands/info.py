@@ -44,6 +44,7 @@ def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
         ),
         *([("record", damaged)] if damaged else []),
         *_how_well(run, record),
+        *_exactly(record),
         *_made_with(run),
         *((f"its {name}", text) for name, text in _inputs(run, plugin).items()),
         ("checkpoints", ", ".join(f"{update} ({wrong or 'whole'})" for update, wrong in there.items()) or "none yet"),
@@ -72,7 +73,11 @@ def _record(run: Path) -> tuple[dict[str, list[Any]], str]:
         table = pyarrow.parquet.read_table(file, page_checksum_verification=True)
     except Exception as error:  # a damaged file can break its reader in any way
         return {}, f"{file.name} is damaged: {one_line(error)[:80]}"
-    wanted = [c for c in table.column_names if c in ("update", "seed", "step") or c.startswith(("eval", "train/skip"))]
+    wanted = [
+        c
+        for c in table.column_names
+        if c in ("update", "seed", "step") or c.startswith(("eval", "train/skip", "exact/"))
+    ]
     return table.select(wanted).to_pydict(), ""
 
 
@@ -122,6 +127,23 @@ def _how_well(run: Path, record: dict[str, list[Any]]) -> list[tuple[str, str]]:
     if seconds := summary.get("seconds"):
         lines.append(("seconds", ", ".join(f"{name} {value:,.1f}" for name, value in seconds.items())))
     return lines
+
+
+def _exactly(record: dict[str, list[Any]]) -> list[tuple[str, str]]:
+    """Of a game whose tables are known: what the last policies are worth, and how often an update lowered that."""
+    columns = [record.get(f"exact/{name}", []) for name in ("return", "nash_gap", "fall")]
+    rows = [row for row in zip(record.get("step", []), *columns, strict=False) if row[1] is not None]
+    if not rows:
+        return []
+    last = max(step for step, *_ in rows)
+    returns, gaps = zip(*((value, gap) for step, value, gap, _ in rows if step == last), strict=True)
+    falls = [fall for *_, fall in rows if fall is not None and fall == fall]
+    fell = [fall for fall in falls if fall > 0]
+    mean, gap = sum(returns) / len(returns), sum(gaps) / len(gaps)
+    text = f"J = {mean:.4g} ({min(returns):.4g} to {max(returns):.4g} over seeds), Nash gap {gap:.3g} at step {last:,}"
+    return [
+        ("exactly", f"{text}; fell in {len(fell):,} of {len(falls):,} updates, by {max(fell, default=0):.3g} at most")
+    ]
 
 
 def _json(file: Path) -> dict[str, Any]:

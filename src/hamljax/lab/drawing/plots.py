@@ -15,6 +15,7 @@ PANELS = {
     "eval/won": "win rate (greedy)",
     "eval/return": "return (greedy)",
     "train/episode_return": "return (training)",
+    "exact/return": "J of the policies (exact)",
 }
 MEASURED = ("eval/won", "eval/return")  # of which the table shows the last
 APART = (*RESUMABLE, "seed", "num_seeds")  # settings that may differ within a curve

@@ -49,7 +49,7 @@ def _explain(training: "Training", seed: int, first: int) -> tuple[str, list[str
     """
     if training.trainer.env.in_processes:
         gone = "what the first one learnt from is gone, because environments in host processes cannot be played again"
-        return gone, [words for what, words in NON_FINITE.items() if what in training.noted]
+        return gone, [words for what, words in NON_FINITE.items() if what in training.notes.noted]
     training.reporter.say("an update was not finite: looking for what it learnt from, from the last checkpoint on")
     with training.signals.ending_at_once(
         f"stopped: updates were not finite; to go on: hamljax resume {as_typed(training.run.path)}"

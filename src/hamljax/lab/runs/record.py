@@ -46,7 +46,7 @@ def joined(parts: list[Metrics]) -> Metrics:
 
 
 def shown(metrics: Mapping[str, np.ndarray], old: dict[str, float]) -> dict[str, float]:
-    """What a person watches: training return, and the last evaluation.
+    """What a person watches: training return, the last evaluation, and where it is known what the policies are worth now.
 
     Args:
         metrics: of the updates and of the evaluation since the last look, by name.
@@ -54,6 +54,8 @@ def shown(metrics: Mapping[str, np.ndarray], old: dict[str, float]) -> dict[str,
     """
     names = {"return": "train/episode_return", "eval": "eval/return", "won": "eval/won", "skipped": "train/skipped"}
     found = {short: np.asarray(metrics[name]) for short, name in names.items() if name in metrics}
+    now = {"exact": "exact/return", "gap": "exact/nash_gap"}
+    found |= {short: metrics[name][:, -1] for short, name in now.items() if name in metrics}
     means = {short: float(np.nanmean(x)) for short, x in found.items() if np.isfinite(x).any()}
     if not means.get("skipped"):
         means.pop("skipped", None)
@@ -76,7 +78,7 @@ def summary(
         seconds: by what they were spent on.
         absolute: the absolute metric, by name.
     """
-    columns = [c for c in metrics.columns if c.startswith(("eval", "train/"))]
+    columns = [c for c in metrics.columns if c.startswith(("eval", "train/", "exact/"))]
     last = metrics.groupby("seed")[columns].last().reindex(seeds)
     return {
         "seeds": [int(s) for s in seeds],

@@ -24,9 +24,11 @@ from ..storage.files import forget_unfinished
 from ..storage.paths import as_typed, writing
 from ..storage.rundir import RunDir
 from . import record
+from .exact import ExactColumns
 from .failures import failures_of
 from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
+from .notes import Notes
 from .pace import Pace, Signals, Streak, listening
 from .programs import CAPACITY, AnyPrograms, Progress, make_programs, progress_shapes, split_replay, with_replay
 from .reporter import Reporter, clock
@@ -89,10 +91,11 @@ class Training:
         self.seconds = dict.fromkeys(("compiling", "training", "evaluating", "saving"), 0.0)
         self.last: dict[str, float] = {}
         self.now = ""
-        self.done, self.saved_at, self.told = 0, 0.0, 0  # updates made, when they were saved, losses reported
+        self.done, self.saved_at = 0, 0.0  # updates made, when they were saved
         self.shown: dict[str, float] = {}
         self.workers: Environment | AnyPrograms = trainer.env  # what is to be closed at the end
-        self.noted: set[str] = set()  # what was said once
+        self.notes = Notes(reporter.say)
+        self.exact = ExactColumns(trainer, self.seeds)
         self.streak = Streak(len(self.seeds), {"stop": job.run.nan_patience, "raise": 1}.get(job.run.on_nan))
 
     @contextlib.contextmanager
@@ -138,6 +141,7 @@ class Training:
         groups = self.trainer.learner.policy.groups
         shares = who_shares(groups, getattr(config.algo, "group_ratio", "folded"))
         sharing = f", policies {shares}" if 1 < len(groups) < sum(map(len, groups)) else ""
+        self.notes.once("exact", self.exact.note)
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s){sharing}")
         found = self._restore() if self.run.begun else None
         step = found.update * self.per_update if found else -1
@@ -154,16 +158,19 @@ class Training:
             self.streak.length = np.asarray(found.tree.state.skipped)
             self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
             self.run.start_with(found.record)
+            self.exact.go_on(found.record)
             say(f"going on from step {self.done * self.per_update:,}")
             if self.trainer.env.in_processes:
                 say("note: environments in host processes cannot be restored: all begin fresh episodes")
         else:
             self.run.start_with(None)
             self.progress = programs.begin(self.seeds)
+            with self.timed("compiling"):
+                untrained = self.exact.begin(self.progress)
             if 0 in self.evals:
                 if self.trainer.env.in_processes:  # minutes, it may be
                     say(f"evaluating the untrained team first: {config.num_eval_episodes} episodes")
-                self._record([], {"steps_per_second": np.nan})
+                self._record([untrained], {"steps_per_second": np.nan})
         self.reporter.started(self.done * self.per_update)
 
     def _write_metadata(self) -> None:
@@ -218,12 +225,13 @@ class Training:
             with self.timed("training"):
                 state, metrics = self.programs.advance(self.progress.state, np.int32(count))
                 self.progress = self.progress._replace(state=state)
-                parts.append({name: np.asarray(x)[:, :count] for name, x in metrics.items()})
+                parts.append(self.exact.of({name: np.asarray(x)[:, :count] for name, x in metrics.items()}))
             self.streak.watch(self.done, parts[-1]["train/skipped"])
             pace.took(count, self.seconds["training"] - before)
             self.done += count
-            self._tell_of_losses()
-            self._tell_of_the_stuck(int(parts[-1]["train/no_legal_action"].sum()))
+            self.notes.of_workers(self.programs.losses, self.programs.notes)
+            stuck = int(parts[-1]["train/no_legal_action"].sum())
+            self.notes.of_the_stuck(stuck, self.done * self.per_update)
             self.reporter.tick(self.done * self.per_update, self.shown, self._left())
             if self.signals.caught or self.streak.broken or self._is_late():
                 break
@@ -231,30 +239,6 @@ class Training:
         bridge = self._bridge(spent)
         self.shown |= bridge
         self._record(parts, {"steps_per_second": steps / max(seconds, 1e-9), **bridge})
-
-    def _tell_of_losses(self) -> None:
-        losses = self.programs.losses
-        for loss in losses[self.told :]:
-            self.reporter.say(f"note: {loss}; another took its place")
-        self.told = len(losses)
-        for what, note in self.programs.notes.items():
-            self._note(what, note)
-
-    def _note(self, what: str, note: str) -> None:
-        """Say it, unless something was said of ``what`` already."""
-        if what not in self.noted:
-            self.noted.add(what)
-            self.reporter.say(f"note: {note}")
-
-    def _tell_of_the_stuck(self, count: int) -> None:
-        """Once: how often, by now, an agent had to act and could not."""
-        if count:
-            steps = self.done * self.per_update
-            self._note(
-                "no_legal_action",
-                f"{count:,} times in the last updates (up to step {steps:,}) an agent was alive and had no legal action: "
-                f"one was drawn from all of its actions; mark such an agent as not alive, or give it an action that does nothing",
-            )
 
     def _left(self) -> float:
         """Seconds to the end, evaluations included, at the pace of this run so far."""
@@ -288,7 +272,7 @@ class Training:
         step = self.done * self.per_update
         self.logger.log(step, rows.drop(columns=["seed", "update", "step"]).mean(skipna=True).dropna().to_dict())
         if self.done:
-            self._tell_of_losses()
+            self.notes.of_workers(self.programs.losses, self.programs.notes)
             self.reporter.update(step, self.shown, self._left())
 
     def _is_late(self) -> bool:
