@@ -17,22 +17,22 @@ from hamljax.tabular import Surrogate, general, maximise
 from hamljax.tabular.simplex import pour, project
 
 HALVINGS = 45  # of the multiplier's bracket
-EXPONENTS = (-2.5, 3.0)  # natural logarithms of the least and the greatest p - 1 of a power
-NEVER = -30.0  # the logarithm of a slope that is none
+EXPONENTS = (-1.4, 3.0)  # natural logarithms of the least and the greatest p - 1 of a power
+SIDES = [(sign, side) for sign in ("M A > 0", "M A < 0") for side in ("r > 1", "r < 1")]
+KNOT = ("distance", "slope")
 
 
 class Family(NamedTuple):
     """cost: ``(theta, log_scale, ratio, m_advantage) -> cost`` of samples. solve: ``(theta, log_scale, surrogate) -> policy``.
 
-    start, width: (D,) where a search begins, and how wide. grid: (C, D) members to be compared, of a family that is not searched.
-    cost is None where the drift is no function of these alone.
+    members: (C, D) those of a grid; of a family that is to be searched the one from which a search begins. names: what the
+    exponentials of theta are. cost is None where the drift is no function of these alone.
     """
 
     cost: Callable | None
     solve: Callable
-    start: np.ndarray
-    width: np.ndarray
-    grid: np.ndarray
+    members: np.ndarray
+    names: tuple[str, ...]
 
 
 def signed_gain(seen: Surrogate) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -81,7 +81,8 @@ def hinges(count: int = 2) -> Family:
     start[..., 0] = np.log(0.15 * 2.0 ** np.arange(count))
     start[..., 1] = -3.0
     start[0, 0, 0, 1] = start[1, 1, 0, 1] = 0.0
-    return Family(hinge_cost, hinge_solve, start.ravel(), np.full(start.size, 0.8), np.zeros((0, start.size)))
+    names = [f"{what} {k + 1}, {sign}, {side}" for sign, side in SIDES for k in range(count) for what in KNOT]
+    return Family(hinge_cost, hinge_solve, start.reshape(1, -1), tuple(names))
 
 
 # POWERS: theta (sign of M A, side of r = 1) logarithms of radii, then (side) those of exponents - 1
@@ -111,8 +112,10 @@ def power_solve(theta: Array, log_scale: Array, seen: Surrogate) -> Array:
         excess = q - lam
         side = (excess < 0).astype(int)
         cost = jnp.where(side == 0, log_cost[..., 0], log_cost[..., 1])
-        move = jnp.exp((jnp.log(jnp.abs(excess)) - cost) / power[side])
-        return jnp.where(excess == 0, seen.old, jnp.clip(seen.old * (1 + jnp.sign(excess) * move), 0.0, 1.0))
+        free = jnp.isneginf(cost)
+        move = jnp.exp((jnp.log(jnp.abs(excess)) - jnp.where(free, 0.0, cost)) / power[side])
+        x = jnp.where(free, 1.0 - side, jnp.clip(seen.old * (1 + jnp.sign(excess) * move), 0.0, 1.0))
+        return jnp.where(excess == 0, seen.old, x)
 
     return by_bisection(policy, jnp.min(q, -1, keepdims=True), jnp.max(q, -1, keepdims=True))
 
@@ -137,15 +140,17 @@ def by_bisection(policy: Callable, low: Float[Array, "S 1"], high: Float[Array, 
 
 def powers() -> Family:
     """Starts from spo(0.4)."""
-    start = np.array([np.log(0.4)] * 4 + [0.0] * 2)
-    return Family(power_cost, power_solve, start, np.full(6, 0.8), np.zeros((0, 6)))
+    names = [f"radius, {sign}, {side}" for sign, side in SIDES] + ["p - 1, r > 1", "p - 1, r < 1"]
+    return Family(power_cost, power_solve, np.array([[np.log(0.4)] * 4 + [0.0] * 2]), tuple(names))
 
 
 # WHAT THE LIBRARY HAS
 
 
-def registered(name: str, values: Callable, grid: np.ndarray, exact: Callable = maximise) -> Family:
-    """A registered drift; ``values(theta)`` are its hyper-parameters, theta a row of the grid with log_scale added."""
+def registered(
+    name: str, values: Callable, grid: np.ndarray, names: tuple[str, ...], exact: Callable = maximise
+) -> Family:
+    """A registered drift; ``values`` makes its hyper-parameters of the exponentials of a row of theta, with log_scale added."""
 
     def bound(theta, log_scale):
         return bind_drift(DRIFTS[name], values(jnp.exp(theta + log_scale)))
@@ -156,24 +161,20 @@ def registered(name: str, values: Callable, grid: np.ndarray, exact: Callable = 
     def solve(theta, log_scale, seen):
         return exact(bound(theta, log_scale), seen).policy
 
-    grid = np.log(grid)
-    zeros = np.zeros(grid.shape[1])
-    plain = not set(DRIFTS[name].asks)
-    return Family(cost if plain else None, solve, zeros, zeros, grid)
-
-
-def spo_theta(theta: Array) -> Array:
-    return jnp.concatenate([jnp.broadcast_to(theta, 4), jnp.zeros(2)])
+    return Family(None if DRIFTS[name].asks else cost, solve, np.log(grid), names)
 
 
 def spo(grid: np.ndarray) -> Family:
     """spo as a power: the library's closed form takes it that every action was sampled."""
+
+    def as_power(theta):
+        return jnp.concatenate([jnp.broadcast_to(theta, 4), jnp.zeros(2)])
+
     return Family(
-        lambda theta, *rest: power_cost(spo_theta(theta), *rest),
-        lambda theta, *rest: power_solve(spo_theta(theta), *rest),
-        np.zeros(1),
-        np.zeros(1),
+        lambda theta, *rest: power_cost(as_power(theta), *rest),
+        lambda theta, *rest: power_solve(as_power(theta), *rest),
         np.log(grid),
+        ("clip_eps",),
     )
 
 
@@ -183,7 +184,7 @@ def euclid(grid: np.ndarray) -> Family:
     def solve(theta, log_scale, seen):
         return project(seen.old + seen.q * jnp.exp(theta[0] + log_scale))
 
-    return Family(None, solve, np.zeros(1), np.zeros(1), np.log(grid))
+    return Family(None, solve, np.log(grid), ("1 / coefficient",))
 
 
 def bar() -> dict[str, Family]:
@@ -192,18 +193,20 @@ def bar() -> dict[str, Family]:
     def column(*values):
         return np.array(values)[:, None]
 
-    def coefficient(theta):
-        return {"kl_coef": 1 / theta[0]}
+    def penalty(name):
+        grid = 1 / column(0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
+        return registered(name, lambda radius: {"kl_coef": 1 / radius[0]}, grid, ("1 / kl_coef",))
 
-    pairs = np.array([(a, b) for a in (0.5, 2.0, 8.0) for b in (0.2, 0.6, 2.0)])
-    of_kl = 1 / column(0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
+    pairs = np.array([(alpha, beta) for alpha in (0.5, 2.0, 8.0) for beta in (0.2, 0.6, 2.0)])
+    dpo = registered("dpo", lambda x: {"dpo_alpha": x[0], "dpo_beta": x[1]}, pairs, ("dpo_alpha", "dpo_beta"), general)
+    eps = column(0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
     return {
-        "none": registered("none", lambda theta: {}, np.ones((1, 1))),
-        "clip": registered("clip", lambda theta: {"clip_eps": theta[0]}, column(0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)),
+        "clip": registered("clip", lambda x: {"clip_eps": x[0]}, eps, ("clip_eps",)),
         "spo": spo(column(0.1, 0.2, 0.3, 0.5, 0.8, 1.2)),
-        "dpo": registered("dpo", lambda theta: {"dpo_alpha": theta[0], "dpo_beta": theta[1]}, pairs, general),
-        "kl": registered("kl", coefficient, of_kl),
-        "reverse_kl": registered("reverse_kl", coefficient, of_kl),
-        "mirror_descent": registered("mirror_descent", coefficient, of_kl),
+        "dpo": dpo,
+        "kl": penalty("kl"),
+        "reverse_kl": penalty("reverse_kl"),
+        "mirror_descent": penalty("mirror_descent"),
         "euclid": euclid(1 / column(1.0, 3.0, 5.0, 10.0, 20.0, 40.0)),
+        "none": registered("none", lambda x: {}, np.ones((1, 1)), ("",)),
     }

@@ -1,0 +1,218 @@
+"""The search for a drift: its families are drifts with the maximisers that they claim, and stopping it changes nothing."""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hamljax.haml import COORDINATIONS, DRIFTS, ORDERS, bind_drift
+from hamljax.tabular import (
+    Sweep,
+    evaluate,
+    everywhere,
+    in_float64,
+    joint_policy,
+    maximise,
+    random_games,
+    random_policies,
+)
+from hamljax.tabular.exact import surrogate_of
+
+EXPERIMENTS = str(Path(__file__).parents[1] / "experiments")
+sys.path.insert(0, EXPERIMENTS)
+import drift_search  # noqa: E402
+from drift_search_families import HALVINGS, bar, hinges, powers  # noqa: E402
+from drift_search_trials import Scorer, estimate, make_trials, sampled_sweep  # noqa: E402
+
+sys.path.remove(EXPERIMENTS)
+FAMILIES = {"hinges": hinges(), "powers": powers()}
+SHRUNK = -0.3  # log_scale
+
+
+def member(name: str, seed: int) -> np.ndarray:
+    start = FAMILIES[name].members[0]
+    return start + 0.6 * np.random.default_rng(seed).standard_normal(len(start))
+
+
+@pytest.fixture(scope="module")
+def game():
+    return jax.tree.map(lambda x: x[0], random_games(3, 1, 12, (3, 4)))
+
+
+@pytest.fixture(scope="module")
+def seen(game):
+    """What the second agent is to maximise after the first has moved: exactly, and of samples that leave out actions."""
+
+    def both():
+        old, new = (random_policies(game, seed) for seed in (1, 2))
+        advantage = evaluate(game, old).advantage
+        log_m = jnp.log(new[0] / old[0])[:, game.digits[0]]
+        exact = surrogate_of(game, jnp.log(old), advantage, log_m, 1, {})
+        share, believed = estimate(jax.random.key(0), advantage, joint_policy(game, old), 2.0, 8)
+        return exact, exact._replace(weight=share / exact.divisor[:, exact.action], advantage=believed)
+
+    return in_float64(both)()
+
+
+def objective(cost, x, seen) -> np.ndarray:
+    """(S,) of a policy, summed over joint actions as they stand."""
+    ratio = (x / seen.old)[:, seen.action]
+    gain = seen.m * seen.advantage
+    return np.sum(seen.weight * seen.old[:, seen.action] * (ratio * gain - np.asarray(cost(ratio, gain))), -1)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_members_are_drifts(name):
+    """Definition 1: 0 at r = 1 with a slope of 0, and nowhere below, whatever the advantage."""
+    ratio, gain = (x.ravel() for x in np.meshgrid(np.linspace(0, 4, 161), np.linspace(-3, 3, 13)))
+    for seed in range(4):
+        theta = member(name, seed)
+        cost = in_float64(lambda r, g, theta=theta: FAMILIES[name].cost(theta, SHRUNK, r, g))
+        slope = in_float64(jax.vmap(jax.grad(lambda r, g, theta=theta: FAMILIES[name].cost(theta, SHRUNK, r, g))))
+        assert np.all(cost(ratio, gain) >= 0) and np.max(cost(ratio, gain)) > 0.1
+        np.testing.assert_array_equal(cost(np.ones_like(gain), gain), 0)
+        np.testing.assert_array_equal(slope(np.ones_like(gain), gain), 0)
+        quotients = [cost(1 + h, gain) / abs(h) for h in (1e-12, -1e-12)]
+        np.testing.assert_allclose(quotients, 0, atol=0.02)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_challenger_beats_the_maximiser(name, sampled, seen):
+    surrogate = seen[sampled]
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        theta = member(name, seed)
+        cost = in_float64(lambda r, g, theta=theta: FAMILIES[name].cost(theta, SHRUNK, r, g))
+        found = in_float64(lambda x, theta=theta: FAMILIES[name].solve(theta, SHRUNK, x))(surrogate)
+        np.testing.assert_allclose(found.sum(-1), 1, atol=1e-12)
+        assert np.all(found >= 0)
+        best = objective(cost, found, surrogate)
+        anywhere = rng.dirichlet(np.full(4, 0.5), (200, 12))
+        near = found + rng.choice([0.1, 0.01, 1e-4], (200, 1, 1)) * (rng.dirichlet(np.full(4, 0.3), (200, 12)) - found)
+        for challenger in (*anywhere, *near, np.asarray(surrogate.old)):
+            assert np.all(objective(cost, challenger, surrogate) <= best + 1e-10)
+
+
+def clip_as_hinges(eps: float) -> np.ndarray:
+    """One hinge of slope 1 on either side, where the move gains: all others have the slope 0."""
+    theta = np.zeros((2, 2, 1, 2))
+    theta[..., 0] = np.log(eps)
+    theta[[0, 1], [1, 0], :, 1] = -np.inf
+    return theta.ravel()
+
+
+def test_one_hinge_of_slope_one_is_clip(seen):
+    family, theta, clip = hinges(1), clip_as_hinges(0.2), bind_drift(DRIFTS["clip"], {"clip_eps": 0.2})
+    ratio, gain = np.random.default_rng(0).normal(1, 0.5, (2, 500))
+    cost = in_float64(lambda r, g: family.cost(theta, 0.0, r, g - 1))(ratio, gain)
+    np.testing.assert_allclose(cost, in_float64(clip)(ratio, gain - 1), atol=1e-15)
+    for surrogate in seen:
+        found = in_float64(lambda x: family.solve(theta, 0.0, x))(surrogate)
+        np.testing.assert_allclose(found, in_float64(lambda x: maximise(clip, x).policy)(surrogate), atol=1e-14)
+
+
+def test_a_power_of_two_is_spo(seen):
+    theta = np.array([np.log(0.3)] * 4 + [0.0] * 2)
+    spo = bind_drift(DRIFTS["spo"], {"clip_eps": 0.3})
+    found = in_float64(lambda x: powers().solve(theta, 0.0, x))(seen[0])
+    expected = in_float64(lambda x: maximise(spo, x).policy)(seen[0])
+    np.testing.assert_allclose(found, expected, atol=100 * 0.5**HALVINGS)
+
+
+def test_infinitely_many_samples_without_noise_are_the_exact_sweep():
+    """J of three sweeps of two games, against the library's sweeps with the same orders."""
+    trials = make_trials(5, 2)
+    family, eps = bar()["clip"], 0.2
+    scores = Scorer((0.0,), None, 3)(family, np.log([[eps]]), np.zeros(1), trials, 7)[0, :, :, 0]
+    sweep = Sweep(
+        bind_drift(DRIFTS["clip"], {"clip_eps": eps}), COORDINATIONS["sequential"], ORDERS["uniform"], everywhere
+    )
+
+    def step(game, log_policies, key):
+        new = sweep(game, log_policies, key)[0]
+        return new, evaluate(game, jnp.exp(new)).expected_return
+
+    step = in_float64(jax.jit(step))
+    for number, start in np.ndindex(2, 2):
+        game = jax.tree.map(lambda x, number=number: x[number], trials.game)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), number), start)
+        log_policies = trials.log_policies[number, start]
+        for k in range(3):
+            order = jax.random.split(jax.random.fold_in(key, k))[1]
+            log_policies, value = step(game, log_policies, order)
+            first = trials.first[number, start]
+            share = (value - first) / (trials.best[number] - first)
+            np.testing.assert_allclose(scores[number, start, k], share, atol=1e-10)
+
+
+def test_estimates_are_unbiased_and_as_noisy_as_said():
+    """Over 4000 estimates: shares of mean pi, and errors of variance sigma^2 / count, but for the mean that is taken off."""
+    joint, advantage = np.array([[0.5, 0.3, 0.2]]), np.array([[1.0, -1.0, 0.25]])
+    draw = jax.vmap(lambda key: estimate(key, advantage, joint, 3.0, 8))
+    share, believed = in_float64(draw)(jax.random.split(jax.random.key(0), 4000))
+    np.testing.assert_allclose(share.sum(-1), 1)
+    np.testing.assert_allclose(share.mean(0), joint, atol=5 * 0.5 / np.sqrt(8 * 4000))
+    np.testing.assert_allclose(np.sum(share * believed, -1), 0, atol=1e-12)
+    seen = (share[:, 0, :2] > 0).all(-1)
+    counts = 8 * share[seen, 0, :2]
+    error = (believed[seen, 0, 0] - believed[seen, 0, 1] - 2) / np.sqrt(np.sum(9 / counts, -1))
+    np.testing.assert_allclose([error.mean(), error.var()], [0, 1], atol=0.12)
+
+
+def stages(folder: Path) -> drift_search.Search:
+    return drift_search.Search(drift_search.Store(folder, drift_search.QUICK), drift_search.QUICK)
+
+
+def test_a_search_that_was_stopped_goes_on_to_the_same_end(tmp_path, monkeypatch, capsys):
+    family = hinges(1)
+    whole, stopped = stages(tmp_path / "whole"), stages(tmp_path / "stopped")
+    stopped.scorer = whole.scorer  # and with it what is compiled
+    expected = whole.found("hinges", family, True)
+
+    def killed(*arguments):
+        if len(list(stopped.store.folder.iterdir())) > 2:
+            raise KeyboardInterrupt
+        return whole.scorer(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(stopped, "scorer", killed)
+        stopped.found("hinges", family, True)
+    again = stages(tmp_path / "stopped")
+    again.scorer = whole.scorer
+    capsys.readouterr()
+    found = again.found("hinges", family, True)
+    assert capsys.readouterr().out.count("search") == 1  # of three generations: two were there
+    np.testing.assert_array_equal(found.thetas, expected.thetas)
+    np.testing.assert_array_equal(found.rates, expected.rates)
+    assert len(np.unique(expected.thetas, axis=0)) == 3  # the start and two generations: it has moved
+
+
+def test_a_folder_of_another_size_is_refused(tmp_path, capsys):
+    drift_search.Store(tmp_path / "parts", drift_search.Budget())
+    assert drift_search.main(["--quick", "--out", str(tmp_path)]) == 2
+    assert "another size" in capsys.readouterr().err
+
+
+def test_sampled_sweep_only_sees_the_samples(game):
+    """What an action that nobody has sampled is thought to be worth changes no policy."""
+    old = random_policies(game, 1)
+    share = np.zeros((12, 12))
+    share[:, :5] = 0.2
+    advantage = np.random.default_rng(0).normal(size=(12, 12))
+
+    def new(advantage):
+        def solve(seen):
+            return hinges(1).solve(clip_as_hinges(0.2), 0.0, seen)
+
+        return sampled_sweep(solve, game, np.log(old), jax.random.key(0), share, advantage, jnp.zeros(()), 1)
+
+    changed = advantage.copy()
+    changed[:, 5:] += 3
+    step = in_float64(jax.jit(new))
+    np.testing.assert_array_equal(step(advantage), step(changed))
+    changed[:, 0] += 3
+    assert np.abs(step(advantage) - step(changed)).max() > 0.01
