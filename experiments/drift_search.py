@@ -36,12 +36,12 @@ class Budget(NamedTuple):
 
     generation_games: int = 100
     search_games: int = 400
-    choice_games: int = 300
-    held_out_games: int = 1000
-    generations: int = 18
-    population: int = 32
-    elite: int = 8
-    finalists: int = 6
+    choice_games: int = 200
+    held_out_games: int = 600
+    generations: int = 12
+    population: int = 24
+    elite: int = 6
+    finalists: int = 5
     sweeps: int = 30
     samples: int = 16
     sigmas: tuple[float, ...] = (1.0, 4.0)
@@ -61,13 +61,13 @@ class Store:
             raise ConfigError(f"'{folder}' holds a search of another size; choose another --out")
 
     def __call__(self, name: str, compute: Callable[[], Any]) -> dict[str, Any]:
-        """``{"value": what was computed, "seconds": how long that took}``."""
+        """``{"value": what was computed, "seconds": of a processor}``."""
         path = self.folder / f"{name}.json"
         if not path.exists():
-            start = time.perf_counter()
+            start = time.process_time()
             value = compute()
-            write_json(path, {"value": value, "seconds": time.perf_counter() - start})
-            print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+            write_json(path, {"value": value, "seconds": time.process_time() - start})
+            print(f"{name}: {time.process_time() - start:.1f} s", flush=True)
         return read_json(path)
 
     def seconds(self) -> float:
@@ -93,8 +93,8 @@ class Search:
         self.store, self.budget = store, budget
         self.scorer = Scorer(budget.sigmas, budget.samples, budget.sweeps)
 
-    def trials(self, number: int, count: int, *shape: Any) -> Trials:
-        return make_trials(1000 * self.budget.seed + number, count, *shape)
+    def trials(self, number: int, count: int) -> Trials:
+        return make_trials(1000 * self.budget.seed + number, count)
 
     @functools.cached_property
     def pools(self) -> list[Trials]:
@@ -109,11 +109,6 @@ class Search:
     @functools.cached_property
     def held_out(self) -> Trials:
         return self.trials(2, self.budget.held_out_games)
-
-    @functools.cached_property
-    def three_agents(self) -> Trials:
-        """Held-out games of another shape: three states, three agents with two actions each."""
-        return self.trials(3, self.budget.held_out_games, 3, (2, 2, 2))
 
     def generation(
         self, family: Family, annealed: bool, number: int, mean: np.ndarray, width: np.ndarray
@@ -181,7 +176,6 @@ class Search:
             for number in numbers
         }
         chosen = members.one(best)
-        other = self.scored(f"three {name} {best:02d}", chosen, self.three_agents, 3, True)
         final = {number: np.array(value["final"]) for number, value in held.items()}
         tuned = np.empty_like(final[best])
         for start, noise in np.ndindex(tuned.shape[1:]):
@@ -193,7 +187,6 @@ class Search:
             "final": final[best],
             "area": np.array(held[best]["area"]),
             "tuned": tuned,
-            "three": np.array(other["final"]),
         }
 
 
@@ -215,7 +208,9 @@ def main(words: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     write(results, list(bar()), given.out)
-    print(f"{Store(given.out / 'parts', budget).seconds():.0f} s in all; tables and pictures in {given.out}")
+    print(
+        f"{Store(given.out / 'parts', budget).seconds():.0f} s of a processor in all; tables and pictures in {given.out}"
+    )
     return 0
 
 

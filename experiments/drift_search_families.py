@@ -12,14 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hamljax.haml import DRIFTS, bind_drift
-from hamljax.tabular import Surrogate, general, maximise
+from hamljax.haml import DRIFTS, BoundDrift, bind_drift
+from hamljax.tabular import Solution, Surrogate, maximise
 from hamljax.tabular.simplex import pour, project
 
 HALVINGS = 45  # of the multiplier's bracket
 EXPONENTS = (-1.4, 3.0)  # natural logarithms of the least and the greatest p - 1 of a power
 SIDES = [(sign, side) for sign in ("M A > 0", "M A < 0") for side in ("r > 1", "r < 1")]
 KNOT = ("distance", "slope")
+RATIOS = np.r_[
+    0.0, 1 - np.geomspace(0.9, 0.01, 14), 1.0, 1 + np.geomspace(0.01, 4.0, 18)
+]  # between which dpo is linear
 
 
 class Family(NamedTuple):
@@ -46,7 +49,7 @@ def signed_gain(seen: Surrogate) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def hinge_cost(theta: Array, log_scale: Array, ratio: Array, m_advantage: Array) -> Array:
     """abs(M A) sum of slope relu(abs(r - 1) - distance), other hinges for each sign of M A and side of r = 1."""
-    knots = theta.reshape(2, 2, -1, 2)
+    knots = jnp.asarray(theta).reshape(2, 2, -1, 2)
     distance, slope = jnp.exp(knots[..., 0] + log_scale), jnp.exp(knots[..., 1])
     beyond = jnp.stack([ratio - 1, 1 - ratio])[:, None]
 
@@ -60,7 +63,7 @@ def hinge_cost(theta: Array, log_scale: Array, ratio: Array, m_advantage: Array)
 def hinge_solve(theta: Array, log_scale: Array, seen: Surrogate) -> Array:
     """The exact maximiser: the objective is concave and linear between hinges, so mass goes to the steepest pieces first."""
     q, up, down = signed_gain(seen)
-    knots = theta.reshape(2, 2, -1, 2)
+    knots = jnp.asarray(theta).reshape(2, 2, -1, 2)
     distance = jnp.exp(knots[..., 0] + log_scale).transpose(1, 0, 2).reshape(2, -1)  # (side, both signs')
     order = jnp.argsort(distance, -1)
     near = jnp.take_along_axis(distance, order, -1)
@@ -75,7 +78,7 @@ def hinge_solve(theta: Array, log_scale: Array, seen: Surrogate) -> Array:
     return pour(*pieces)
 
 
-def hinges(count: int = 2) -> Family:
+def hinges(count: int = 1) -> Family:
     """Starts from clip(0.15), whose further hinges are weak."""
     start = np.zeros((2, 2, count, 2))
     start[..., 0] = np.log(0.15 * 2.0 ** np.arange(count))
@@ -90,13 +93,14 @@ def hinges(count: int = 2) -> Family:
 
 def power_parts(theta: Array, log_scale: Array) -> tuple[Array, Array]:
     """(sign, side) logarithms of radii and (side) exponents - 1."""
+    theta = jnp.asarray(theta)
     return theta[:4].reshape(2, 2) + log_scale, jnp.exp(jnp.clip(theta[4:], *EXPONENTS))
 
 
 def power_cost(theta: Array, log_scale: Array, ratio: Array, m_advantage: Array) -> Array:
     """abs(M A) radius / p (abs(r - 1) / radius)^p: of slope abs(M A) at one radius from r = 1; p = 2 is spo."""
     log_radius, power = power_parts(theta, log_scale)
-    side, sign = (ratio < 1).astype(int), (m_advantage < 0).astype(int)
+    side, sign = jnp.where(ratio < 1, 1, 0), jnp.where(m_advantage < 0, 1, 0)
     radius, exponent = jnp.exp(log_radius[sign, side]), power[side] + 1
     return jnp.abs(m_advantage) * radius / exponent * (jnp.abs(ratio - 1) / radius) ** exponent
 
@@ -164,6 +168,15 @@ def registered(
     return Family(None if DRIFTS[name].asks else cost, solve, np.log(grid), names)
 
 
+def interpolated(drift: BoundDrift, seen: Surrogate) -> Solution:
+    """The maximiser of a convex drift that is made linear between RATIOS: exact for that one, and cheap."""
+    x = jnp.concatenate([jnp.clip(RATIOS[:, None, None] * seen.old, 0.0, 1.0), jnp.ones((1, *seen.old.shape))])
+    value = x * seen.q - jax.vmap(lambda policy: seen.costs(drift, policy))(x)
+    length, rise = jnp.diff(x, axis=0), jnp.diff(value, axis=0)
+    slope = jnp.where(length > 0, rise / jnp.where(length > 0, length, 1.0), 0.0)
+    return Solution(pour(length.transpose(1, 0, 2), slope.transpose(1, 0, 2)), jnp.zeros(len(seen.old)))
+
+
 def spo(grid: np.ndarray) -> Family:
     """spo as a power: the library's closed form takes it that every action was sampled."""
 
@@ -197,8 +210,10 @@ def bar() -> dict[str, Family]:
         grid = 1 / column(0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
         return registered(name, lambda radius: {"kl_coef": 1 / radius[0]}, grid, ("1 / kl_coef",))
 
-    pairs = np.array([(alpha, beta) for alpha in (0.5, 2.0, 8.0) for beta in (0.2, 0.6, 2.0)])
-    dpo = registered("dpo", lambda x: {"dpo_alpha": x[0], "dpo_beta": x[1]}, pairs, ("dpo_alpha", "dpo_beta"), general)
+    pairs = np.array([(2.0, 0.6), *((alpha, beta) for alpha in (0.1, 0.3, 1.0) for beta in (0.1, 0.3, 1.0))])
+    dpo = registered(
+        "dpo", lambda x: {"dpo_alpha": x[0], "dpo_beta": x[1]}, pairs, ("dpo_alpha", "dpo_beta"), interpolated
+    )
     eps = column(0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
     return {
         "clip": registered("clip", lambda x: {"clip_eps": x[0]}, eps, ("clip_eps",)),

@@ -52,19 +52,18 @@ def score_table(results: Mapping[str, Result]) -> str:
     """Held-out scores after the last sweep, mean and by setting, and their mean over the sweeps."""
     rows = []
     for name, x in results.items():
-        cells = [number(v) for v in (*x["final"].mean(0).ravel(), x["area"].mean(), x["three"].mean())]
+        cells = [number(v) for v in (*x["final"].mean(0).ravel(), x["area"].mean())]
         rows.append([name, parameters(x), str(over_games(x["final"])), *cells])
-    return table(["drift", "chosen", "mean [95 %]", *SETTINGS, "over the sweeps", "three agents"], rows)
+    return table(["drift", "chosen", "mean [95 %]", *SETTINGS, "over the sweeps"], rows)
 
 
 def difference_table(results: Mapping[str, Result], name: str, others: Sequence[str]) -> str:
-    """A member minus others on the same games: as chosen, against one tuned for each setting, and on games of another shape."""
+    """A member minus others on the same games: as chosen, and against one tuned for each setting."""
     mine = results[name]
     rows = []
     for other in others:
-        pairs = (("final", "final"), ("final", "tuned"), ("three", "three"))
-        rows.append([other, *(signed(over_games(mine[a] - results[other][b])) for a, b in pairs)])
-    return table([f"{name} minus", "held out", "tuned for each setting", "three agents"], rows)
+        rows.append([other, *(signed(over_games(mine["final"] - results[other][x])) for x in ("final", "tuned"))])
+    return table([f"{name} minus", "as chosen", "tuned for each setting"], rows)
 
 
 def member_table(result: Result) -> str:
