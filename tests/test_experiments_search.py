@@ -37,65 +37,73 @@ def member(name: str, seed: int) -> np.ndarray:
     return start + 0.6 * np.random.default_rng(seed).standard_normal(len(start))
 
 
+def one(games):
+    return jax.tree.map(lambda x: x[0], games)
+
+
+COST = {name: in_float64(jax.jit(family.cost)) for name, family in FAMILIES.items()}
+SOLVE = {name: in_float64(jax.jit(family.solve)) for name, family in FAMILIES.items()}
+
+
 @pytest.fixture(scope="module")
 def game():
-    return jax.tree.map(lambda x: x[0], random_games(3, 1, 6, (3, 4)))
+    return one(random_games(3, 1, 6, (3, 4)))
 
 
 @pytest.fixture(scope="module")
 def seen(game):
     """What the second agent is to maximise after the first has moved: exactly, and of samples that leave out actions."""
 
+    old, new = (random_policies(game, seed) for seed in (1, 2))
+
     def both():
-        old, new = (random_policies(game, seed) for seed in (1, 2))
         advantage = evaluate(game, old).advantage
         log_m = jnp.log(new[0, :, :3] / old[0, :, :3])[:, game.digits[0]]
         exact = surrogate_of(game, jnp.log(old), advantage, log_m, 1, {})
         share, believed = estimate(jax.random.key(0), advantage, joint_policy(game, old), 2.0, 8)
         return exact, exact._replace(weight=share / exact.divisor[:, exact.action], advantage=believed)
 
-    return in_float64(both)()
+    return in_float64(jax.jit(both))()
 
 
-@in_float64
 def objective(cost, x, seen) -> np.ndarray:
-    """(..., S) of policies (..., S, A), summed over joint actions as they stand."""
-    ratio = (x / seen.old)[..., seen.action]
+    """(..., S) of policies (..., S, A), summed over joint actions as they stand; ``cost(ratio, gain)``."""
+    old = np.exp(seen.log_old)
+    ratio = (x / old)[..., seen.action]
     gain = np.broadcast_to(seen.m * seen.advantage, ratio.shape)
-    return np.sum(seen.weight * seen.old[:, seen.action] * (ratio * gain - np.asarray(cost(ratio, gain))), -1)
+    return np.sum(seen.weight * old[:, seen.action] * (ratio * gain - cost(ratio, gain)), -1)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_members_are_drifts(name):
     """Definition 1: 0 at r = 1 with a slope of 0, and nowhere below, whatever the advantage."""
     ratio, gain = (x.ravel() for x in np.meshgrid(np.linspace(0, 4, 161), np.linspace(-3, 3, 13)))
+    slope = in_float64(jax.jit(jax.vmap(jax.grad(FAMILIES[name].cost, 2), (None, None, 0, 0))))
     for seed in range(4):
         theta = member(name, seed)
-        cost = in_float64(lambda r, g, theta=theta: FAMILIES[name].cost(theta, SHRUNK, r, g))
-        slope = in_float64(jax.vmap(jax.grad(lambda r, g, theta=theta: FAMILIES[name].cost(theta, SHRUNK, r, g))))
-        assert np.all(cost(ratio, gain) >= 0) and np.max(cost(ratio, gain)) > 0.1
-        np.testing.assert_array_equal(cost(np.ones_like(gain), gain), 0)
-        np.testing.assert_array_equal(slope(np.ones_like(gain), gain), 0)
-        quotients = [cost(1 + h, gain) / abs(h) for h in (1e-12, -1e-12)]
-        np.testing.assert_allclose(quotients, 0, atol=0.02)
+        values = COST[name](theta, SHRUNK, ratio, gain)
+        assert np.all(values >= 0) and np.max(values) > 0.1
+        assert np.all(values[ratio == 1] == 0) and (ratio == 1).sum() == 13
+        np.testing.assert_array_equal(slope(theta, SHRUNK, np.ones_like(ratio), gain), 0)
+        for h in (1e-12, -1e-12):
+            quotient = COST[name](theta, SHRUNK, np.full_like(ratio, 1 + h), gain) / abs(h)
+            np.testing.assert_allclose(quotient, 0, atol=0.02)
 
 
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_challenger_beats_the_maximiser(name, sampled, seen):
-    surrogate = seen[sampled]
     rng = np.random.default_rng(0)
     for seed in range(3):
         theta = member(name, seed)
-        cost = in_float64(jax.jit(lambda r, g, theta=theta: FAMILIES[name].cost(theta, SHRUNK, r, g)))
-        found = in_float64(lambda x, theta=theta: FAMILIES[name].solve(theta, SHRUNK, x))(surrogate)
+        found = SOLVE[name](theta, SHRUNK, seen[sampled])
         np.testing.assert_allclose(found.sum(-1), 1, atol=1e-12)
         assert np.all(found >= 0)
-        best = objective(cost, found, surrogate)
         anywhere = rng.dirichlet(np.full(4, 0.5), (100, 6))
         near = found + rng.choice([0.1, 0.01, 1e-4], (100, 1, 1)) * (rng.dirichlet(np.full(4, 0.3), (100, 6)) - found)
-        challengers = np.concatenate([anywhere, near, surrogate.old[None]])
-        assert np.all(objective(cost, challengers, surrogate) <= best + 1e-10)
+        challengers = np.concatenate([found[None], anywhere, near, np.exp(seen[sampled].log_old)[None]])
+        values = objective(lambda r, g, theta=theta: COST[name](theta, SHRUNK, r, g), challengers, seen[sampled])
+        assert np.all(values <= values[0] + 1e-10)
 
 
 def clip_as_hinges(eps: float) -> np.ndarray:
@@ -107,53 +115,47 @@ def clip_as_hinges(eps: float) -> np.ndarray:
 
 
 def test_one_hinge_of_slope_one_is_clip(seen):
-    family, theta, clip = hinges(1), clip_as_hinges(0.2), bind_drift(DRIFTS["clip"], {"clip_eps": 0.2})
-    ratio, gain = np.random.default_rng(0).normal(1, 0.5, (2, 500))
-    cost = in_float64(lambda r, g: family.cost(theta, 0.0, r, g - 1))(ratio, gain)
-    np.testing.assert_allclose(cost, in_float64(clip)(ratio, gain - 1), atol=1e-15)
+    theta, clip = clip_as_hinges(0.2), bind_drift(DRIFTS["clip"], {"clip_eps": 0.2})
+    ratio, gain = (x.ravel() for x in np.meshgrid(np.linspace(0, 4, 161), np.linspace(-3, 3, 13)))
+    np.testing.assert_allclose(COST["hinges"](theta, 0.0, ratio, gain), in_float64(clip)(ratio, gain), atol=1e-14)
+    best = in_float64(jax.jit(lambda x: maximise(clip, x).policy))
     for surrogate in seen:
-        found = in_float64(lambda x: family.solve(theta, 0.0, x))(surrogate)
-        np.testing.assert_allclose(found, in_float64(lambda x: maximise(clip, x).policy)(surrogate), atol=1e-14)
+        np.testing.assert_allclose(SOLVE["hinges"](theta, 0.0, surrogate), best(surrogate), atol=1e-14)
 
 
 def test_a_power_of_two_is_spo(seen):
     theta = np.array([np.log(0.3)] * 4 + [0.0] * 2)
     spo = bind_drift(DRIFTS["spo"], {"clip_eps": 0.3})
-    found = in_float64(lambda x: powers().solve(theta, 0.0, x))(seen[0])
-    expected = in_float64(lambda x: maximise(spo, x).policy)(seen[0])
+    found = SOLVE["powers"](theta, 0.0, seen[0])
+    expected = in_float64(jax.jit(lambda x: maximise(spo, x).policy))(seen[0])
     np.testing.assert_allclose(found, expected, atol=100 * 0.5**HALVINGS)
 
 
 def test_infinitely_many_samples_without_noise_are_the_exact_sweep():
-    """J of three sweeps of two games, against the library's sweeps with the same orders."""
-    trials = make_trials(5, 2)
-    family, eps = bar()["clip"], 0.2
-    scores = Scorer((0.0,), None, 3)(family, np.log([[eps]]), np.zeros(1), trials, 7)[0, :, :, 0]
-    sweep = Sweep(
-        bind_drift(DRIFTS["clip"], {"clip_eps": eps}), COORDINATIONS["sequential"], ORDERS["uniform"], everywhere
-    )
+    """J of three sweeps from both starts, against the library's sweeps in the same orders; no ties, as clip has them."""
+    trials = make_trials(5, 1)
+    scores = Scorer((0.0,), None, 3)(bar()["reverse_kl"], np.log([[0.5]]), np.zeros(1), trials, 7)[0, 0, :, 0]
+    drift = bind_drift(DRIFTS["reverse_kl"], {"kl_coef": 2.0})
+    sweep = Sweep(drift, COORDINATIONS["sequential"], ORDERS["uniform"], everywhere)
+    game = one(trials.game)
 
-    def step(game, log_policies, number, start, k):
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), number), start)
-        order = jax.random.split(jax.random.fold_in(key, k))[1]
-        new = sweep(jax.tree.map(jnp.asarray, game), jnp.asarray(log_policies), order)[0]
+    def step(log_policies, start, k):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 0), start)
+        new = sweep(game, log_policies, jax.random.split(jax.random.fold_in(key, k))[1])[0]
         return new, evaluate(game, jnp.exp(new)).expected_return
 
     step = in_float64(jax.jit(step))
-    for number, start in np.ndindex(2, 2):
-        game = jax.tree.map(lambda x, number=number: x[number], trials.game)
-        log_policies = trials.log_policies[number, start]
+    for start, first in enumerate(trials.first[0]):
+        log_policies = trials.log_policies[0, start]
         for k in range(3):
-            log_policies, value = step(game, log_policies, number, start, k)
-            first = trials.first[number, start]
-            share = (value - first) / (trials.best[number] - first)
-            np.testing.assert_allclose(scores[number, start, k], share, atol=1e-10, err_msg=f"{number} {start} {k}")
+            log_policies, value = step(log_policies, start, k)
+            np.testing.assert_allclose(scores[start, k], (value - first) / (trials.best[0] - first), atol=1e-10)
 
 
 def test_estimates_are_unbiased_and_as_noisy_as_said():
     """Over 4000 estimates: shares of mean pi, and errors of variance sigma^2 / count, but for the mean that is taken off."""
     joint, advantage = np.array([[0.5, 0.3, 0.2]]), np.array([[1.0, -1.0, 0.25]])
-    draw = jax.vmap(lambda key: estimate(key, advantage, joint, 3.0, 8))
+    draw = jax.jit(jax.vmap(lambda key: estimate(key, advantage, joint, 3.0, 8)))
     share, believed = in_float64(draw)(jax.random.split(jax.random.key(0), 4000))
     np.testing.assert_allclose(share.sum(-1), 1)
     np.testing.assert_allclose(share.mean(0), joint, atol=5 * 0.5 / np.sqrt(8 * 4000))
