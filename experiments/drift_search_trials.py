@@ -45,7 +45,7 @@ class Trials(NamedTuple):
 def make_trials(seed: int, count: int, num_states: int = 4, actions: Sequence[int] = (3, 3)) -> Trials:
     """Random games from a uniform and from a skewed start, Dirichlet(1)."""
     games = random_games(seed, count, num_states, actions)
-    skewed = random_policies(games, seed)
+    skewed = random_policies(games, seed + 500_000)  # not the stream of the games
     policies = np.stack([np.broadcast_to(uniform_policies(games), skewed.shape), skewed], 1)
     first = batched(jax.vmap(lambda game, x: evaluate(game, x).expected_return, (None, 0)))(games, policies)
     return Trials(games, np.log(policies), first, batched(optimum)(games))
