@@ -71,3 +71,8 @@ CLOSED_FORMS: dict[Callable, Callable] = {
     drifts.spo: _spo,
     drifts.euclid: _euclid,
 }
+
+
+def has_closed_form(drift: drifts.BoundDrift) -> bool:
+    """Whether a maximiser over the simplex takes no search."""
+    return drift.drift.function in {**PIECES, **CLOSED_FORMS}

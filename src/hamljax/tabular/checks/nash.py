@@ -31,11 +31,13 @@ def improving_without_support(game: Game, policies: jax.Array) -> jax.Array:
 def nash(request: Request, progress: Progress) -> Report:
     """The Nash gap after every ten of a hundred sweeps. Nothing is claimed of it but that no drift climbs to a negative one."""
     count, sweeps = min(request.games, 1000), 100
-    games = random_games(request.seed, count, request.num_states, ACTIONS)
-    start = random_policies(games, request.seed + 1)
+    all_games = random_games(request.seed, count, request.num_states, ACTIONS)
+    all_starts = random_policies(all_games, request.seed + 1)
     rows, claims, curves = [], [], []
     for name in request.drifts:
-        say = progress_of(progress, name, count)
+        some = max(1, round(request.share(name) * count))
+        games, start = jax.tree.map(lambda x, some=some: x[:some], (all_games, all_starts))
+        say = progress_of(progress, name, some)
         path = follow_all(request.sweep(name), games, start, request.seed, sweeps, every=10, report=say)
         arrived = path.nash_gap < NASH
         lost = np.asarray(batched(improving_without_support)(games, np.exp(path.log_policies)))
@@ -44,13 +46,14 @@ def nash(request: Request, progress: Progress) -> Report:
         others = f"{lost[~stuck].mean():.0%}" if (~stuck).any() else "-"
         gaps = path.nash_gap[:, -1]
         rows.append(
-            (name, f"{arrived[:, -1].mean():.1%}", f"{np.median(gaps):.1e}", f"{gaps.max():.2g}", share, others)
+            (name, some, f"{arrived[:, -1].mean():.1%}", f"{np.median(gaps):.1e}", f"{gaps.max():.2g}", share, others)
         )
         curves.append(Curve(name, range(10, sweeps + 1, 10), (1 - arrived.mean(0)).tolist()))
         claims.append(Claim(f"{name}: smallest Nash gap", float(path.nash_gap.min()), ">=", -1e-9))
-    title = f"{count} random games, S = {request.num_states}, actions {ACTIONS}, {sweeps} sweeps; Nash: a gap below {NASH:.0e}"
+    title = f"random games, S = {request.num_states}, actions {ACTIONS}, {sweeps} sweeps; Nash: a gap below {NASH:.0e}"
     columns = (
         "drift",
+        "games",
         "at Nash",
         "median gap",
         "largest gap",

@@ -44,28 +44,41 @@ def cycle(request: Request, order: str, choose: Callable | None = None) -> np.nd
 
 def orders(request: Request, progress: Progress) -> Report:
     """The spread of J at the end over random orders from one start, and the game of ties under both orders."""
-    one = random_games(request.seed, GAMES, request.num_states, (3, 3))
-    policies = random_policies(one, request.seed + 1)
-    games = jax.tree.map(lambda x: np.repeat(x, STARTS, 0), one)
-    start = np.repeat(policies, STARTS, 0)
+    every = random_games(request.seed, GAMES, request.num_states, (3, 3))
+    policies = random_policies(every, request.seed + 1)
     rows, claims, curves = [], [], []
     for name in request.drifts:
+        some = max(1, round(request.share(name) * GAMES))
+        games, start = jax.tree.map(lambda x, some=some: np.repeat(x[:some], STARTS, 0), (every, policies))
         path = follow_all(
             request.sweep(name), games, start, request.seed, SWEEPS, report=progress_of(progress, name, len(start))
         )
-        ends = path.expected_return[:, -1].reshape(GAMES, STARTS)
+        ends = path.expected_return[:, -1].reshape(some, STARTS)
         spread = np.ptp(ends, axis=1)
-        rows.append((name, f"{(spread > 1e-3).mean():.0%}", f"{np.median(spread):.2g}", f"{spread.max():.2g}"))
-        curves.append(Curve(name, np.linspace(0, 1, GAMES).tolist(), np.sort(spread).tolist()))
+        rows.append((name, some, f"{(spread > 1e-3).mean():.0%}", f"{np.median(spread):.2g}", f"{spread.max():.2g}"))
+        curves.append(Curve(name, np.linspace(0, 1, some).tolist(), np.sort(spread).tolist()))
     progress("ties")
     fixed = cycle(request, "fixed", leave_on_ties)
     drawn = cycle(request, "uniform", leave_on_ties)
     staying = cycle(request, "fixed")
     rows += [
-        ("ties left, fixed order", f"{(fixed[:, -1] > NASH).mean():.0%} not at Nash", "", f"{fixed[:, -1].max():.2g}"),
-        ("ties left, random order", f"{(drawn[:, -1] > NASH).mean():.0%} not at Nash", "", f"{drawn[:, -1].max():.2g}"),
+        (
+            "ties left, fixed order",
+            GAMES,
+            f"{(fixed[:, -1] > NASH).mean():.0%} not at Nash",
+            "",
+            f"{fixed[:, -1].max():.2g}",
+        ),
+        (
+            "ties left, random order",
+            GAMES,
+            f"{(drawn[:, -1] > NASH).mean():.0%} not at Nash",
+            "",
+            f"{drawn[:, -1].max():.2g}",
+        ),
         (
             "ties kept, fixed order",
+            GAMES,
             f"{(staying[:, -1] > NASH).mean():.0%} not at Nash",
             "",
             f"{staying[:, -1].max():.2g}",
@@ -80,6 +93,6 @@ def orders(request: Request, progress: Progress) -> Report:
             "ties kept, fixed order: share not at Nash after 20 sweeps", float((staying[:, -1] > NASH).mean()), "<=", 0
         ),
     ]
-    title = f"{GAMES} random games, {STARTS} sequences of orders each from one start, {SWEEPS} sweeps"
-    columns = ("drift", "games with more than one limit", "median spread of J", "largest")
+    title = f"random games, {STARTS} sequences of orders each from one start, {SWEEPS} sweeps"
+    columns = ("drift", "games", "games with more than one limit", "median spread of J", "largest")
     return Report("orders", title, columns, rows, claims, curves, ("share of games", "spread of J at the end"))
