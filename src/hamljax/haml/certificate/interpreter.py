@@ -51,6 +51,7 @@ UNARY: dict[str, Callable[[Jet], Jet]] = {
 SAME = {"stop_gradient", "copy", "copy_p", "real", "convert_element_type", "optimization_barrier"}
 LAYOUT = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "expand_dims", "slice", "rev", "concatenate"}
 LAYOUT |= {"stack"}
+SUMS = {"reduce_sum", "dot_general"}  # whose rounding is bounded in double precision alone
 COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
 ACCURATE = {"erf_inv", "erfc", "lgamma", "digamma", "tan", "asin", "acos", "acosh", "atanh", "cbrt", "atan2"}
 
@@ -89,6 +90,8 @@ class _Machine:
     def known(self, equation: JaxprEqn, given: list[Jet]) -> Jet | None:
         """What the tables make of an equation; None where it is in none of them, or leaves the numbers of its type."""
         name, kind = equation.primitive.name, type_of(equation.outvars[0])
+        if name in SUMS and _is_short(kind):
+            return None
         if name in RULES:
             found = RULES[name](self, equation, *given)
         elif name in UNARY:
@@ -122,10 +125,11 @@ class _Machine:
 
     def rounded(self, x: Jet, kind: np.dtype) -> Jet:
         """``x`` as a type of fewer digits than double precision holds it: in steps, but for numbers that it has."""
-        if not jnp.issubdtype(kind, jnp.floating) or (limits := jnp.finfo(kind)).bits >= 64:
+        if not _is_short(kind):
             return x
+        limits = jnp.finfo(kind)
         least, most, (low, high) = float(limits.tiny), float(limits.max), x.value
-        wide = outward(low, high, float(limits.eps) / ULP)
+        wide = outward(low, high, 8 * float(limits.eps) / ULP)  # as exactly as functions are computed in it
         below, above = wide.lo - least, wide.hi + least
         below = np.where(low >= 0, np.maximum(below, 0.0), np.where(below < -most, -np.inf, below))
         above = np.where(high <= 0, np.minimum(above, 0.0), np.where(above > most, np.inf, above))
@@ -149,6 +153,11 @@ class _Machine:
         if moves:
             self.kinked[:] = self.jumped[:] = True
         return [jets.unknown(shape_of(x), moves) for x in equation.outvars]
+
+
+def _is_short(kind: np.dtype) -> bool:
+    """Whether its numbers have fewer digits than those of double precision."""
+    return jnp.issubdtype(kind, jnp.floating) and kind != np.float64
 
 
 def _fits(jet: Jet, kind: np.dtype) -> bool:

@@ -126,10 +126,8 @@ def _select(condition: np.ndarray, x: Jet, y: Jet) -> Jet:
 
 
 def greater(x: Jet, y: Jet) -> tuple[Jet, np.ndarray]:
-    """max(x, y), and where it may have a kink; where both are one number, either may be what moves away from it."""
-    around = linear(hull, x, y)
-    found = _select(x.value.lo >= y.value.hi, x, _select(y.value.lo >= x.value.hi, y, around))
-    found = _select((x.value.lo == y.value.hi) & (x.value.hi == y.value.lo), around, found)
+    """max(x, y), and where it may have a kink."""
+    found = _select(x.value.lo >= y.value.hi, x, _select(y.value.lo >= x.value.hi, y, linear(hull, x, y)))
     bad = np.logical_or(x.bad, y.bad)
     kinked = ~((x.value.lo >= y.value.hi) | (y.value.lo >= x.value.hi)) & found.moves
     return found._replace(value=largest(x.value, y.value), bad=bad), kinked
