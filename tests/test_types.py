@@ -70,7 +70,7 @@ def test_protocols_say_what_their_arguments_are():
     from hamljax.haml import Solve
     from hamljax.nn.protocols import Distribution, ReplayDistribution, RolloutDistribution
 
-    protocols = [base.ActingPolicy, base.TeamPolicy, base.Critic, base.Learner]
+    protocols = [base.ActingPolicy, base.ReadablePolicy, base.TeamPolicy, base.Critic, base.Learner]
     protocols += [Distribution, RolloutDistribution, ReplayDistribution]
     asked = [(kind, name, f, n) for kind in protocols for name, f, n in methods(kind)] + [
         (Solve, "__call__", Solve.__call__, 1)
