@@ -29,7 +29,14 @@ ROWS = {
     "clip, keep_if_worse": {"keep_if_worse": True},
     "hatrpo": {"algo": "hatrpo"},
 }
-SIZES = {"num_envs": 64, "num_steps": 8, "total_timesteps": 64 * 8 * UPDATES, "actor_lr": 1e-3, "gamma": GAMMA}
+SIZES = {
+    "num_envs": 16,
+    "num_steps": 8,
+    "total_timesteps": 128 * UPDATES,
+    "actor_lr": 3e-3,
+    "hidden_sizes": (16,),
+    "gamma": GAMMA,
+}
 
 
 def lean(params, key, by: float):

@@ -28,7 +28,7 @@ def swept(loop, seed=1):
 
 
 def by_hand(loop, traj, advantage, agents, drift):
-    """(hamo, drift) of every agent in the fixed order, from tables of probabilities alone: one state, numpy."""
+    """(agents, 2) hamo and drift in the fixed order, from tables of probabilities alone: one state, numpy."""
     logits = jax.vmap(loop.policy.evaluate_actions)(agents.params, loop.sweep.batches(traj, advantage)).logits
     steps, m, found = traj.transitions, 1.0, []
     for agent in range(2):
@@ -39,16 +39,16 @@ def by_hand(loop, traj, advantage, agents, drift):
         cost = np.asarray(drift(ratio, gain, old_prob))
         found.append([np.mean((ratio - 1) * gain - cost), np.mean(cost)])
         m = m * ratio
-    return np.mean(found, axis=0)
+    return np.array(found)
 
 
 @pytest.mark.parametrize("name", ["clip", "saturating", "euclid", "none"])
 def test_the_numbers_are_those_of_tables(name):
     """A team of two, the second of which sees M; what a bonus adds is no part of it."""
-    loop = learner(drift=name, actor_lr=0.05, ent_coef=0.5)
+    loop = learner(drift=name, actor_lr=0.05, ent_coef=0.5, clip_eps=0.05)
     _, traj, advantage, agents, info = swept(loop)
-    bound = bind_drift(DRIFTS[name], {"clip_eps": 0.2})
-    wanted = by_hand(loop, traj, advantage, agents, lambda r, g, p: bound(r, g, {"old_prob": p}))
+    bound = bind_drift(DRIFTS[name], {"clip_eps": 0.05})
+    wanted = by_hand(loop, traj, advantage, agents, lambda r, g, p: bound(r, g, {"old_prob": p})).mean(axis=0)
     np.testing.assert_allclose([info["hamo"], info["drift"]], wanted, rtol=1e-4, atol=1e-6)
     assert abs(wanted[0]) > 1e-3 and (wanted[1] > 1e-3 or name == "none") and "kept" not in info
 
@@ -71,16 +71,18 @@ def test_a_step_that_makes_it_worse_is_undone_bit_for_bit():
     """A learning rate beyond all reason, on advantages of mean 0: one agent's step is good by chance, the other's is not."""
     mixed = False
     for seed in range(1, 7):
-        free = swept(learner(drift="euclid", actor_lr=30.0), seed)
+        loop = learner(drift="euclid", actor_lr=30.0)
+        _, traj, advantage, free, _ = swept(loop, seed)
         before, _, _, agents, info = swept(learner(drift="euclid", actor_lr=30.0, keep_if_worse=True), seed)
         assert info["hamo"] >= 0 and info["kept"] in (0.0, 0.5, 1.0)
-        of = [[jax.tree.map(lambda x, i=i: x[i], tree) for i in range(2)] for tree in (before, agents, free[3])]
+        of = [[jax.tree.map(lambda x, i=i: x[i], tree) for i in range(2)] for tree in (before, agents, free)]
         kept = [trees_equal(of[0][i], of[1][i]) for i in range(2)]  # parameters, and the optimiser's moments and count
         assert sum(kept) == 2 * info["kept"]
         if not kept[0]:
             assert trees_equal(of[1][0], of[2][0])  # the first is told nothing that depends on it
+        worth = by_hand(loop, traj, advantage, free, lambda r, g, p: p * (r - 1) ** 2 / 2)
+        assert kept[0] == (worth[0, 0] < 0)
         mixed |= 0 < sum(kept) < 2
-        assert free[4]["hamo"] < 0 or not any(kept)
     assert mixed
 
 
@@ -94,13 +96,13 @@ def test_a_policy_that_is_kept_counts_as_one_that_has_not_moved():
 
 @pytest.mark.parametrize("row", ["happo", *long("hatrpo", "mappo_s", "mehaml", "maa2c_ns", "hatrpo_w")])
 def test_the_reported_hamo_is_never_negative_where_policies_are_kept(row):
-    loop = learner(row, keep_if_worse=True, actor_lr=0.3, max_kl=1.0, accept_ratio=0.0)
+    loop = learner(row, drift="euclid", keep_if_worse=True, actor_lr=3.0, max_kl=1.0, accept_ratio=0.0)
     update, state, seen = jax.jit(loop.update), jax.jit(loop.init)(jax.random.key(0)), []
     for _ in range(10):
         state, info = update(state)
         seen.append((float(info["train/hamo"]), float(info["train/kept"])))
     assert min(hamo for hamo, _ in seen) >= 0 and max(hamo for hamo, _ in seen) > 0
-    assert row != "happo" or max(kept for _, kept in seen) > 0
+    assert "trpo" in row or max(kept for _, kept in seen) > 0  # which ask for improvement anyway
 
 
 def test_an_overflow_of_what_is_only_reported_skips_no_update(monkeypatch):
