@@ -84,7 +84,8 @@ def hinges(count: int = 1) -> Family:
     start[..., 0] = np.log(0.15 * 2.0 ** np.arange(count))
     start[..., 1] = -3.0
     start[0, 0, 0, 1] = start[1, 1, 0, 1] = 0.0
-    names = [f"{what} {k + 1}, {sign}, {side}" for sign, side in SIDES for k in range(count) for what in KNOT]
+    numbers = [f" {k + 1}" for k in range(count)] if count > 1 else [""]
+    names = [f"{what}{k}, {sign}, {side}" for sign, side in SIDES for k in numbers for what in KNOT]
     return Family(hinge_cost, hinge_solve, start.reshape(1, -1), tuple(names))
 
 

@@ -13,6 +13,8 @@ from hamljax.lab.storage.files import replaced, write_text
 
 matplotlib.use("agg")
 SETTINGS = ("uniform, 1", "uniform, 4", "skewed, 1", "skewed, 4")
+SEARCHED = ("hinges", "powers")
+INVERSE = "1 / "  # how the name of a radius begins that is shown as the coefficient that it is
 Result = Mapping[str, Any]
 
 
@@ -40,9 +42,9 @@ def signed(x: Estimate) -> str:
 
 def parameters(result: Result) -> str:
     """What was chosen, as few words as a cell holds."""
-    names, values = result["family"].names, np.exp(result["theta"])
+    values = zip(result["family"].names, np.exp(result["theta"]), strict=True)
+    shown = [f"{name.removeprefix(INVERSE)} {1 / x if INVERSE in name else x:.2g}" for name, x in values if name]
     rate = [f"rate {result['rate']:.2g}"] if result["rate"] else []
-    shown = [f"{name} {value:.2g}" for name, value in zip(names, values, strict=True) if name]
     return "; ".join((shown if len(shown) <= 2 else ["below"]) + rate) + (
         " (edge of the grid)" if result["edge"] else ""
     )
@@ -66,15 +68,18 @@ def difference_table(results: Mapping[str, Result], name: str, others: Sequence[
     return table([f"{name} minus", "as chosen", "tuned for each setting"], rows)
 
 
-def member_table(result: Result) -> str:
-    """All parameters of a member."""
-    rows = [[name, f"{value:.3g}"] for name, value in zip(result["family"].names, np.exp(result["theta"]), strict=True)]
-    return table(["parameter", "value"], [*rows, ["rate", f"{result['rate']:.3g}"]])
+def member_table(results: Mapping[str, Result]) -> str:
+    """All parameters of members of one family, side by side."""
+    first, *_ = results.values()
+    values = np.array([[*np.exp(x["theta"]), x["rate"]] for x in results.values()]).T
+    names = [*first["family"].names, "rate"]
+    rows = [[name, *(f"{x:.3g}" for x in row)] for name, row in zip(names, values, strict=True)]
+    return table(["parameter", *results], rows)
 
 
 def verdict(results: Mapping[str, Result], shipped: Sequence[str]) -> tuple[str, bool]:
     """The member that the games of the choice prefer, and whether it is above every shipped drift on those held out."""
-    found = [name for name in results if name.startswith(("hinges", "powers"))]
+    found = [name for name in results if name.startswith(SEARCHED)]
     best = max(found, key=lambda name: results[name]["choice"])
     lows = [over_games(results[best]["final"] - results[name]["final"]).low for name in shipped]
     return best, min(lows) > 0
@@ -95,7 +100,7 @@ def shapes(axis: Any, result: Result, title: str) -> None:
 
 def draw_shapes(results: Mapping[str, Result], out: Path) -> None:
     """The drifts as functions of the ratio: clip, spo, and what was found."""
-    names = [name for name in results if name.split(",")[0] in ("clip", "spo", "hinges", "powers")]
+    names = [name for name in results if name.split(",")[0] in ("clip", "spo", *SEARCHED)]
     figure = Figure(figsize=(13, 6), layout="constrained")
     axes = figure.subplots(2, len(names) // 2, sharex=True, sharey=True).T.ravel()
     for axis, name in zip(axes, names, strict=True):
@@ -109,7 +114,7 @@ def draw_scores(results: Mapping[str, Result], out: Path) -> None:
     axis = figure.subplots()
     for place, (name, result) in enumerate(results.items()):
         found = over_games(result["final"])
-        colour = "tab:red" if name.startswith(("hinges", "powers")) else "tab:blue"
+        colour = "tab:red" if name.startswith(SEARCHED) else "tab:blue"
         axis.errorbar(
             found.value, place, xerr=[[found.value - found.low], [found.high - found.value]], fmt="o", c=colour
         )
@@ -130,7 +135,8 @@ def write(results: Mapping[str, Result], shipped: Sequence[str], out: Path) -> N
     others = [name for name in results if name != best]
     parts = [score_table(results), f"Best on the games of the choice: {best}. Above every shipped drift: {above}."]
     parts += [difference_table(results, best, others)]
-    parts += [f"{name}:\n\n{member_table(x)}" for name, x in results.items() if name.startswith(("hinges", "powers"))]
+    for family in SEARCHED:
+        parts.append(member_table({name: x for name, x in results.items() if name.startswith(family)}))
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     draw_scores(results, out / "scores.png")
     draw_shapes(results, out / "shapes.png")

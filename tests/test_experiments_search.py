@@ -25,6 +25,7 @@ EXPERIMENTS = str(Path(__file__).parents[1] / "experiments")
 sys.path.insert(0, EXPERIMENTS)
 import drift_search  # noqa: E402
 from drift_search_families import HALVINGS, bar, hinges, powers  # noqa: E402
+from drift_search_report import verdict  # noqa: E402
 from drift_search_trials import Scorer, estimate, make_trials, sampled_sweep  # noqa: E402
 
 sys.path.remove(EXPERIMENTS)
@@ -131,6 +132,19 @@ def test_a_power_of_two_is_spo(seen):
     np.testing.assert_allclose(found, expected, atol=100 * 0.5**HALVINGS)
 
 
+def test_a_linear_dpo_is_close_to_dpo(seen):
+    """The maximiser of the drift made linear between ratios: no challenger gains more than a hundredth."""
+    theta, dpo = np.log([1.0, 0.3]), bar()["dpo"]
+    cost = in_float64(jax.jit(dpo.cost))
+    found = in_float64(jax.jit(dpo.solve))(theta, 0.0, seen[0])
+    rng = np.random.default_rng(0)
+    near = found + rng.choice([0.1, 0.01], (300, 1, 1)) * (rng.dirichlet(np.full(4, 0.3), (300, 6)) - found)
+    challengers = np.concatenate([found[None], rng.dirichlet(np.full(4, 0.5), (300, 6)), near])
+    values = objective(lambda r, g: cost(theta, 0.0, r, g), challengers, seen[0])
+    assert np.all(values <= values[0] + 0.01)
+    assert np.all(values[0] > objective(lambda r, g: cost(theta, 0.0, r, g), np.exp(seen[0].log_old), seen[0]) + 0.01)
+
+
 def test_infinitely_many_samples_without_noise_are_the_exact_sweep():
     """J of three sweeps from both starts, against the library's sweeps in the same orders; no ties, as clip has them."""
     trials = make_trials(5, 1)
@@ -222,3 +236,14 @@ def test_sampled_sweep_only_sees_the_samples(game):
     np.testing.assert_array_equal(step(advantage), step(changed))
     changed[:, 0] += 3
     assert np.abs(step(advantage) - step(changed)).max() > 0.01
+
+
+def test_a_member_is_above_the_bar_only_if_every_interval_is():
+    rng = np.random.default_rng(0)
+    shipped = {"clip": rng.normal(0.8, 0.1, (600, 2, 2)), "kl": rng.normal(0.7, 0.1, (600, 2, 2))}
+    better = shipped["clip"] + 0.02 + rng.normal(0, 0.05, (600, 2, 2))
+    results = {name: {"final": x, "choice": x.mean()} for name, x in {**shipped, "powers": better}.items()}
+    worse = {"final": better, "choice": 0.5}
+    assert verdict(results | {"hinges": worse}, list(shipped)) == ("powers", True)
+    results["kl"] = {"final": better, "choice": 0.9}  # of the bar: however good, it is not what is chosen
+    assert verdict(results, list(shipped)) == ("powers", False)
