@@ -49,8 +49,8 @@ def two(p: Any) -> Any:
     return xp.stack([1 - xp.asarray(p), xp.asarray(p)], -1)[..., None, :]
 
 
-def policies_of(sweep: tabular.Sweep, game: tabular.Game, start: np.ndarray, sweeps: int) -> np.ndarray:
-    """(sweeps + 1, N, S, A): the policies before and after every sweep."""
+def policies_of(sweep: tabular.Sweep, game: tabular.Game, starts: np.ndarray, sweeps: int) -> np.ndarray:
+    """(G, sweeps + 1, N, S, A): the policies before and after every sweep, from each of the starts (G, N, S, A)."""
 
     def run(game, log_policies):
         def one(log_policies, key):
@@ -61,7 +61,7 @@ def policies_of(sweep: tabular.Sweep, game: tabular.Game, start: np.ndarray, swe
         return jnp.concatenate([log_policies[None], jax.lax.scan(one, log_policies, keys)[1]])
 
     with np.errstate(divide="ignore"):
-        return np.exp(tabular.in_float64(jax.jit(run))(game, np.log(start)))
+        return np.exp(tabular.batched(run, None, 0)(game, np.log(starts)))
 
 
 _returns = tabular.batched(lambda game, policies: tabular.evaluate(game, policies).expected_return, None, 0)
