@@ -710,10 +710,6 @@ def test_all_drifts_in_one_picture(tmp_path, monkeypatch):
     assert Image.open(out).text["Description"] == "spo none negative"
     titles = ["spo\nnew mass: barrier", "none\nnew mass: free", "negative\nnew mass: barrier"]
     assert [axis.get_title() for axis in panels] == titles
-        "spo\nnew mass: barrier",
-        "none\nnew mass: free",
-        "negative\nnew mass: barrier",
-    ]
     assert len({axis.get_ylim() for axis in panels}) == 1
     ratio, drift = panels[0].lines[0].get_data()
     one, other = ratio, (4 - ratio) / 3  # of the two actions, of probabilities 1/4 and 3/4, whose M A is 1 and -1/3
