@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import planted_drifts
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 from planted_drifts import BAD, GOOD, clip, square
 from sizes import long
 
@@ -673,6 +675,8 @@ def test_the_command_prints_writes_and_draws(plugin, tmp_path, capsys):
         (["drift=clip", "algo.clip_eps=-1"], 2, "clip_eps must"),
         (["drift=smooth", "budget=long"], 2, "budget must be a number of seconds"),
         (["drift=smooth", "out=x.txt"], 2, "out=x.txt must end in .json"),
+        (["drift=smooth", "out=x.png"], 2, "out=x.png: a drift is written as x.json, with x.png beside it"),
+        (["drift=all", "out=x.json"], 2, "drift=all writes a folder that is there, or one picture, x.png"),
         (["smooth"], 2, "certify takes key=value, not 'smooth'"),
         (["weight=1"], 2, "certify needs a drift"),
     ],
@@ -692,6 +696,35 @@ def test_all_drifts_in_one_table(names, tmp_path, capsys, monkeypatch):
     assert {path.stem for path in tmp_path.glob("*.png")} == set(names)
     out, err = capsys.readouterr()
     assert "needs 'weight'" in " ".join(out.split()) and "none" not in err and "spo" in err
+
+
+def test_all_drifts_in_one_picture(tmp_path, monkeypatch):
+    """A panel for each, of one scale; the file says of which drifts."""
+    drifts = {name: haml.DRIFTS[name] for name in ("spo", "none")}
+    drifts["negative"] = drift_of(lambda ratio, m_advantage: -square(ratio))
+    monkeypatch.setattr("hamljax.lab.commands.certify.DRIFTS", drifts)
+    panels = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", saved_with(panels))
+    out = tmp_path / "all.png"
+    assert main(["certify", "drift=all", f"out={out}", "budget=0"]) == 1
+    assert Image.open(out).text["Description"] == "spo none negative"
+    titles = ["spo\nnew mass: barrier", "none\nnew mass: free", "negative\nnew mass: barrier"]
+    assert [axis.get_title() for axis in panels] == titles
+    assert len({axis.get_ylim() for axis in panels}) == 1
+    ratio, drift = panels[0].lines[0].get_data()
+    one, other = ratio, (4 - ratio) / 3  # of the two actions, of probabilities 1/4 and 3/4, whose M A is 1 and -1/3
+    np.testing.assert_allclose(drift, ((one - 1) ** 2 / 4 + (other - 1) ** 2 / 4) / 0.4, atol=1e-9)
+
+
+def saved_with(panels):
+    """``Figure.savefig`` that keeps the axes that are seen."""
+    save = Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        panels.extend(axis for axis in figure.axes if axis.get_visible())
+        save(figure, *args, **kwargs)
+
+    return keep
 
 
 def test_a_drift_of_a_plugin_is_looked_at_before_it_trains(plugin, capsys):

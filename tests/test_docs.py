@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from PIL import Image
 
 import hamljax
 from hamljax.envs import ENVIRONMENTS, configure, make
@@ -151,11 +152,12 @@ def test_the_page_on_certificates_says_what_the_code_does(tmp_path, monkeypatch)
     (tmp_path / "square.py").write_text(
         code.split("found = ")[0].replace("def square", "@hamljax.register_drift('square')\ndef square")
     )
+    (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^hamljax certify .*$", page, re.M)
     requests = [certify.read(shlex.split(command)[2:]) for command in commands]
-    assert [request.drift for request in requests] == ["clip", "clip", "all", "square"]
-    assert requests[-1].parameters == {"weight": 2.0} and requests[-1].strict
+    assert [request.drift for request in requests] == ["clip", "clip", "all", "square", "all"]
+    assert requests[3].parameters == {"weight": 2.0} and requests[3].strict
     assert set(certify.READERS) <= set(re.findall(r"`(\w+)=", page))
     kinds = re.findall(r"\* ``(\w+)``", findings.Finding.__doc__)
     named = [row[0].strip("`") for row in rows(page) if row[0].strip("`") in kinds]
@@ -172,6 +174,14 @@ def test_the_commands_and_the_python_of_the_page_on_theory_run():
     (code,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "make_train" in code]
     exec(code, names := {})
     assert names["policies"].shape == (2, 1 + 2, 6, 1, 2)
+
+
+def test_the_picture_of_all_drifts_shows_all_that_ship():
+    """What it shows stands in the file; ``hamljax certify drift=all out=docs/drifts.png budget=0`` makes it anew."""
+    picture = Path(__file__).parents[1] / "docs/drifts.png"
+    assert "](drifts.png)" in PAGES["certificates"] and "out=docs/drifts.png" in PAGES["certificates"]
+    assert Image.open(picture).text["Description"].split() == list(VERDICTS)
+    assert picture.stat().st_size < 150_000
 
 
 def test_the_commands_of_the_bridges_page_are_understood():

@@ -30,6 +30,7 @@ settings of evaluate, watch and export
 
 settings of certify
   plugin=FILE  out=FILE.json|FOLDER (with a picture beside it)  budget=SECONDS of proof  seed=0
+  drift=all  out=FOLDER|FILE.png (one picture of all)
   strict=true (exit code 1 where it fails on the boundary too)  clip_eps=0.1 or any other number of the drift
 
 settings of theory

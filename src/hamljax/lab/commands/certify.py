@@ -26,7 +26,7 @@ ALL = "all"
 
 
 class Request(NamedTuple):
-    """What to certify. ``parameters``: of the drift, by name. ``out``: a JSON file, or a folder that is there."""
+    """What to certify. ``parameters``: of the drift, by name. ``out``: JSON, a picture of all, or a folder that is there."""
 
     drift: str
     parameters: dict[str, Any]
@@ -47,8 +47,8 @@ def _seconds(key: str, text: str) -> float:
 
 
 def _place(key: str, text: str) -> Path:
-    """A folder that is there, or the name of a JSON file."""
-    return path_of(text) if path_of(text).is_dir() else output_file(key, text, (".json",))
+    """A folder that is there, or the name of a JSON file or of a picture."""
+    return path_of(text) if path_of(text).is_dir() else output_file(key, text, (".json", ".png"))
 
 
 READERS: dict[str, Callable[[str, str], Any]] = {
@@ -76,11 +76,22 @@ def read(arguments: list[str]) -> Request:
     if not (name := said.pop("drift", "")):
         raise ConfigError("certify needs a drift, such as: hamljax certify drift=clip; drift=all is all of them")
     one_of("drift", name, (*DRIFTS, ALL))
+    _check_out(name, values.get("out"))
     known = DRIFTS[name].parameters.names if name != ALL else ()
     for key in said:
         if key not in known:
             raise ConfigError(f"certify drift={name} knows no '{key}'{nearest(key, (*known, *READERS, 'drift'))}")
     return Request(name, {key: _number(key, text) for key, text in said.items()}, **values)
+
+
+def _check_out(name: str, out: Path | None) -> None:
+    """Raises ConfigError for a file that does not go with one drift, or with all of them."""
+    if out is None or out.is_dir():
+        return
+    if name == ALL and out.suffix != ".png":
+        raise ConfigError(f"out={out}: drift=all writes a folder that is there, or one picture, {out.stem}.png")
+    if name != ALL and out.suffix != ".json":
+        raise ConfigError(f"out={out}: a drift is written as {out.stem}.json, with {out.name} beside it")
 
 
 def _number(key: str, text: str) -> float | tuple[float, ...]:
@@ -96,9 +107,7 @@ def run(request: Request) -> None:
     else:
         found = [_certificate(request.drift, request)]
         _show(found[0])
-    for one in found:
-        if request.out is not None:
-            _write(one, request.out)
+    _write(found, request)
     refuted = [one.drift for one in found if _is_refuted(one, request.strict)]
     if refuted:
         raise Stopped(f"refuted: {', '.join(refuted)}", 1)
@@ -106,8 +115,6 @@ def run(request: Request) -> None:
 
 def _table(request: Request) -> list[Certificate]:
     """Certificates of all drifts, printed; one that lacks a number has a line that says so."""
-    if request.out is not None and not request.out.is_dir():
-        raise ConfigError(f"out={request.out}: drift=all writes several files, into a folder that is there")
     found, rows = [], []
     for name in DRIFTS:
         try:
@@ -133,15 +140,33 @@ def _row(one: Certificate) -> tuple[str, ...]:
     return one.drift, one.interior.verdict, one.closed.verdict, reason, f"{one.seconds:.1f}"
 
 
-def _write(one: Certificate, out: Path) -> None:
-    from ..drawing.certificates import draw
+def _write(found: list[Certificate], request: Request) -> None:
+    """What ``out`` asks for: JSON and a picture of each, or one picture of all."""
+    from ..drawing.certificates import draw, draw_all
 
-    place = out / f"{one.drift}.json" if out.is_dir() else out
-    picture = place.with_suffix(".png")
-    with writing(place):
-        write_json(place, one.as_data())
-        draw(one.drift, _verdicts(one), one.curve, picture)
-    print(f"written: {place}, {picture}")
+    out = request.out
+    if out is None or not found:
+        return
+    if out.suffix == ".png" and not out.is_dir():
+        with writing(out):
+            draw_all({one.drift: one.curve for one in found}, {one.drift: _new_mass(one) for one in found}, out)
+        print(f"written: {out}")
+        return
+    for one in found:
+        place = out / f"{one.drift}.json" if out.is_dir() else out
+        picture = place.with_suffix(".png")
+        with writing(place):
+            write_json(place, one.as_data())
+            draw(one.drift, _verdicts(one), one.curve, picture)
+        print(f"written: {place}, {picture}")
+
+
+def _new_mass(one: Certificate) -> str:
+    """What an action that lost its probability meets, for both signs of M A."""
+    if one.boundary is None:
+        return ""
+    kinds = dict.fromkeys(one.boundary.kinds[gain] for gain in (1.0, -1.0))
+    return f"new mass: {', '.join(kinds)}"
 
 
 def _verdicts(one: Certificate) -> str:
