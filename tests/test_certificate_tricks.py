@@ -40,18 +40,16 @@ def whole(x):
     return jnp.floor(x).astype(jnp.int32)
 
 
+LARGE = np.array([1e8, 1.0, 1e8], np.float32)
+
 TYPES = {  # functions of (r, g) whose numbers leave double precision on their way
     "single": lambda r, g: single(r) * 1.0,
     "half": lambda r, g: r.astype(jnp.float16) + g.astype(jnp.bfloat16),
     "brain": lambda r, g: g.astype(jnp.bfloat16).astype(float) - g,
     "half overflows": lambda r, g: (1e5 * r).astype(jnp.float16),
     "lost digits": lambda r, g: (single(g) + jnp.float32(1e8)) - jnp.float32(1e8),
-    "lost in a sum": lambda r, g: jnp.sum(
-        jnp.stack([single(g), jnp.full(g.shape, 1e8, "f"), jnp.full(g.shape, -1e8, "f")]), 0
-    ),
-    "lost in a product": lambda r, g: (
-        jnp.stack([single(g), 1 + 0 * single(g)], -1) @ jnp.array([1.0, 1e8], "f") - single(1e8 + 0 * g)
-    ),
+    "lost in a sum": lambda r, g: jnp.sum(jnp.stack([0 * single(g) + 1e8, single(g), 0 * single(g) - 1e8]), 0),
+    "lost in a product": lambda r, g: jnp.stack([0 * single(g) + 1, single(g), 0 * single(g) - 1], -1) @ LARGE,
     "reduced": lambda r, g: jax.lax.reduce_precision(g, 8, 3),
     "saturated": lambda r, g: (1e10 * g).astype(jnp.int32) * 1.0,
     "unsigned": lambda r, g: (10 * g).astype(jnp.uint8) * 1.0,
@@ -140,7 +138,7 @@ def turning(after):
 
 def by_looking_up(r, g):
     weights = jnp.array([1.0, 1.0, 1.0, -0.2, 1.0, 1.0])
-    return square(r) * jnp.take(weights, jnp.searchsorted(jnp.array([0.5, 1.0, 2.0, 4.0, 8.0]), jnp.abs(g)))
+    return square(r) * weights[jnp.searchsorted(jnp.array([0.5, 1.0, 2.0, 4.0, 8.0]), jnp.abs(g))]
 
 
 def branching(r, g):
