@@ -178,6 +178,8 @@ def separable(
         leap, worth = _best_leap(gain, coarse, table, slopes(coarse), (low, high))
         policy, value = jnp.where((worth > value)[:, None], leap, policy), jnp.maximum(worth, value)
     ends = jnp.stack([left, right])
+    if leaps:
+        ends = jnp.concatenate([ends, _peaks(gain, lams[2], coarse, table, between)[None]])
     points = jnp.concatenate([coarse, ends]), jnp.concatenate([table, jax.lax.map(gain, ends)])
     bounds = [lam[:, 0] + jnp.sum(jnp.max(points[1] - lam * points[0], 0), -1) for lam in lams]
     return Solution(policy, jnp.maximum(jnp.min(jnp.stack(bounds), 0) - value, 0.0))
@@ -221,6 +223,19 @@ def _best_leap(
 
     start = grid[0], jnp.full(grid.shape[1], -jnp.inf, grid.dtype)
     return jax.lax.fori_loop(0, points * actions, closer, start)
+
+
+def _peaks(gain: Callable, lam: jax.Array, grid: jax.Array, table: jax.Array, between: Callable) -> jax.Array:
+    """(S, A) where gain - lam x is the largest for every entry by itself: the best point of a grid, and of grids around it."""
+
+    def closer(_, ends):
+        inner = between(ends)
+        best = jnp.argmax(jax.lax.map(gain, inner) - lam * inner, 0)
+        return _at(inner, best - 1), _at(inner, best + 1)
+
+    best = jnp.argmax(table - lam * grid, 0)
+    low, high = jax.lax.fori_loop(0, LEVELS, closer, (_at(grid, best - 1), _at(grid, best + 1)))
+    return (low + high) / 2
 
 
 def _at(grid: jax.Array, number: jax.Array) -> jax.Array:
