@@ -1,8 +1,8 @@
 """``hamljax theory``: the paper's claims, checked on finite games. A table, a JSON file and a picture of each check."""
 
 import dataclasses
-import functools
 import sys
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,8 +101,9 @@ def theory(asked: Asked, show: Callable[[Report], Any]) -> bool:
         with writing(asked.out):
             asked.out.mkdir(parents=True, exist_ok=True)
     for name in asked.checks:
-        report = CHECKS[name](asked.request, functools.partial(_progress, name))
-        _progress("", "")
+        progress = Progress(name)
+        report = CHECKS[name](asked.request, progress)
+        progress.over()
         show(report)
         holds &= report.holds
         if asked.out:
@@ -112,10 +113,23 @@ def theory(asked: Asked, show: Callable[[Report], Any]) -> bool:
     return holds
 
 
-def _progress(name: str, text: str) -> None:
-    """One line that is written again and again, on a terminal only."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{name}: {text}" if text else "\r\033[K", end="", file=sys.stderr, flush=True)
+class Progress:
+    """What is being computed: on a terminal one line that is written again and again, elsewhere a line every ten seconds."""
+
+    def __init__(self, check: str):
+        self.check, self.said = check, time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{self.check}: {text}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() > self.said + 10:
+            print(f"{self.check}: {text}", file=sys.stderr, flush=True)
+            self.said = time.monotonic()
+
+    def over(self) -> None:
+        """Leave no line behind."""
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def as_dict(report: Report, request: Request) -> dict[str, Any]:
