@@ -40,7 +40,7 @@ def whole(x):
     return jnp.floor(x).astype(jnp.int32)
 
 
-LARGE = np.array([1e8, 1.0, 1e8], np.float32)
+LARGE = np.array([1e8, -1e8, 1.0], np.float32)
 
 TYPES = {  # functions of (r, g) whose numbers leave double precision on their way
     "single": lambda r, g: single(r) * 1.0,
@@ -49,7 +49,7 @@ TYPES = {  # functions of (r, g) whose numbers leave double precision on their w
     "half overflows": lambda r, g: (1e5 * r).astype(jnp.float16),
     "lost digits": lambda r, g: (single(g) + jnp.float32(1e8)) - jnp.float32(1e8),
     "lost in a sum": lambda r, g: jnp.sum(jnp.stack([0 * single(g) + 1e8, single(g), 0 * single(g) - 1e8]), 0),
-    "lost in a product": lambda r, g: jnp.stack([0 * single(g) + 1, single(g), 0 * single(g) - 1], -1) @ LARGE,
+    "kept in a product": lambda r, g: jnp.stack([0 * single(g) + 1, 0 * single(g) + 1, single(g)], -1) @ LARGE,
     "reduced": lambda r, g: jax.lax.reduce_precision(g, 8, 3),
     "saturated": lambda r, g: (1e10 * g).astype(jnp.int32) * 1.0,
     "unsigned": lambda r, g: (10 * g).astype(jnp.uint8) * 1.0,
