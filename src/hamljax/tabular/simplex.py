@@ -125,7 +125,8 @@ def pour(
     sorted_length = jnp.take_along_axis(length, order, -1)
     before = jnp.cumsum(sorted_length, -1) - sorted_length
     mass = 1 - jnp.sum(jnp.broadcast_to(low, (states, actions)), -1, keepdims=True)
-    taken = jnp.clip(mass - before, 0.0, sorted_length)
+    left = jnp.where(mass - before > 1e-15, mass - before, 0.0)  # less is rounding
+    taken = jnp.minimum(left, sorted_length)
     filled = jnp.zeros_like(length).at[jnp.arange(states)[:, None], order].set(taken)
     return low + jnp.sum(filled.reshape(states, pieces, actions), 1)
 
