@@ -170,7 +170,7 @@ def test_the_commands_and_the_python_of_the_page_on_theory_run():
     assert len(commands) >= 2
     for command in commands:
         (words,) = expand(shlex.split(command)[2:])
-        make_learner(make_job(words).config)
+        assert make_job(words).config.env.name == "game/crowding"
     (code,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "make_train" in code]
     exec(code, names := {})
     assert names["policies"].shape == (2, 1 + 2, 6, 1, 2)

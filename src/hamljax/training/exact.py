@@ -23,7 +23,7 @@ from .host_loop import acting_device
 
 POLICIES = "exact/log_policies"  # the metric that programs give; what the host makes of it are the next
 RETURN, NASH_GAP, FALL = "exact/return", "exact/nash_gap", "exact/fall"
-MOST_WORK = 2**20  # to solve a game, in numbers that are made on the way: some milliseconds after every update
+MOST_WORK = 2**20  # to solve a game, in numbers that are made on the way: about a millisecond after every update
 CHUNK = 256  # policies that are solved by one call of the program
 
 Reader = Callable[[ActorState], Float[Array, "N S A"]]
@@ -128,7 +128,7 @@ def exact_metrics(
 
     Returns:
         ``exact/return``, the discounted return J of the stochastic policies, and ``exact/nash_gap``, the most that one agent
-        could add to it, (*batch, 1 + num_updates); ``exact/fall``, by how much each update lowered J, (*batch, num_updates).
+        could add to it, (..., 1 + num_updates); ``exact/fall``, by how much each update lowered J, (..., num_updates).
 
     Raises:
         ConfigError: the environment is no game with known tables, or its returns are not discounted.
