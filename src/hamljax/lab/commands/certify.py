@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +51,13 @@ def _place(key: str, text: str) -> Path:
     return path_of(text) if path_of(text).is_dir() else output_file(key, text, (".json", ".png"))
 
 
-READERS = {"plugin": file, "out": _place, "budget": _seconds, "strict": boolean, "seed": whole(0)}
+READERS: dict[str, Callable[[str, str], Any]] = {
+    "plugin": file,
+    "out": _place,
+    "budget": _seconds,
+    "strict": boolean,
+    "seed": whole(0),
+}
 
 
 def read(arguments: list[str]) -> Request:

@@ -12,8 +12,8 @@ from ...errors import ConfigError, one_line
 from .files import read_text
 
 # Settings that leave the numbers of a run as they are, so that it may go on with other ones.
-RESUMABLE = "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir plugin certify logger".split()
-RESUMABLE += ["env.python"]
+RESUMABLE = "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience run_dir".split()
+RESUMABLE += ["plugin", "certify", "logger", "env.python"]
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
