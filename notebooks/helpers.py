@@ -11,7 +11,9 @@ import numpy as np
 
 import hamljax
 from hamljax import haml, tabular
+from hamljax.lab.configuration import machine
 
+machine.prepare()  # as the command line does: programs are kept, so that what was run once starts at once
 SCALE = float(os.environ.get("HAMLJAX_NOTEBOOK_SCALE", 1))  # below 1: fewer and shorter runs, to test the notebook
 # Okabe and Ito's palette, whose colours are told apart with any colour vision.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#7F7F7F"
