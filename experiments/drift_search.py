@@ -89,6 +89,12 @@ class Members(NamedTuple):
         return Members(self.family, self.thetas[[number]], self.rates[[number]])
 
 
+def at_edge(grid: np.ndarray, row: int) -> bool:
+    """Whether a row of a grid (C, D) has the smallest or largest value of some column: the best may then lie outside."""
+    low, high = grid.min(0), grid.max(0)
+    return bool(np.any((low < high) & ((grid[row] == low) | (grid[row] == high))))
+
+
 class Search:
     """The three stages; every set of games has seeds of its own."""
 
@@ -183,7 +189,7 @@ class Search:
         tuned = np.empty_like(final[best])
         for start, noise in np.ndindex(tuned.shape[1:]):
             tuned[:, start, noise] = final[int(scores[:, start, noise].argmax())][:, start, noise]
-        edge = len(scores) > 1 and best in (0, len(scores) - 1)
+        edge = len(members.family.members) > 1 and at_edge(np.column_stack([members.thetas, members.rates]), best)
         facts = {"theta": chosen.thetas[0], "rate": float(chosen.rates[0]), "family": members.family, "edge": edge}
         return facts | {
             "choice": scores[best].mean(),

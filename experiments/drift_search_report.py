@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from hamljax.lab.statistics import Estimate, student_t
 from hamljax.lab.storage.files import replaced, write_text
 
-matplotlib.use("agg")
 SETTINGS = ("uniform, 1", "uniform, 4", "skewed, 1", "skewed, 4")
 SEARCHED = ("hinges", "powers")
 INVERSE = "1 / "  # how the name of a radius begins that is shown as the coefficient that it is

@@ -247,3 +247,9 @@ def test_a_member_is_above_the_bar_only_if_every_interval_is():
     assert verdict(results | {"hinges": worse}, list(shipped)) == ("powers", True)
     results["kl"] = {"final": better, "choice": 0.9}  # of the bar: however good, it is not what is chosen
     assert verdict(results, list(shipped)) == ("powers", False)
+
+
+def test_a_choice_at_the_edge_of_its_grid_is_told():
+    grid = np.array([[0.0, a, b] for a in (1.0, 2.0, 3.0) for b in (1.0, 2.0, 3.0)])
+    inside = [row for row in range(9) if not drift_search.at_edge(grid, row)]
+    assert inside == [4]
