@@ -300,22 +300,22 @@ def test_evaluate_shows_the_exact_value_beside_the_estimate(greedy, trained, tmp
 # FROM EXACT TO DEEP
 
 
-def returns_of_crowding(algo, seeds, updates=3):
+def returns_of_crowding(algo, seeds, hidden_sizes, updates=3):
     """(seeds, 1 + updates) J of policies that start uniform, just below where simultaneous steps overshoot."""
     config = hamljax.config(
         algo, configure("game/crowding", num_agents=6, congestion=1 / 3), "mlp", num_evals=0, gamma=0.9,
         num_envs=64, num_steps=32, total_timesteps=64 * 32 * updates, actor_lr=5e-3, critic_lr=5e-3,
-        update_epochs=20, critic_epochs=20, ent_coef=0.0,
+        update_epochs=20, critic_epochs=20, ent_coef=0.0, hidden_sizes=hidden_sizes,
     )  # fmt: skip
     train = jax.jit(hamljax.make_train(config))  # of one seed, which is compiled in less time than of several
     found = [train(key)["metrics"]["exact/log_policies"] for key in jax.random.split(jax.random.key(0), seeds)]
     return exact_metrics(config, np.stack(found))["exact/return"]
 
 
-@pytest.mark.parametrize("seeds", [4, *long(16)])
-def test_sequential_updates_climb_where_simultaneous_ones_overshoot(seeds):
+@pytest.mark.parametrize("seeds, layers", [(4, (128,)), *long((16, (64, 64)))])  # one layer compiles in less time
+def test_sequential_updates_climb_where_simultaneous_ones_overshoot(seeds, layers):
     """Six agents, congestion 1/3: J is 1.75 at the start, 2 at the top, 1 where all play 1."""
-    sequential, simultaneous = (returns_of_crowding(algo, seeds) for algo in ("haa2c", "maa2c_ns"))
+    sequential, simultaneous = (returns_of_crowding(algo, seeds, layers) for algo in ("haa2c", "maa2c_ns"))
     for returns in (sequential, simultaneous):
         np.testing.assert_allclose(returns[:, 0], 1.75, atol=0.02)
     assert (sequential[:, 1:] > 0.99 * sequential[:, :-1]).all() and (sequential[:, -1] > 1.9).all()
