@@ -1,6 +1,6 @@
 """Whether drifts that are free on the boundary of the simplex matter to networks: matrix games, two kinds of starts.
 
-Run it as ``python experiments/boundary.py``; a cell that is in runs/boundary already is not trained again.
+Run it as ``python experiments/boundary.py``; what is in runs/boundary already is not trained again.
 """
 
 import json
