@@ -9,5 +9,7 @@ VERDICTS = {
     "reverse_kl": ("proved", "refuted"),
     "mirror_descent": ("proved", "refuted"),
     "spo": ("proved", "refuted"),
+    "saturating": ("proved", "not refuted"),
+    "euclid": ("proved", "not refuted"),
     "dpo": ("proved", "refuted"),
 }
