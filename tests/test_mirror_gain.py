@@ -105,6 +105,7 @@ def test_the_reported_hamo_is_never_negative_where_policies_are_kept(row):
     assert "trpo" in row or max(kept for _, kept in seen) > 0  # which ask for improvement anyway
 
 
+@pytest.mark.long
 def test_an_overflow_of_what_is_only_reported_skips_no_update(monkeypatch):
     loop = learner()
     state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))

@@ -48,7 +48,12 @@ def test_every_notebook_is_known():
     assert {path.stem for path in NOTEBOOKS} == set(PICTURES)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def runs(path: Path):
+    """Two of them train what other tests train too: they run in ``make test-long`` alone."""
+    return pytest.param(path, marks=[pytest.mark.long] * (path.stem in ("sequential", "sharing")), id=path.stem)
+
+
+@pytest.mark.parametrize("path", map(runs, NOTEBOOKS))
 def test_notebook_runs(path, large, monkeypatch):
     monkeypatch.setenv("HAMLJAX_NOTEBOOK_SCALE", "0.01")
     cheap = CHEAP if path.stem == "ablation" and not large else {}
