@@ -8,7 +8,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-EXECUTED = [path for path in NOTEBOOKS if path.stem != "ablation"]  # its outputs take a quarter of an hour
+EXECUTED = [path for path in NOTEBOOKS if path.stem != "ablation"]
 PICTURES = {"ablation": 3, "one_theorem": 4, "sharing": 3, "sequential": 3, "your_drift": 3}
 LARGEST = 400_000  # bytes of a notebook with its pictures
 
