@@ -53,16 +53,16 @@ def trained(game: str, row: str):
     algo = settings.pop("algo")
 
     def run(bonus, by, key):
-        learner = make_learner(hamljax.config(algo, game, **SIZES, **settings, ent_coef=bonus)).learner
+        trainer = make_learner(hamljax.config(algo, game, **SIZES, **settings, ent_coef=bonus))
+        learner = trainer.learner
         state = learner.init(key)
         agents = state.learnt.agents
         agents = agents._replace(params=lean(agents.params, jax.random.fold_in(key, 1), by))
         state = state._replace(learnt=state.learnt._replace(agents=agents))
         state, info = jax.lax.scan(lambda state, _: learner.update(state), state, None, length=UPDATES)
-        policies, rollout = state.learnt.agents.params, state.rollout
-        logits = learner.policy.act(policies, rollout.memory, key, rollout.observation, rollout.start)[2]["logits"][0]
+        probabilities = jnp.exp(trainer.read_policies(trainer.actor_state(state)))[:, 0]
         undone = info.get("train/kept", 1 - info.get("train/inside", jnp.ones(UPDATES)))
-        return jax.nn.softmax(logits), jnp.mean(undone)
+        return probabilities, jnp.mean(undone)
 
     return jax.jit(jax.vmap(run, (None, None, 0)))
 

@@ -28,10 +28,8 @@ from hamljax.errors import ConfigError  # noqa: E402
 from hamljax.lab.storage.files import read_json, write_json  # noqa: E402
 
 RATES = (1.0, 2.0, 3.0)  # at which the radii of annealed grids shrink: by exp(-rate) over a run
-SMOOTHING, WIDTH = (
-    0.7,
-    0.35,
-)  # of the cross-entropy method: how far it goes to the elite, and where its deviations begin
+# Of the cross-entropy method: how far it goes to the elite, and where its deviations begin.
+SMOOTHING, WIDTH = 0.7, 0.35
 
 
 class Budget(NamedTuple):

@@ -1,5 +1,6 @@
 """What the notebooks share: sizes, colours, exact sweeps and the policies that training passes through."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.special import softmax
 
 import hamljax
 from hamljax import haml, tabular
@@ -76,20 +78,7 @@ def returns_of(game: tabular.Game, policies: np.ndarray) -> np.ndarray:
 
 
 def trained_policies(config: Any, num_seeds: int) -> np.ndarray:
-    """(seeds, updates + 1, N, 1, A): what the networks play before and after every update, in a game of one state."""
-    trainer = hamljax.make_learner(config)
-
-    def policies(state):
-        decision = trainer.learner.act(state, state.rollout, jax.random.key(0))[2]
-        return jax.nn.softmax(decision["logits"][0])[:, None]
-
-    def update(state, _):
-        state, _ = trainer.update(state)
-        return state, policies(state)
-
-    def run(key):
-        state = trainer.init(key)
-        seen = jax.lax.scan(update, state, length=config.num_updates)[1]
-        return jnp.concatenate([policies(state)[None], seen])
-
-    return np.asarray(jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), num_seeds)), np.float64)
+    """(seeds, updates + 1, N, S, A): what the networks play before and after every update, in a game whose tables are known."""
+    train = hamljax.make_train(dataclasses.replace(config, num_evals=0))
+    found = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), num_seeds))
+    return softmax(np.asarray(found["metrics"]["exact/log_policies"], np.float64), axis=-1)

@@ -48,6 +48,15 @@ def task_table():
     return {row[0].strip("`"): row[1:] for row in rows(text)[2:]}
 
 
+def environments_of(page: str) -> list[str]:
+    """The environment of every ``hamljax train`` on a page, which is read to its end."""
+    found = []
+    for command in re.findall(r"^hamljax train .*$", PAGES[page], re.M):
+        (words,) = expand(shlex.split(command)[2:])
+        found.append(make_job(words).config.env.name)
+    return found
+
+
 def test_every_task_is_in_the_table():
     assert sorted(task_table()) == TASKS
 
@@ -165,13 +174,9 @@ def test_the_page_on_certificates_says_what_the_code_does(tmp_path, monkeypatch)
 
 
 def test_the_commands_and_the_python_of_the_page_on_theory_run():
-    page = PAGES["theory"]
-    commands = re.findall(r"^hamljax train .*$", page, re.M)
-    assert len(commands) >= 2
-    for command in commands:
-        (words,) = expand(shlex.split(command)[2:])
-        assert make_job(words).config.env.name == "game/crowding"
-    (code,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "make_train" in code]
+    environments = environments_of("theory")
+    assert len(environments) >= 2 and set(environments) == {"game/crowding"}
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", PAGES["theory"], re.S) if "make_train" in code]
     exec(code, names := {})
     assert names["policies"].shape == (2, 1 + 2, 6, 1, 2)
 
@@ -186,12 +191,8 @@ def test_the_picture_of_all_drifts_shows_all_that_ship():
 
 def test_the_commands_of_the_bridges_page_are_understood():
     """They start other programs, which the tests of the bridge do; here they are read to the end."""
-    page = PAGES["bridge"]
-    commands = re.findall(r"^hamljax train .*$", page, re.M)
-    assert len(commands) >= 5
-    for command in commands:
-        (words,) = expand(shlex.split(command)[2:])
-        assert make_job(words).config.env.name.startswith("bridge/")
-    named = set(re.findall(r"`bridge/(\w+)(?![\w/])", page))
+    environments = environments_of("bridge")
+    assert len(environments) >= 5 and all(name.startswith("bridge/") for name in environments)
+    named = set(re.findall(r"`bridge/(\w+)(?![\w/])", PAGES["bridge"]))
     families = {name.removeprefix("bridge/") for name in ENVIRONMENTS if name.startswith("bridge/")}
     assert named <= families and {"smac", "smacv2", "pettingzoo", "host"} <= named

@@ -29,8 +29,7 @@ def _own(drift, surrogate):
 
 def _spo(drift, surrogate):
     cost = surrogate.mean(jnp.abs(surrogate.m * surrogate.advantage))
-    q = jnp.where(surrogate.mask, surrogate.q, 0.0)
-    return simplex.quadratic(q, surrogate.old, cost, _own(drift, surrogate)["clip_eps"])
+    return simplex.quadratic(surrogate.worth, surrogate.old, cost, _own(drift, surrogate)["clip_eps"])
 
 
 def _euclid(drift, surrogate):
@@ -39,7 +38,7 @@ def _euclid(drift, surrogate):
 
 def _pieces_of_none(drift, surrogate):
     """Two pieces an action, up to the old policy and beyond, of one slope."""
-    old, q = surrogate.old, jnp.where(surrogate.mask, surrogate.q, 0.0)
+    old, q = surrogate.old, surrogate.worth
     return jnp.where(surrogate.mask, jnp.stack([old, 1 - old], 1), 0.0), jnp.stack([q, q], 1)
 
 
@@ -73,6 +72,6 @@ CLOSED_FORMS: dict[Callable, Callable] = {
 }
 
 
-def has_closed_form(drift: drifts.BoundDrift) -> bool:
+def has_closed_form(drift: drifts.Drift) -> bool:
     """Whether a maximiser over the simplex takes no search."""
-    return drift.drift.function in {**PIECES, **CLOSED_FORMS}
+    return drift.function in {**PIECES, **CLOSED_FORMS}

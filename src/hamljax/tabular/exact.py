@@ -19,7 +19,7 @@ from . import simplex
 from .closed_forms import CLOSED_FORMS, PIECES
 from .game import Game
 from .simplex import Solution
-from .values import by_joint_action, evaluate, occupancy
+from .values import evaluate, occupancy, policy_of_others
 
 FLOOR = 1e-60  # of an old probability where something is divided by it
 
@@ -61,6 +61,11 @@ class Surrogate(NamedTuple):
     def q(self) -> Float[Array, "S A"]:
         """(S, A) E of M A for every action; -inf of one that the agent has not."""
         return jnp.where(self.mask, self.mean(self.m * self.advantage), -jnp.inf)
+
+    @property
+    def worth(self) -> Float[Array, "S A"]:
+        """``q``, and 0 of an action that the agent has not: for sums."""
+        return jnp.where(self.mask, self.q, 0.0)
 
     def mean(self, x: Float[Array, "S J"]) -> Float[Array, "S A"]:
         """Over the others' old actions, for each of one's own."""
@@ -159,17 +164,15 @@ def maximise(
       penalty: () or (S, 1); None: none.
     """
     function = drift.drift.function
-    exact = jnp.zeros(surrogate.log_old.shape[0], surrogate.log_old.dtype)
     if penalty is None and low is None and high is None and function in CLOSED_FORMS:
-        return Solution(CLOSED_FORMS[function](drift, surrogate), exact)
+        return Solution.exact(CLOSED_FORMS[function](drift, surrogate))
     if penalty is None and function in PIECES:
         lengths, slopes = PIECES[function](drift, surrogate)
-        return Solution(
-            simplex.pour(lengths, slopes, 0.0 if low is None else low, 1.0 if high is None else high), exact
-        )
+        poured = simplex.pour(lengths, slopes, 0.0 if low is None else low, 1.0 if high is None else high)
+        return Solution.exact(poured)
     if low is None and high is None and function in (drifts.none, drifts.kl):
         coef = penalty + surrogate.weights_of_kl(drift)[0]
-        return Solution(simplex.forward_kl(surrogate.q, surrogate.old, coef), exact)
+        return Solution.exact(simplex.forward_kl(surrogate.q, surrogate.old, coef))
     return general(drift, surrogate, low, high, penalty)
 
 
@@ -181,8 +184,7 @@ def general(
     penalty: Float[Array, "..."] | None = None,
 ) -> Solution:
     """``maximise`` without closed forms."""
-    q = jnp.where(surrogate.mask, surrogate.q, 0.0)
-    old = surrogate.old
+    q, old = surrogate.worth, surrogate.old
     offset = total_cost(drift, surrogate, old)
 
     def gain(x):
@@ -216,8 +218,7 @@ def surrogate_of(
     given: Mapping[str, Any],
 ) -> Surrogate:
     """What agent i's update sees after those have moved whose joint log-ratio is ``log_m``; log_policies: the old ones."""
-    parts = jnp.maximum(by_joint_action(game, jnp.exp(log_policies)), FLOOR)
-    others = jnp.prod(jnp.where((jnp.arange(game.num_agents) == agent)[:, None, None], 1.0, parts), axis=0)
+    others = policy_of_others(game, jnp.maximum(jnp.exp(log_policies), FLOOR), jnp.arange(game.num_agents) == agent)
     plays, mask, digits = (jnp.asarray(x)[agent] for x in (game.plays, game.action_mask, game.digits))
     eye = jnp.broadcast_to(jnp.eye(game.num_states)[:, None], (*advantage.shape, game.num_states))
     offered = {"agent": agent, "num_agents": game.num_agents, "obs": eye, "world_state": eye, **given}
@@ -274,8 +275,9 @@ class Sweep(NamedTuple):
         def score(agents, log_m):
             def of(agent):
                 seen = surrogate_of(game, log_policies, advantage, log_m, agent, given)
-                q = jnp.where(seen.mask, seen.q, 0.0)
-                slope = seen.old * (q - jnp.sum(seen.old * q, -1, keepdims=True))  # of softmax's logits
+                slope = seen.old * (
+                    seen.worth - jnp.sum(seen.old * seen.worth, -1, keepdims=True)
+                )  # of softmax's logits
                 return jnp.sum((beta[:, None] * slope) ** 2)
 
             return jax.vmap(of)(jnp.arange(game.num_agents))
@@ -286,7 +288,6 @@ class Sweep(NamedTuple):
 
 def measure(drift: BoundDrift, surrogate: Surrogate, solution: Solution) -> Update:
     """HAMO of a new policy and its parts, in every state."""
-    q = jnp.where(surrogate.mask, surrogate.q, 0.0)
-    gain = jnp.sum((solution.policy - surrogate.old) * q, -1)
+    gain = jnp.sum((solution.policy - surrogate.old) * surrogate.worth, -1)
     cost = jnp.sum(total_cost(drift, surrogate, solution.policy), -1)
     return Update(gain - cost, gain, cost, solution.gap)

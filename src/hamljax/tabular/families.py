@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import softmax
 
 from ..envs.games import crowding_payoff
 from ..errors import ConfigError
-from .game import Game, check_size, make_game, stack
+from .game import Game, check_size, make_game
 
 
 def random_games(
@@ -29,7 +30,7 @@ def random_policies(games: Game, seed: int, concentration: float = 1.0) -> np.nd
     # Logarithms: at a small concentration a gamma variate of its own would be 0. G(a) = G(a + 1) U^(1/a).
     rng = np.random.default_rng(seed)
     logs = np.log(rng.gamma(concentration + 1, size=shape)) + np.log(rng.random(shape)) / concentration
-    return _normalised(np.where(mask, logs, -np.inf))
+    return softmax(np.where(mask, logs, -np.inf), axis=-1)
 
 
 def uniform_policies(game: Game) -> np.ndarray:
@@ -42,11 +43,6 @@ def pure_policies(games: Game, seed: int) -> np.ndarray:
     """(G, N, S, A): every agent plays one of its actions, drawn uniformly; (N, S, A) for one game."""
     drawn = random_policies(games, seed)
     return (drawn == drawn.max(-1, keepdims=True)).astype(np.float64)
-
-
-def _normalised(logs: np.ndarray) -> np.ndarray:
-    weights = np.exp(logs - logs.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
 
 
 def matrix_game(payoff: np.ndarray) -> Game:
@@ -92,11 +88,6 @@ def gridworld(width: int = 3, height: int = 2, discount: float = 0.9, slip: floa
     together = np.eye(cells).reshape(cells**2)
     reward = np.broadcast_to(together[:, None, None], (cells**2, 5, 5))
     return make_game(reward, transition, np.full(cells**2, 1 / cells**2), discount)
-
-
-def copies(game: Game, count: int) -> Game:
-    """The same game ``count`` times."""
-    return stack([game] * count)
 
 
 # Games with a name of their own, beside those that are registered as environments.

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .exact import Sweep
-from .game import Game, in_float64
+from .game import Game, in_float64, stack
 from .values import evaluate, nash_gap
 
 CHUNK = 1000  # games that are followed at once, which bounds the memory
@@ -42,8 +42,7 @@ def follow(
 
     def block(carry, numbers):
         def one(carry, k):
-            stale, log_policies = carry
-            before = evaluate(game, jnp.exp(log_policies))
+            stale, before, log_policies = carry
             believed = stale if late else before.advantage
             new, info = sweep(game, log_policies, jax.random.fold_in(key, k), k / sweeps, float(sweeps), believed)
             after = evaluate(game, jnp.exp(new))
@@ -55,14 +54,14 @@ def follow(
                 jnp.min(rise - jnp.sum(info.hamo, 0)),
                 jnp.max(info.gap),
             )
-            return (before.advantage, new), facts
+            return (before.advantage, after, new), facts
 
         carry, facts = jax.lax.scan(one, carry, numbers)
-        return carry, (facts, nash_gap(game, jnp.exp(carry[1])))
+        return carry, (facts, nash_gap(game, jnp.exp(carry[-1])))
 
     numbers = jnp.arange(sweeps).reshape(-1, every)
     start = evaluate(game, jnp.exp(log_policies))
-    (_, end), (facts, gaps) = jax.lax.scan(block, (start.advantage, log_policies), numbers)
+    (*_, end), (facts, gaps) = jax.lax.scan(block, (start.advantage, start, log_policies), numbers)
     returns, rise, hamo, slack, missed = (x.reshape(sweeps) for x in facts)
     returns = jnp.concatenate([start.expected_return[None], returns])
     return Path(returns, rise, hamo, slack, missed, gaps, end)
@@ -96,11 +95,19 @@ def follow_all(
         rows = slice(at, at + CHUNK)
         with np.errstate(divide="ignore"):
             start = np.log(policies[rows])
-        parts.append(
-            jax.tree.map(np.asarray, compiled(jax.tree.map(operator.itemgetter(rows), games), start, keys[rows]))
-        )
+        parts.append(compiled(jax.tree.map(operator.itemgetter(rows), games), start, keys[rows]))
         report(min(at + CHUNK, count))
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def changes_of_j(
+    sweep: Sweep, game: Game, probabilities: Float[np.ndarray, " n"], seed: int = 0
+) -> Float[np.ndarray, " n"]:
+    """J' - J of one sweep of a game of one state and two actions, from Pr(1) the same for all agents."""
+    policies = np.stack([1 - probabilities, probabilities], -1)[:, None, None]
+    policies = np.broadcast_to(policies, (len(policies), game.num_agents, 1, 2))
+    path = follow_all(sweep, stack([game] * len(policies)), policies, seed, 1)
+    return np.diff(path.expected_return, axis=-1)[:, 0]
 
 
 def falls(path: Path, tolerance: float = 1e-9) -> np.ndarray:

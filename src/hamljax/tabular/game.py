@@ -165,9 +165,3 @@ def from_environment(env: Environment, gamma: float) -> Game:
 def stack(games: Sequence[Game]) -> Game:
     """Games of one shape, on a leading axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *games)
-
-
-def split(games: Game, size: int) -> list[Game]:
-    """Several games in parts of at most ``size``."""
-    count = games.initial.shape[0]
-    return [jax.tree.map(lambda x, at=at: x[at : at + size], games) for at in range(0, count, size)]

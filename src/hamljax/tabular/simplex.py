@@ -19,6 +19,23 @@ class Solution(NamedTuple):
     policy: Float[Array, "S A"]
     gap: Float[Array, " S"]
 
+    @classmethod
+    def exact(cls, policy: Float[Array, "S A"]) -> "Solution":
+        """One that misses nothing."""
+        return cls(policy, jnp.zeros(policy.shape[0], policy.dtype))
+
+
+def bisect(above: Callable, low: Array, high: Array, steps: int) -> tuple[Array, Array]:
+    """The ends, after so many halvings, between which ``above(middle)``, which holds at ``low`` and not at ``high``, changes."""
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        higher = above(middle)
+        return jnp.where(higher, middle, low), jnp.where(higher, high, middle)
+
+    return jax.lax.fori_loop(0, steps, halve, (low, high))
+
 
 def greedy(q: Float[Array, "S A"], old: Float[Array, "S A"]) -> Float[Array, "S A"]:
     """Uniform over the largest q; where nothing can be gained the policy stays."""
@@ -42,14 +59,11 @@ def forward_kl(q: Float[Array, "S A"], old: Float[Array, "S A"], coef: Float[Arr
     def policy(excess):  # lam = top + excess
         return jnp.where(supported, coef * old / (below + excess), 0.0)
 
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        too_much = jnp.sum(policy(jnp.exp(middle)), -1, keepdims=True) > 1
-        return jnp.where(too_much, middle, low), jnp.where(too_much, high, middle)
+    def too_much(log_excess):
+        return jnp.sum(policy(jnp.exp(log_excess)), -1, keepdims=True) > 1
 
     start = jnp.broadcast_to(jnp.log(coef), top.shape)
-    low, high = jax.lax.fori_loop(0, 70, halve, (start - 60, start))
+    low, high = bisect(too_much, start - 60, start, 70)
     excess = jnp.exp((low + high) / 2)
     free = jnp.where(supported, -jnp.inf, q)
     newcomer = jnp.max(free, -1, keepdims=True)
@@ -75,9 +89,8 @@ def quadratic(
 
     An action of no cost whose q is the largest takes all that is to be had.
     """
-    per = jnp.where(
-        (old > 0) & (cost > 0), old * radius / jnp.where(cost > 0, cost, 1.0), 0.0
-    )  # slope of x against q - lam
+    # The slope of x against q - lam.
+    per = jnp.where((old > 0) & (cost > 0), old * radius / jnp.where(cost > 0, cost, 1.0), 0.0)
     leaves_at = jnp.where(per > 0, q + cost / radius, -jnp.inf)  # lam at which an action is left
     order = jnp.argsort(-leaves_at, -1)
     old_, per_, q_, leaves_ = (jnp.take_along_axis(v, order, -1) for v in (old, per, q, leaves_at))
@@ -246,14 +259,11 @@ def _at(grid: jax.Array, number: jax.Array) -> jax.Array:
 def _multiplier(mass: Callable, like: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The ends (S, 1), next to each other, between which ``mass(lam)`` (S, A), which falls with lam, comes to add up to 1."""
 
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        enough = jnp.sum(mass(jnp.sinh(middle)), -1, keepdims=True) >= 1
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+    def enough(stretched):
+        return jnp.sum(mass(jnp.sinh(stretched)), -1, keepdims=True) >= 1
 
     ends = jnp.full((like.shape[0], 1), 350.0, like.dtype)
-    low, high = jax.lax.fori_loop(0, 64, halve, (-ends, ends))
+    low, high = bisect(enough, -ends, ends, 64)
     return jnp.sinh(low), jnp.sinh(high)
 
 

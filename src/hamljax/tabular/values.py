@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .game import Game
 
@@ -64,8 +64,8 @@ def occupancy(game: Game, policies: Float[Array, "N S A"], normalised: bool = Tr
     return rho * (1 - game.discount) if normalised else rho
 
 
-def _others(game: Game, policies: jax.Array, agents: jax.Array) -> jax.Array:
-    """(S, J) the probability of what everybody plays who is not in ``agents`` (N,) bool."""
+def policy_of_others(game: Game, policies: Float[Array, "N S A"], agents: Bool[Array, " N"]) -> Float[Array, "S J"]:
+    """The probability of what everybody plays in a joint action who is not among ``agents``."""
     parts = jnp.where(agents[:, None, None], 1.0, by_joint_action(game, policies))
     return jnp.prod(parts, axis=0)
 
@@ -78,7 +78,7 @@ def subset_q(
     Returns: (S, A_i, A_j, ...), the axes in the order of ``subset``; (S,), which is V, for none.
     """
     inside = np.isin(np.arange(game.num_agents), list(subset))
-    weighted = (q * _others(game, policies, jnp.asarray(inside))).reshape(-1, *game.actions)
+    weighted = (q * policy_of_others(game, policies, jnp.asarray(inside))).reshape(-1, *game.actions)
     kept = [i for i in range(game.num_agents) if inside[i]]
     summed = jnp.sum(weighted, axis=tuple(1 + i for i in range(game.num_agents) if not inside[i]))
     return jnp.transpose(summed, (0, *(1 + kept.index(i) for i in subset)))
@@ -95,23 +95,31 @@ def multi_agent_advantage(
     return subset_q(game, policies, q, (*given, *agents)) - without.reshape(without.shape + (1,) * len(agents))
 
 
+def _policy_iteration(
+    reward: jax.Array, transition: jax.Array, discount: Any, mask: jax.Array, v: jax.Array, iterations: int
+) -> jax.Array:
+    """V (S,) of the best choice among the K actions of ``mask`` (K,), from ``v``; reward (S, K), transition (S, K, S)."""
+
+    def improve(v, _):
+        action = jnp.argmax(jnp.where(mask, reward + discount * transition @ v, -jnp.inf), -1)
+        chosen = jnp.take_along_axis(transition, action[:, None, None], 1)[:, 0]
+        gained = jnp.take_along_axis(reward, action[:, None], 1)[:, 0]
+        return jnp.linalg.solve(jnp.eye(v.size) - discount * chosen, gained), None
+
+    return jax.lax.scan(improve, v, None, length=iterations)[0]
+
+
 def best_response(
     game: Game, policies: Float[Array, "N S A"], agent: jax.Array, iterations: int = 8
 ) -> Float[Array, " S"]:
     """V of the best that one agent can do against the others: policy iteration in the process that they induce for it."""
     plays = jnp.asarray(game.plays, game.reward.dtype)[agent]
-    weight = _others(game, policies, jnp.arange(game.num_agents) == agent)
+    weight = policy_of_others(game, policies, jnp.arange(game.num_agents) == agent)
     reward = jnp.einsum("sj,aj->sa", weight * game.reward, plays)
     transition = jnp.einsum("sj,aj,sjt->sat", weight, plays, game.transition)
     mask = jnp.asarray(game.action_mask)[agent]
 
-    def improve(v, _):
-        action = jnp.argmax(jnp.where(mask, reward + game.discount * transition @ v, -jnp.inf), -1)
-        chosen = jnp.take_along_axis(transition, action[:, None, None], 1)[:, 0]
-        gained = jnp.take_along_axis(reward, action[:, None], 1)[:, 0]
-        return jnp.linalg.solve(jnp.eye(game.num_states) - game.discount * chosen, gained), None
-
-    return jax.lax.scan(improve, evaluate(game, policies).v, None, length=iterations)[0]
+    return _policy_iteration(reward, transition, game.discount, mask, evaluate(game, policies).v, iterations)
 
 
 def nash_gap(game: Game, policies: Float[Array, "N S A"]) -> Float[Array, ""]:
@@ -123,10 +131,6 @@ def nash_gap(game: Game, policies: Float[Array, "N S A"]) -> Float[Array, ""]:
 def optimum(game: Game, iterations: int = 50) -> Float[Array, ""]:
     """J of the best joint policy: policy iteration over joint actions."""
 
-    def improve(v, _):
-        action = jnp.argmax(game.reward + game.discount * game.transition @ v, -1)
-        chosen = jnp.take_along_axis(game.transition, action[:, None, None], 1)[:, 0]
-        gained = jnp.take_along_axis(game.reward, action[:, None], 1)[:, 0]
-        return jnp.linalg.solve(jnp.eye(game.num_states) - game.discount * chosen, gained), None
-
-    return jnp.asarray(game.initial) @ jax.lax.scan(improve, jnp.zeros(game.num_states), None, length=iterations)[0]
+    tables = jnp.asarray(game.reward), jnp.asarray(game.transition), game.discount
+    every = jnp.ones(game.reward.shape[-1], bool)
+    return jnp.asarray(game.initial) @ _policy_iteration(*tables, every, jnp.zeros(game.num_states), iterations)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from ..errors import ConfigError
 from ..haml import BoundDrift, Divergence, Neighbourhood, bind_limit, looked_at
 from .exact import Surrogate, divergence_of, maximise, measure
-from .simplex import Solution
+from .simplex import Solution, bisect
 
 PENALTIES = (-23.0, 14.0)  # natural logarithms of the multiplier of KL(old || new) that is looked for
 
@@ -44,18 +44,17 @@ def chooser(neighbourhood: Neighbourhood, values: Mapping[str, Any]) -> Callable
             return limit(divergence_of(surrogate, x, weight), given)
 
         def of_each_state(x):
-            return jax.vmap(lambda state: excess(x, state))(jnp.eye(beta.size))
+            return jax.vmap(lambda state: excess(x, state))(jnp.eye(beta.size))[:, None]
 
         found = [maximise(drift, surrogate).policy, surrogate.old, _box(drift, surrogate, limit, given)]
         is_box = looked_at(lambda divergence: limit(divergence, given)) == {"log_ratio", "largest"}
         if not is_box or "log_m" in neighbourhood.asks:
-            found.append(_one_multiplier(drift, surrogate, lambda x: excess(x, beta)))
-            found.append(_multiplier_a_state(drift, surrogate, of_each_state))
+            found.append(_least_penalty(drift, surrogate, lambda x: excess(x, beta), ()))
+            found.append(_least_penalty(drift, surrogate, of_each_state, (beta.size, 1)))
         candidates = jnp.stack(found)
         inside = jax.vmap(lambda x: excess(x, beta))(candidates) <= 1e-12
-        gap = jnp.zeros_like(beta)
-        hamo = jax.vmap(lambda x: measure(drift, surrogate, Solution(x, gap)).hamo @ beta)(candidates)
-        return Solution(candidates[jnp.argmax(jnp.where(inside, hamo, -jnp.inf))], gap)
+        hamo = jax.vmap(lambda x: measure(drift, surrogate, Solution.exact(x)).hamo @ beta)(candidates)
+        return Solution.exact(candidates[jnp.argmax(jnp.where(inside, hamo, -jnp.inf))])
 
     return choose
 
@@ -64,30 +63,15 @@ def _penalised(drift: BoundDrift, surrogate: Surrogate, log_penalty: jax.Array) 
     return maximise(drift, surrogate, penalty=jnp.exp(log_penalty)).policy
 
 
-def _one_multiplier(drift: BoundDrift, surrogate: Surrogate, excess: Callable) -> jax.Array:
-    """The smallest penalty, one for all states, at which the limit lets the maximiser pass; ``excess(x)`` ()."""
+def _least_penalty(drift: BoundDrift, surrogate: Surrogate, excess: Callable, shape: tuple[int, ...]) -> jax.Array:
+    """The maximiser with the smallest penalty at which the limit lets it pass.
 
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        outside = excess(_penalised(drift, surrogate, middle)) > 0
-        return jnp.where(outside, middle, low), jnp.where(outside, high, middle)
-
-    ends = tuple(jnp.asarray(x, surrogate.log_old.dtype) for x in PENALTIES)
-    return _penalised(drift, surrogate, jax.lax.fori_loop(0, 60, halve, ends)[1])
-
-
-def _multiplier_a_state(drift: BoundDrift, surrogate: Surrogate, excess: Callable) -> jax.Array:
-    """As ``_one_multiplier``, for every state by itself; ``excess(x)`` (S,) of each state alone."""
-
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) / 2
-        outside = excess(_penalised(drift, surrogate, middle))[:, None] > 0
-        return jnp.where(outside, middle, low), jnp.where(outside, high, middle)
-
-    ends = tuple(jnp.full((surrogate.log_old.shape[0], 1), x, surrogate.log_old.dtype) for x in PENALTIES)
-    return _penalised(drift, surrogate, jax.lax.fori_loop(0, 60, halve, ends)[1])
+    Args:
+      excess: of a policy, in ``shape``: () for one penalty of all states, (S, 1) for one of each.
+    """
+    low, high = (jnp.full(shape, x, surrogate.log_old.dtype) for x in PENALTIES)
+    outside = bisect(lambda log: excess(_penalised(drift, surrogate, log)) > 0, low, high, 60)
+    return _penalised(drift, surrogate, outside[1])
 
 
 def _box(drift: BoundDrift, surrogate: Surrogate, limit: Callable, given: Mapping[str, Any]) -> jax.Array:
@@ -97,14 +81,9 @@ def _box(drift: BoundDrift, surrogate: Surrogate, limit: Callable, given: Mappin
     def allowed(log_ratio):
         return limit(Divergence(log_ratio * one, 0 * one, 0 * one, one), {**given, "log_m": 0 * one}) <= 0
 
-    def halve(_, ends):
-        inside, outside = ends
-        middle = (inside + outside) / 2
-        return jnp.where(allowed(middle), middle, inside), jnp.where(allowed(middle), outside, middle)
-
     def furthest(end):
-        start = jnp.zeros((), one.dtype), jnp.asarray(end, one.dtype)
-        return jnp.where(allowed(start[1]), start[1], jax.lax.fori_loop(0, 60, halve, start)[0])
+        nowhere, end = jnp.zeros((), one.dtype), jnp.asarray(end, one.dtype)
+        return jnp.where(allowed(end), end, bisect(allowed, nowhere, end, 60)[0])
 
     low = surrogate.old * jnp.exp(furthest(-700.0))
     # Of an action without support a ratio without bound is all there is, and a bounded one next to nothing.

@@ -49,11 +49,21 @@ def settings_of(name: str, drift: haml.Drift, parameters: dict[str, Any]) -> Alg
     for given in parameters:
         if given not in drift.parameters.names:
             raise ConfigError(f"drift '{name}' has no parameter '{given}'{nearest(given, drift.parameters.names)}")
-    fields = {f.name for f in numbers_of(Algo())} & parameters.keys()
-    own = {given: value for given, value in parameters.items() if given not in fields}
-    algo = dataclasses.replace(Algo(), drift_params=own, **{field: parameters[field] for field in fields})
-    algo.check_fields("")
+    algo = settings_with(parameters, "drift_params")
     check_parameters(f"drift '{name}'", drift.parameters, algo, "drift_params")
+    return algo
+
+
+def settings_with(parameters: dict[str, Any], own: str) -> Algo:
+    """The settings with some hyper-parameters: numbers of ``algo`` where it has them, and else of ``own``, a field for others.
+
+    Raises ConfigError for values that these cannot have.
+    """
+    fields = {f.name for f in numbers_of(Algo())} & parameters.keys()
+    others = {given: value for given, value in parameters.items() if given not in fields}
+    values: dict[str, Any] = {field: parameters[field] for field in fields} | {own: others}
+    algo = dataclasses.replace(Algo(), **values)
+    algo.check_fields("")
     return algo
 
 

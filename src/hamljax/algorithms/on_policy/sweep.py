@@ -26,10 +26,8 @@ from ..table import hyper_parameters
 from .settings import Algo
 from .trajectory import Trajectory
 
-REPORTED = (
-    "hamo",
-    "drift",
-)  # numbers of an update from which nothing follows but what ``algo.keep_if_worse`` makes of them
+# Numbers of an update from which nothing follows but what ``algo.keep_if_worse`` makes of them.
+REPORTED = ("hamo", "drift")
 
 
 @struct.dataclass

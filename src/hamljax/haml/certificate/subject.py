@@ -18,7 +18,6 @@ SIZES = (1024, 8192, 65536)  # samples of a compiled call; three programs for a 
 NUMBERS = ("progress", "num_updates", "num_agents")  # () in every sample of an update
 VECTORS = ("obs", "world_state")
 POLICIES = ("kl", "reverse_kl")  # numbers of a whole policy, not of one of its actions
-STATES = ("m", "agent", *NUMBERS, *VECTORS)  # the same for each action that an agent could take
 WIDTHS = (4, 1, 17)  # entries of an observation
 
 Samples = Mapping[str, Any]  # ratio and m_advantage (n,), and what a drift asks for by name

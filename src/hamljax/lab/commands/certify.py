@@ -1,6 +1,5 @@
 """``hamljax certify``: whether a drift meets Definition 1, as a table, a picture and JSON."""
 
-import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +14,7 @@ from ...haml import DRIFTS
 from ...haml.certificate import Certificate
 from ...haml.drifts import SHIPPED
 from ...settings import PerAgent
-from ..configuration.arguments import boolean, file, whole
+from ..configuration.arguments import boolean, file, finite, whole
 from ..configuration.groups import load_plugin
 from ..configuration.jobs import Job, parse
 from ..drawing.tables import print_facts, print_table
@@ -36,16 +35,6 @@ class Request(NamedTuple):
     seed: int = 0
 
 
-def _seconds(key: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ConfigError(f"{key} must be a number of seconds, not '{text[:40]}'")
-    return seconds
-
-
 def _place(key: str, text: str) -> Path:
     """A folder that is there, or the name of a JSON file or of a picture."""
     return path_of(text) if path_of(text).is_dir() else output_file(key, text, (".json", ".png"))
@@ -54,7 +43,7 @@ def _place(key: str, text: str) -> Path:
 READERS: dict[str, Callable[[str, str], Any]] = {
     "plugin": file,
     "out": _place,
-    "budget": _seconds,
+    "budget": finite("a number of seconds", 0.0),
     "strict": boolean,
     "seed": whole(0),
 }

@@ -1,18 +1,17 @@
 """``hamljax theory``: the paper's claims, checked on finite games. A table, a JSON file and a picture of each check."""
 
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...algorithms.on_policy.settings import Algo
-from ...errors import ConfigError, nearest
+from ...algorithms.on_policy.certification import settings_of, settings_with
+from ...algorithms.table import check_parameters, hyper_parameters
+from ...errors import ConfigError, nearest, one_of
 from ...haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, ORDERS
-from ...settings import check_value
 from ...tabular.checks import CHECKS, Report, Request
-from ..configuration.arguments import number, whole
+from ..configuration.arguments import finite, whole
 from ..configuration.groups import load_plugin
 from ..storage.files import write_json
 from ..storage.paths import path_of, writing
@@ -39,17 +38,16 @@ def read(words: list[str]) -> Asked:
     if "plugin" in given:
         load_plugin(given.pop("plugin"))
     for name in names:
-        if name not in CHECKS:
-            raise ConfigError(f"theory has no check '{name}'{nearest(name, CHECKS)}")
+        one_of("check", name, CHECKS)
     out = given.pop("out", None)
     chosen = given.pop("drift", "all")
     drifts = list(DRIFTS) if chosen == "all" else chosen.split(",")
     for drift in drifts:
-        _known("drift", drift, [*DRIFTS, "all"])
+        one_of("drift", drift, (*DRIFTS, "all"))
     fields: dict[str, Any] = {}
     for key, table in TABLES.items():
         if key in given:
-            fields[key] = _known(key, given.pop(key), table)
+            fields[key] = one_of(key, given.pop(key), table)
     for key, least in COUNTS.items():
         if key in given:
             fields["num_states" if key == "states" else key] = whole(least)(key, given.pop(key))
@@ -62,12 +60,6 @@ def read(words: list[str]) -> Asked:
     return Asked(tuple(names) or tuple(CHECKS), request, None if out is None else path_of(out))
 
 
-def _known(key: str, name: str, table: Collection[str]) -> str:
-    if name not in table:
-        raise ConfigError(f"{key}='{name}' is not known{nearest(name, table)}")
-    return name
-
-
 def _solvable(request: Request, drift: str) -> None:
     try:
         request.sweep(drift)
@@ -75,21 +67,24 @@ def _solvable(request: Request, drift: str) -> None:
         raise ConfigError(f"drift={drift}: {error}") from None
 
 
-def _values(given: dict[str, str], drifts: list[str], neighbourhood: str) -> dict[str, float]:
-    """Hyper-parameters: the defaults of ``algo``, or what is given."""
-    settings = {f.name: f for f in dataclasses.fields(Algo)}
-    asked = {name for drift in drifts for name in DRIFTS[drift].parameters.names}
-    asked |= set(NEIGHBOURHOODS[neighbourhood].all_parameters.names)
-    values = {name: getattr(Algo(), name) for name in asked if name in settings}
-    for name, text in given.items():
+def _values(given: dict[str, str], drifts: list[str], neighbourhood: str) -> dict[str, Any]:
+    """Hyper-parameters of all of them: the defaults of ``algo``, or what is given."""
+    names = {drift: DRIFTS[drift].parameters.names for drift in drifts}
+    limit = NEIGHBOURHOODS[neighbourhood].all_parameters
+    asked = {name for own in (*names.values(), limit.names) for name in own}
+    for name in given:
         if name not in asked:
             raise ConfigError(
                 f"theory knows no '{name}'{nearest(name, [*asked, *TABLES, *COUNTS, 'drift', 'out', 'plugin'])}"
             )
-        values[name] = number(name, text)
-        if name in settings:
-            check_value(name, values[name], settings[name])
-    return values
+    numbers = {name: finite()(name, text) for name, text in given.items()}
+    values: dict[str, Any] = {}
+    for drift, own in names.items():
+        algo = settings_of(drift, DRIFTS[drift], {name: x for name, x in numbers.items() if name in own})
+        values |= DRIFTS[drift].parameters.chosen(hyper_parameters(algo, "drift_params"))
+    algo = settings_with({name: x for name, x in numbers.items() if name in limit.names}, "neighbourhood_params")
+    check_parameters(f"neighbourhood '{neighbourhood}'", limit, algo, "neighbourhood_params")
+    return values | limit.chosen(hyper_parameters(algo, "neighbourhood_params"))
 
 
 def theory(asked: Asked, show: Callable[[Report], Any]) -> bool:

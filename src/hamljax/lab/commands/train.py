@@ -42,6 +42,15 @@ def train(arguments: list[str]) -> None:
 
 
 def run_jobs(jobs: list[Job], longer: bool = False) -> None:
+    """Train jobs, one after another, or say what they would be; one that fails does not keep the others.
+
+    Args:
+        jobs: checked ones. longer: whether a directory may hold a shorter run of its job.
+
+    Raises:
+        ConfigError: one of them cannot go on where it would; nothing was trained.
+        Stopped: a signal came, or some failed.
+    """
     from ..configuration import machine
     from ..storage.paths import path_of
     from ..storage.provenance import devices_of

@@ -28,15 +28,19 @@ def whole(least: int) -> Callable[[str, str], int]:
     return read
 
 
-def number(key: str, text: str) -> float:
-    """A finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ConfigError(f"{key} must be a finite number, not '{text[:40]}'")
-    return value
+def finite(what: str = "a finite number", least: float = -math.inf) -> Callable[[str, str], float]:
+    """A reader of finite numbers, at least ``least``; ``what`` calls them so where it is none."""
+
+    def read(key: str, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < least:
+            raise ConfigError(f"{key} must be {what}, not '{text[:40]}'")
+        return value
+
+    return read
 
 
 def boolean(key: str, text: str) -> bool:

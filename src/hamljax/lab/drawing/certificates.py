@@ -11,7 +11,6 @@ from ..storage.files import replaced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANELS = {"cost": "cost of the first action", "drift": "D, of both actions"}
 SIGNS = {"+1": "M A = +1", "-1": "M A = -1"}
@@ -23,9 +22,9 @@ COLUMNS = 4
 
 def draw(name: str, verdicts: str, curve: dict[str, Any], out: Path) -> None:
     """``curve`` of a certificate: by ratio, for both signs of M A. The title says what the certificate does."""
-    from .paint import plain
+    from .paint import new_figure, plain
 
-    figure = _figure(10.4, 3.8)
+    figure = new_figure(10.4, 3.8)
     for axis, (what, title) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
         for sign, label in SIGNS.items():
             axis.plot(curve["ratio"], curve[sign][what], lw=2, color=COLOURS[sign], label=label)
@@ -43,11 +42,11 @@ def draw_all(curves: Mapping[str, dict[str, Any]], notes: Mapping[str, str], out
     Args:
         curves: of certificates, by the drift's name. notes: what stands below a name. out: the file; as PNG it holds the names.
     """
-    from .paint import plain
+    from .paint import new_figure, plain
 
     count, columns = len(curves), min(COLUMNS, len(curves))
     rows = math.ceil(count / columns)
-    figure = _figure(2.5 * columns, 2.3 * rows + 0.9)
+    figure = new_figure(2.5 * columns, 2.3 * rows + 0.9)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     low = 0.0
     for axis, (name, curve) in zip(panels, curves.items(), strict=False):
@@ -67,14 +66,6 @@ def draw_all(curves: Mapping[str, dict[str, Any]], notes: Mapping[str, str], out
     figure.legend(handles=_key(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     with replaced(out) as unfinished:
         figure.savefig(unfinished, dpi=100, metadata={"Description": " ".join(curves)})
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from .paint import plain  # noqa: F401  first, because it imports matplotlib whatever its environment variable says
-
-    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user  # isort: skip
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _lines(axis: "Axes") -> None:

@@ -45,6 +45,13 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def new_figure(width: float, height: float) -> "Figure":
+    """A figure of panels that keep clear of one another, in inches, made without a display."""
+    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def figure(width: float, height: float) -> "tuple[Figure, Axes]":
     """A figure and its only axes, in inches, made without a display."""
     from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user

@@ -82,14 +82,13 @@ def draw_runs(paths: list[Path], out: Path) -> None:
     Raises:
         ConfigError: a run cannot be read.
     """
-    from .paint import plain  # first, because it imports matplotlib whatever its environment variable says
+    from .paint import new_figure, plain  # first, because it imports matplotlib whatever its environment variable says
 
-    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user  # isort: skip
-    from matplotlib.ticker import EngFormatter, MaxNLocator
+    from matplotlib.ticker import EngFormatter, MaxNLocator  # isort: skip
 
     groups, title = _without_what_all_share(gather(paths))
     panels = [c for c in PANELS if any(c in m and m[c].notna().any() for m in groups.values())]
-    figure = Figure(figsize=(5.2 * max(len(panels), 1), 3.8), layout="constrained")
+    figure = new_figure(5.2 * max(len(panels), 1), 3.8)
     axes = figure.subplots(1, max(len(panels), 1), squeeze=False)
     for axis, column in zip(axes[0], panels, strict=False):
         for name, metrics in groups.items():

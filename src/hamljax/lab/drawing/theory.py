@@ -8,11 +8,9 @@ from ..storage.files import replaced
 
 def draw(report: Report, out: Path) -> None:
     """The curves of a report; without any, its claims, as how much of what is allowed was used."""
-    from .paint import plain  # first, because it imports matplotlib whatever its environment variable says
+    from .paint import new_figure, plain
 
-    from matplotlib.figure import Figure  # not pyplot, whose state and windows belong to the user  # isort: skip
-
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = new_figure(7.2, 4.2)
     axis = figure.subplots()
     if report.curves:
         across, up = report.axes

@@ -78,9 +78,8 @@ class Signals:
     def __init__(self, say: Callable[[str], None]):
         self.caught: int | None = None
         self.say = say
-        self.leave: Callable[[int], None] = lambda code: (
-            None
-        )  # called with the exit code before the process ends at once
+        # Called with the exit code before the process ends at once.
+        self.leave: Callable[[int], None] = lambda code: None
         self.how_long: Callable[[], str] = lambda: ""  # words about what training waits for
         self._words: str | None = None
         self._lock = threading.Lock()

@@ -47,7 +47,7 @@ def telescope(game: Game, policies: jax.Array, new: jax.Array) -> jax.Array:
     gains = jnp.zeros(())
     for agent in range(game.num_agents):
         seen = _seen(game, policies, new, agent, advantage)
-        gains = gains + jnp.sum((new[agent] - policies[agent]) * jnp.where(seen.mask, seen.q, 0.0), -1)
+        gains = gains + jnp.sum((new[agent] - policies[agent]) * seen.worth, -1)
     return jnp.max(jnp.abs(gains - jnp.sum(joint_policy(game, new) * advantage, -1)))
 
 
@@ -60,7 +60,7 @@ def appendix_d(game: Game, policies: jax.Array, new: jax.Array, eps: float = 0.2
     clipped = jnp.minimum(ratio * gain, jnp.clip(ratio, 1 - eps, 1 + eps) * gain)
     left = jnp.sum(policies[agent][:, seen.action] * seen.weight * clipped, -1)
     cost = jnp.sum(total_cost(bind_drift(DRIFTS["clip"], {"clip_eps": eps}), seen, new[agent]), -1)
-    return jnp.max(jnp.abs(left - (jnp.sum(new[agent] * jnp.where(seen.mask, seen.q, 0.0), -1) - cost)))
+    return jnp.max(jnp.abs(left - (jnp.sum(new[agent] * seen.worth, -1) - cost)))
 
 
 def objective(game: Game, policies: jax.Array, new: jax.Array) -> jax.Array:
@@ -76,10 +76,9 @@ def objective(game: Game, policies: jax.Array, new: jax.Array) -> jax.Array:
         gain = seen.m * seen.advantage
         sampled = mirror_objective(moved.log_ratio + jnp.log(old), jnp.log(old), gain, moved.weight, drift, given)
         cost = jnp.sum(total_cost(drift, seen, new[agent]), -1)
-        exact = beta @ (jnp.sum(new[agent] * jnp.where(seen.mask, seen.q, 0.0), -1) - cost)
-        worst = jnp.maximum(
-            worst, jnp.abs(sampled - exact) / (1 + jnp.abs(exact))
-        )  # spo: of the size of a ratio's square
+        exact = beta @ (jnp.sum(new[agent] * seen.worth, -1) - cost)
+        error = jnp.abs(sampled - exact) / (1 + jnp.abs(exact))  # spo: of the size of a ratio's square
+        worst = jnp.maximum(worst, error)
     return worst
 
 

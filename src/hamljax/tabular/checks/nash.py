@@ -10,9 +10,8 @@ from ..follow import follow_all
 from ..game import Game, batched
 from ..values import evaluate
 from .monotone import progress_of
-from .report import Claim, Curve, Progress, Report, Request
+from .report import NASH, Claim, Curve, Progress, Report, Request
 
-NASH = 1e-6
 ACTIONS = (3, 3)
 
 
@@ -40,7 +39,7 @@ def nash(request: Request, progress: Progress) -> Report:
         say = progress_of(progress, name, some)
         path = follow_all(request.sweep(name), games, start, request.seed, sweeps, every=10, report=say)
         arrived = path.nash_gap < NASH
-        lost = np.asarray(batched(improving_without_support)(games, np.exp(path.log_policies)))
+        lost = batched(improving_without_support)(games, np.exp(path.log_policies))
         stuck = ~arrived[:, -1]
         share = f"{lost[stuck].mean():.0%}" if stuck.any() else "-"
         others = f"{lost[~stuck].mean():.0%}" if (~stuck).any() else "-"

@@ -6,17 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...haml import COORDINATIONS, ORDERS, BoundDrift
-from ..exact import Surrogate, Sweep
+from ...haml import BoundDrift
+from ..exact import Surrogate
 from ..families import alternation, random_games, random_policies
 from ..follow import follow_all
 from ..game import stack
 from ..simplex import Solution
 from .monotone import progress_of
-from .report import Claim, Curve, Progress, Report, Request
+from .report import NASH, Claim, Curve, Progress, Report, Request
 
 GAMES, STARTS, SWEEPS = 50, 20, 60
-NASH = 1e-6
 
 
 def leave_on_ties(drift: BoundDrift, surrogate: Surrogate, beta: jax.Array) -> Solution:
@@ -29,7 +28,7 @@ def leave_on_ties(drift: BoundDrift, surrogate: Surrogate, beta: jax.Array) -> S
     fresh = best & (surrogate.old < 0.5)
     chosen = jnp.where(jnp.any(fresh, -1, keepdims=True), fresh, best)
     policy = jax.nn.one_hot(jnp.argmax(chosen, -1), q.shape[-1], dtype=q.dtype)
-    return Solution(policy, jnp.zeros(q.shape[0], q.dtype))
+    return Solution.exact(policy)
 
 
 def cycle(request: Request, order: str, choose: Callable | None = None) -> np.ndarray:
@@ -37,8 +36,8 @@ def cycle(request: Request, order: str, choose: Callable | None = None) -> np.nd
     game = stack([alternation()] * GAMES)
     start = np.zeros((GAMES, 3, 1, 2))
     start[..., 0] = 1.0
-    sweep = request.sweep("none")
-    rule = Sweep(sweep.drift, COORDINATIONS["sequential"], ORDERS[order], choose or sweep.choose)
+    sweep = request._replace(coordination="sequential", order=order).sweep("none")
+    rule = sweep._replace(choose=choose or sweep.choose)
     return np.asarray(follow_all(rule, game, start, request.seed, 20, every=1).nash_gap)
 
 
@@ -58,41 +57,18 @@ def orders(request: Request, progress: Progress) -> Report:
         rows.append((name, some, f"{(spread > 1e-3).mean():.0%}", f"{np.median(spread):.2g}", f"{spread.max():.2g}"))
         curves.append(Curve(name, np.linspace(0, 1, some).tolist(), np.sort(spread).tolist()))
     progress("ties")
-    fixed = cycle(request, "fixed", leave_on_ties)
-    drawn = cycle(request, "uniform", leave_on_ties)
-    staying = cycle(request, "fixed")
-    rows += [
-        (
-            "ties left, fixed order",
-            GAMES,
-            f"{(fixed[:, -1] > NASH).mean():.0%} not at Nash",
-            "",
-            f"{fixed[:, -1].max():.2g}",
-        ),
-        (
-            "ties left, random order",
-            GAMES,
-            f"{(drawn[:, -1] > NASH).mean():.0%} not at Nash",
-            "",
-            f"{drawn[:, -1].max():.2g}",
-        ),
-        (
-            "ties kept, fixed order",
-            GAMES,
-            f"{(staying[:, -1] > NASH).mean():.0%} not at Nash",
-            "",
-            f"{staying[:, -1].max():.2g}",
-        ),
-    ]
-    claims += [
-        Claim("ties left, fixed order: smallest Nash gap after any sweep", float(fixed.min()), ">=", 0.5),
-        Claim(
-            "ties left, random order: share not at Nash after 20 sweeps", float((drawn[:, -1] > NASH).mean()), "<=", 0
-        ),
-        Claim(
-            "ties kept, fixed order: share not at Nash after 20 sweeps", float((staying[:, -1] > NASH).mean()), "<=", 0
-        ),
-    ]
+    ties = {
+        "ties left, fixed order": cycle(request, "fixed", leave_on_ties),
+        "ties left, random order": cycle(request, "uniform", leave_on_ties),
+        "ties kept, fixed order": cycle(request, "fixed"),
+    }
+    stuck, *others = ties
+    for name, gaps in ties.items():
+        away = float((gaps[:, -1] > NASH).mean())
+        rows.append((name, GAMES, f"{away:.0%} not at Nash", "", f"{gaps[:, -1].max():.2g}"))
+        if name in others:
+            claims.append(Claim(f"{name}: share not at Nash after 20 sweeps", away, "<=", 0))
+    claims.append(Claim(f"{stuck}: smallest Nash gap after any sweep", float(ties[stuck].min()), ">=", 0.5))
     title = f"random games, {STARTS} sequences of orders each from one start, {SWEEPS} sweeps"
     columns = ("drift", "games", "games with more than one limit", "median spread of J", "largest")
     return Report("orders", title, columns, rows, claims, curves, ("share of games", "spread of J at the end"))

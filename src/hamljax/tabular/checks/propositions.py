@@ -4,11 +4,9 @@ import math
 
 import numpy as np
 
-from ...haml import COORDINATIONS, ORDERS
-from ..exact import Sweep
 from ..families import crowding, matrix_game
-from ..follow import follow_all
-from ..game import Game, in_float64, stack
+from ..follow import changes_of_j
+from ..game import Game, in_float64
 from ..values import evaluate
 from .report import Claim, Curve, Progress, Report, Request
 
@@ -62,40 +60,32 @@ def prop1(request: Request, progress: Progress) -> Report:
     )
 
 
-def step_of(request: Request, name: str, coordination: str) -> Sweep:
-    rule = request.sweep(name)
-    return Sweep(rule.drift, COORDINATIONS[coordination], ORDERS[request.order], rule.choose)
-
-
-def change_of_j(request: Request, name: str, coordination: str, game: Game, start: float) -> float:
-    """J' - J of one sweep from Pr(1) = start for all."""
-    policies = np.broadcast_to(np.array([1 - start, start]), (1, game.num_agents, 1, 2))
-    path = follow_all(step_of(request, name, coordination), stack([game]), policies, request.seed, 1)
-    return float(np.diff(path.expected_return[0])[0])
-
-
 def prop2(request: Request, progress: Progress) -> Report:
     """The fall of a greedy simultaneous step, in the paper's game and in one that grows with the number of agents."""
     rows, claims, curves = [], [], []
     game = matrix_game(np.array([[0.0, 2.0], [2.0, -1.0]]))
-    probabilities = (0.61, 0.65, 0.7, 0.8, 0.9, 0.99)
-    for p in probabilities:
-        progress(f"the paper's game, p = {p}")
-        fall = -change_of_j(request, "none", "simultaneous", game, 1 - p)
+    simultaneous, sequential = (
+        request._replace(coordination=name).sweep("none") for name in ("simultaneous", "sequential")
+    )
+    probabilities = np.array([0.61, 0.65, 0.7, 0.8, 0.9, 0.99])
+    progress("the paper's game")
+    for p, change in zip(probabilities, changes_of_j(simultaneous, game, 1 - probabilities, request.seed), strict=True):
         exact = 4 * p * (1 - p) - (1 - p) ** 2 + 1  # J of the old policy, and J = -1 after it
-        rows.append((f"paper's game, Pr(0) = {p}", f"{-fall:+.4f}", f"{-exact:+.4f}", ""))
-        claims.append(Claim(f"Pr(0) = {p}: error of the fall", abs(fall - exact), "<=", 1e-9))
-    counts = (2, 3, 4, 6, 8, 10)
+        rows.append((f"paper's game, Pr(0) = {p}", f"{change:+.4f}", f"{-exact:+.4f}", ""))
+        claims.append(Claim(f"Pr(0) = {p}: error of the fall", abs(float(change) + float(exact)), "<=", 1e-9))
+    counts, start = (2, 3, 4, 6, 8, 10), 1e-3
     falls = []
     for n in counts:
         progress(f"crowding, {n} agents")
-        place, start = crowding(n, 2.0, 1.0), 1e-3
-        before = n * start - n * (n - 1) * start**2
-        falls.append(change_of_j(request, "none", "simultaneous", place, start))
-        rise = change_of_j(request, "none", "sequential", place, start)
-        exact = n - n * (n - 1) - before
-        rows.append((f"crowding, {n} agents", f"{falls[-1]:+.4f}", f"{exact:+.4f}", f"{rise:+.4f}"))
-        claims.append(Claim(f"N = {n}: error of J = N t - N (N - 1) t^2", abs(falls[-1] - exact), "<=", 1e-9))
+        place = crowding(n, 2.0, 1.0)
+        fall, rise = (
+            float(changes_of_j(sweep, place, np.array([start]), request.seed)[0])
+            for sweep in (simultaneous, sequential)
+        )
+        falls.append(fall)
+        exact = n - n * (n - 1) - (n * start - n * (n - 1) * start**2)
+        rows.append((f"crowding, {n} agents", f"{fall:+.4f}", f"{exact:+.4f}", f"{rise:+.4f}"))
+        claims.append(Claim(f"N = {n}: error of J = N t - N (N - 1) t^2", abs(fall - exact), "<=", 1e-9))
         claims.append(Claim(f"N = {n}: J' - J of the sequential sweep", rise, ">=", 0))
     curves.append(Curve("simultaneous", counts, falls))
     columns = ("game", "simultaneous J' - J", "by formula", "sequential J' - J")
