@@ -97,7 +97,7 @@ def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
     To be made once for a learner: what has been traced is forgotten with it.
     """
-    return one_at_a_time_on_cpu(jax.jit(function, inline=True))
+    return one_at_a_time_on_cpu(jax.jit(partial(function), inline=True))  # of the function itself JAX keeps all
 
 
 def normalises_observations(config: Config, env: Environment) -> bool:

@@ -1,5 +1,6 @@
 """What the sweeps of both distributions have in common: the row's drift, limit and solver, with their numbers filled in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -47,11 +48,14 @@ class Sweep:
         """``(divergence, given) -> excess`` of the neighbourhood; None for the whole space."""
         return haml.bind_limit(self.neighbourhood, hyper_parameters(self.config.algo, "neighbourhood_params"))
 
-    @property
-    def solve(self) -> haml.Solve:
-        """The solver that keeps to it (see ``haml.solvers``)."""
+    def solver_of(self, context: Mapping[str, Any]) -> haml.Solve:
+        """The solver that keeps to it, of one agent.
+
+        Args:
+            context: what the agent knows (see ``haml.Solve``).
+        """
         own = hyper_parameters(self.config.algo, "neighbourhood_params")
-        return haml.bind_solver(self.solver, own, self.optimiser)
+        return haml.bind_solver(self.solver, own, self.optimiser, context)
 
 
 def check_team(config: Config, team: Team) -> None:

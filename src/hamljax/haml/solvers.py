@@ -99,21 +99,19 @@ def register_solver(name: str, uses_optimiser: bool = True) -> Callable[[Factory
     return register
 
 
-def bind_solver(solver: Solver, values: Mapping[str, Any], optimiser: optax.GradientTransformation) -> Solve:
+def bind_solver(
+    solver: Solver, values: Mapping[str, Any], optimiser: optax.GradientTransformation, context: Mapping[str, Any]
+) -> Solve:
     """A solver with every hyper-parameter that its factory names filled in.
 
     Args:
         solver: a registered one. optimiser: for a factory that asks for one.
         values: hyper-parameters by name; of a tuple of one number per agent each agent has its own.
+        context: as of ``Solve``; it says whose they are.
     """
     given = {"optimiser": optimiser}
-    asked, chosen = {name: given[name] for name in solver.given}, solver.parameters.chosen(values)
-
-    def solve(objective, divergence, limit, agent, batch, context, key):
-        own = {name: of_agent(value, context) for name, value in chosen.items()}
-        return solver.make(**asked, **own)(objective, divergence, limit, agent, batch, context, key)
-
-    return solve
+    own = {name: of_agent(value, context) for name, value in solver.parameters.chosen(values).items()}
+    return solver.make(**{name: given[name] for name in solver.given}, **own)
 
 
 def gradient_step(

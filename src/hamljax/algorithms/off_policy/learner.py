@@ -71,7 +71,7 @@ class OffPolicy(ReplayLearner):
         policy: IndependentPolicies[ReplayDistribution] = IndependentPolicies.create(
             config.network, distribution, row.sharing, env.team
         )
-        step = traced_once(lambda learner, *arguments: learner._step(*arguments))
+        step = traced_once(cls._step)
         return cls(config, policy, env, env.vectorise(config.num_envs), step)
 
     @property

@@ -216,7 +216,7 @@ class ValueSweep(Sweep):
         count, members = layout.num_policies, layout.group_size
         keys = jax.random.split(key, (count, 2))
         agents = jnp.asarray(layout.members)
-        solve, within = self.solve, self.limit
+        within = self.limit
 
         def view_of(i):
             return jax.tree.map(lambda x: x[i], views)
@@ -228,7 +228,7 @@ class ValueSweep(Sweep):
             objective = partial(gain, policy=policy, joint=joint, key=keys[i, 0])
             context, moved = {"agent": i, "progress": progress}, partial(self.divergence, policy.params)
             limit = None if within is None else partial(within, given=context)
-            agent, info = solve(objective, moved, limit, agent, view, context, None)
+            agent, info = self.solver_of(context)(objective, moved, limit, agent, view, context, None)
             info |= self._mirror_gain(objective, agent.params, view, policy, progress)
             action, log_prob = self.sample_and_log_prob(agent.params, view, keys[i, 1])
             action = jax.lax.stop_gradient(action).reshape(-1, members, action.shape[-1])

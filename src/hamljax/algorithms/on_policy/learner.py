@@ -71,7 +71,7 @@ class OnPolicy(BaseLearner):
         check_team(config, env.team)
         policy = lookup("policy", config.algo.policy, POLICIES)(config, env.team)
         critic = lookup("critic", config.algo.critic, CRITICS)(config, env.team)
-        learn = traced_once(lambda learner, state, traj: learner._learn(state, traj))
+        learn = traced_once(cls._learn)
         learner = cls(config, policy, critic, env, env.vectorise(config.num_envs), learn)
         for what, name in (("policy", config.algo.policy), ("critic", config.algo.critic)):
             if name not in SHIPPED[what] and not env.in_processes:

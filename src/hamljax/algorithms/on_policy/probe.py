@@ -128,7 +128,7 @@ def _check_solver(algo: Algo, neighbourhood: haml.Neighbourhood) -> None:
         agent = haml.Agent(params, optimiser.init(params))
         within = haml.bind_limit(neighbourhood, values)
         limit = None if within is None else partial(within, given=context)
-        solve = haml.bind_solver(solver, values, optimiser)
+        solve = haml.bind_solver(solver, values, optimiser, context)
         return agent, solve(objective, divergence, limit, agent, batch, context, key)
 
     params = {"kernel": _stand_in((4,)), "bias": NUMBER}

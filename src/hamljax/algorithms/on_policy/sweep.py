@@ -265,7 +265,7 @@ class MirrorSweep(Sweep):
         policy, batches = self.policy, self.batches(traj, advantage)
         count = policy.num_policies
         keys = jax.random.split(key, count)
-        solve, within = self.solve, self.limit
+        within = self.limit
         if bonus is None:
             bonus = self.config.algo.ent_coef if self.solver.uses_optimiser else 0.0
         objective = partial(self.objective, progress=progress, bonus=bonus)
@@ -281,7 +281,7 @@ class MirrorSweep(Sweep):
             context = {"agent": i, "log_m": of_samples, "progress": progress}
             context |= {} if shares is None else {"share": shares[i]}
             limit = None if within is None else partial(within, given=context)
-            after, info = solve(objective, self.divergence, limit, agent, batch, context, keys[i])
+            after, info = self.solver_of(context)(objective, self.divergence, limit, agent, batch, context, keys[i])
             agent, new, found = self.settle(agent, after, batch, progress, bonus)
             log_m = haml.compound(log_m, *map(policy.by_team, (new.log_prob, batch.log_prob, batch.alive)))
             return agent, log_m, info | found

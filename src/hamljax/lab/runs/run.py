@@ -130,9 +130,28 @@ class Training:
             self._write_metadata()
         words = "nothing was trained yet" if not self.run.begun else "nothing was trained since the last checkpoint"
         with self.signals.ending_at_once(f"stopped: {words}; to go on: hamljax resume {as_typed(self.run.path)}"):
-            self._begin()
+            self._announce()
+            found = self._restore() if self.run.begun else None
+            self.logger = make_logger(
+                self.job.logger, self.run.path, self.job.resolved, found.update * self.per_update if found else -1
+            )
+            programs = self.programs = self.workers = make_programs(self.trainer, len(self.seeds), bool(self.evals))
+            self.seconds["compiling"] += programs.seconds
+            memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
+            total = self.job.config.num_updates * self.per_update
+            self.reporter.say(
+                f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}"
+            )
+            if self.run.begun:
+                self._write_metadata()
+            if found:
+                self._go_on_from(found)
+            else:
+                self._begin_anew()
+            self.reporter.started(self.done * self.per_update)
 
-    def _begin(self) -> None:
+    def _announce(self) -> None:
+        """Say what is trained, and what is remarkable about it."""
         config, say = self.job.config, self.reporter.say
         for note in self.run.notes:
             say(f"note: {note}; the run goes on, but its numbers may differ from then on")
@@ -143,35 +162,29 @@ class Training:
         sharing = f", policies {shares}" if 1 < len(groups) < sum(map(len, groups)) else ""
         self.notes.once("exact", self.exact.note)
         say(f"compiling {config.algo.name} on {config.env.name}, {len(self.seeds)} seed(s){sharing}")
-        found = self._restore() if self.run.begun else None
-        step = found.update * self.per_update if found else -1
-        self.logger = make_logger(self.job.logger, self.run.path, self.job.resolved, step)
-        programs = self.programs = self.workers = make_programs(self.trainer, len(self.seeds), bool(self.evals))
-        self.seconds["compiling"] += programs.seconds
-        memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
-        total = config.num_updates * self.per_update
-        say(f"compiled in {programs.seconds:.1f} s, {memory}; training {total:,} steps per seed -> {self.run.path}")
-        if self.run.begun:
-            self._write_metadata()
-        if found:
-            self.progress, self.done = programs.place(self._whole(found)), found.update
-            self.streak.length = np.asarray(found.tree.state.skipped)
-            self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
-            self.run.start_with(found.record)
-            self.exact.go_on(found.record)
-            say(f"going on from step {self.done * self.per_update:,}")
-            if self.trainer.env.in_processes:
-                say("note: environments in host processes cannot be restored: all begin fresh episodes")
-        else:
-            self.run.start_with(None)
-            self.progress = programs.begin(self.seeds)
-            with self.timed("compiling"):
-                untrained = self.exact.begin(self.progress)
-            if 0 in self.evals:
-                if self.trainer.env.in_processes:  # minutes, it may be
-                    say(f"evaluating the untrained team first: {config.num_eval_episodes} episodes")
-                self._record([untrained], {"steps_per_second": np.nan})
-        self.reporter.started(self.done * self.per_update)
+
+    def _go_on_from(self, found: Checkpoint) -> None:
+        """Restore what changes."""
+        self.progress, self.done = self.programs.place(self._whole(found)), found.update
+        self.streak.length = np.asarray(found.tree.state.skipped)
+        self.seconds |= found.about["seconds"] | {"compiling": self.seconds["compiling"]}
+        self.run.start_with(found.record)
+        self.exact.go_on(found.record)
+        self.reporter.say(f"going on from step {self.done * self.per_update:,}")
+        if self.trainer.env.in_processes:
+            self.reporter.say("note: environments in host processes cannot be restored: all begin fresh episodes")
+
+    def _begin_anew(self) -> None:
+        """Make what changes, and evaluate the untrained team if that is wanted."""
+        self.run.start_with(None)
+        self.progress = self.programs.begin(self.seeds)
+        with self.timed("compiling"):
+            untrained = self.exact.begin(self.progress)
+        if 0 in self.evals:
+            if self.trainer.env.in_processes:  # minutes, it may be
+                episodes = self.job.config.num_eval_episodes
+                self.reporter.say(f"evaluating the untrained team first: {episodes} episodes")
+            self._record([untrained], {"steps_per_second": np.nan})
 
     def _write_metadata(self) -> None:
         self.run.versions["policies"] = self.trainer.learner.policy.groups
@@ -293,22 +306,20 @@ class Training:
             f"stopped: trained to the end and saved; to measure the best team: hamljax resume {as_typed(self.run.path)}"
         )
         with self.signals.ending_at_once(words):
-            self._finish()
+            absolute = self._measure_best() if self.job.run.absolute_metric and self.evals else {}
+            steps = self.done * self.per_update
+            self.run.write_summary(record.summary(self.run.metrics(), self.seeds, steps, self.seconds, absolute))
+            with writing(self.run.path):
+                draw_runs([self.run.path], self.run.path / "curves.png")
+            spent = clock(sum(self.seconds.values()) - self.seconds["compiling"])
+            self.reporter.say(f"done in {spent}: {self.run.path}/curves.png, summary.json, metrics.parquet")
 
-    def _finish(self) -> None:
-        absolute: dict[str, np.ndarray] = {}
-        if self.job.run.absolute_metric and self.evals:
-            with self.timed("evaluating"):
-                assert self.programs.evaluate is not None
-                best = self.progress.best.actors
-                self.reporter.say(
-                    f"measuring the best team: {ABSOLUTE_ROUNDS} x {self.job.config.num_eval_episodes} episodes"
-                )
-                rounds = [self.programs.evaluate(best, np.int32(n + 1)) for n in range(ABSOLUTE_ROUNDS)]
-                absolute = {name: record.mean_of_numbers([r[name] for r in rounds]) for name in rounds[0]}
-        steps = self.done * self.per_update
-        self.run.write_summary(record.summary(self.run.metrics(), self.seeds, steps, self.seconds, absolute))
-        with writing(self.run.path):
-            draw_runs([self.run.path], self.run.path / "curves.png")
-        spent = clock(sum(self.seconds.values()) - self.seconds["compiling"])
-        self.reporter.say(f"done in {spent}: {self.run.path}/curves.png, summary.json, metrics.parquet")
+    def _measure_best(self) -> dict[str, np.ndarray]:
+        """The best team's numbers over many episodes that training did not see."""
+        with self.timed("evaluating"):
+            assert self.programs.evaluate is not None
+            best = self.progress.best.actors
+            episodes = self.job.config.num_eval_episodes
+            self.reporter.say(f"measuring the best team: {ABSOLUTE_ROUNDS} x {episodes} episodes")
+            rounds = [self.programs.evaluate(best, np.int32(n + 1)) for n in range(ABSOLUTE_ROUNDS)]
+            return {name: record.mean_of_numbers([r[name] for r in rounds]) for name in rounds[0]}
