@@ -17,14 +17,21 @@ def learner(algo="happo", env="game/climbing", **settings):
     return make_learner(hamljax.config(algo, env, **{**SIZES, **settings})).learner
 
 
-def swept(loop, seed=1):
-    """State, rollout, advantages, and the sweep's agents and numbers."""
+def sweeping(loop):
+    """``seed -> state, rollout, advantages, and the sweep's agents and numbers``, compiled once."""
     state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
-    advantage = jax.random.normal(jax.random.key(seed), traj.transitions.log_prob.shape)
-    agents, info = jax.jit(loop.sweep.improve)(
-        state.learnt.agents, traj, advantage, *jax.random.split(jax.random.key(0))
-    )
-    return state.learnt.agents, traj, advantage, agents, info
+    improve, keys = jax.jit(loop.sweep.improve), jax.random.split(jax.random.key(0))
+
+    def sweep(seed=1):
+        advantage = jax.random.normal(jax.random.key(seed), traj.transitions.log_prob.shape)
+        agents, info = improve(state.learnt.agents, traj, advantage, *keys)
+        return state.learnt.agents, traj, advantage, agents, info
+
+    return sweep
+
+
+def swept(loop):
+    return sweeping(loop)()
 
 
 def by_hand(loop, traj, advantage, agents, drift):
@@ -69,11 +76,11 @@ def trees_equal(x, y):
 
 def test_a_step_that_makes_it_worse_is_undone_bit_for_bit():
     """A learning rate beyond all reason, on advantages of mean 0: one agent's step is good by chance, the other's is not."""
-    mixed = False
+    mixed, loop = False, learner(drift="euclid", actor_lr=30.0)
+    freely, keeping = sweeping(loop), sweeping(learner(drift="euclid", actor_lr=30.0, keep_if_worse=True))
     for seed in range(1, 7):
-        loop = learner(drift="euclid", actor_lr=30.0)
-        _, traj, advantage, free, _ = swept(loop, seed)
-        before, _, _, agents, info = swept(learner(drift="euclid", actor_lr=30.0, keep_if_worse=True), seed)
+        _, traj, advantage, free, _ = freely(seed)
+        before, _, _, agents, info = keeping(seed)
         assert info["hamo"] >= 0 and info["kept"] in (0.0, 0.5, 1.0)
         of = [[jax.tree.map(lambda x, i=i: x[i], tree) for i in range(2)] for tree in (before, agents, free)]
         kept = [trees_equal(of[0][i], of[1][i]) for i in range(2)]  # parameters, and the optimiser's moments and count

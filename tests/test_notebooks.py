@@ -12,18 +12,6 @@ EXECUTED = [path for path in NOTEBOOKS if path.stem != "ablation"]
 PICTURES = {"ablation": 3, "one_theorem": 4, "sharing": 3, "sequential": 3, "your_drift": 3}
 LARGEST = 400_000  # bytes of a notebook with its pictures
 
-# A battle takes long to compile; games of like shapes, and what they have to report, stand in for it, or what there is already.
-# One epoch is enough.
-CHEAP = {
-    "config('happo', env,": "config('happo', env, update_epochs=1, critic_epochs=1, hidden_sizes=(8,),",
-    "'experiment=smax',": "'experiment=smax', 'algo.update_epochs=1', 'algo.critic_epochs=1', 'network.hidden_sizes=[8]',",
-    "final('smax/2m_vs_1z', 'eval/return', DRIFTS[:2], 2, 60_000, total_timesteps=60_000, num_envs=32, num_steps=32, "
-    "num_eval_episodes=16)": "penalty",
-    "smax/3m": "game/climbing",
-    "smax/3s_vs_3z": "game/penalty",
-    "['won']": "['return']",
-}
-
 
 def replaced(text: str, changes: dict[str, str]) -> str:
     for old, new in changes.items():
@@ -49,15 +37,15 @@ def test_every_notebook_is_known():
 
 
 def runs(path: Path):
-    """Two of them train what other tests train too: they run in ``make test-long`` alone."""
-    return pytest.param(path, marks=[pytest.mark.long] * (path.stem in ("sequential", "sharing")), id=path.stem)
+    """Three of them train what other tests train too: they run in ``make test-long`` alone."""
+    few = path.stem in ("one_theorem", "your_drift")
+    return pytest.param(path, marks=[] if few else [pytest.mark.long], id=path.stem)
 
 
-@pytest.mark.parametrize("path", map(runs, NOTEBOOKS))
-def test_notebook_runs(path, large, monkeypatch):
+@pytest.mark.parametrize("path", [runs(path) for path in NOTEBOOKS])
+def test_notebook_runs(path, monkeypatch):
     monkeypatch.setenv("HAMLJAX_NOTEBOOK_SCALE", "0.01")
-    cheap = CHEAP if path.stem == "ablation" and not large else {}
-    assert len(outputs(run(replaced(path.read_text(), cheap)), "image/png")) == PICTURES[path.stem]
+    assert len(outputs(run(path.read_text()), "image/png")) == PICTURES[path.stem]
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda p: p.stem)

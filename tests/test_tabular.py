@@ -298,7 +298,7 @@ def test_an_update_may_be_semi_greedy():
 # The checks, small. Each has the thresholds of the large one.
 
 QUICK = {"identities": 60, "monotone": 40, "nash": 40, "prop1": 1, "prop2": 1, "controls": 100}
-FEWER = {"nash": ("clip", "kl")}
+FEWER = {"nash": ("clip", "kl"), "monotone": ("none", "clip", "kl", "euclid", "saturating")}
 
 
 def asked(games: int, **changes) -> Request:
@@ -327,7 +327,7 @@ def test_no_fall_in_ten_thousand_games(games):
 
 def test_simultaneous_sweeps_are_said_to_fall(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["theory", "monotone", "identities", "games=30", "drift=none", "sweeps=5", "out=found"]
+    words = ["theory", "monotone", "prop1", "games=30", "drift=none", "sweeps=5", "out=found"]
     assert main(words) == 0
     assert main([*words, "coordination=simultaneous"]) == 1
     out = capsys.readouterr().out
@@ -335,7 +335,7 @@ def test_simultaneous_sweeps_are_said_to_fall(tmp_path, monkeypatch, capsys):
     found = json.loads((tmp_path / "found" / "monotone.json").read_text())
     assert not found["holds"] and found["request"]["coordination"] == "simultaneous"
     assert {f.name for f in (tmp_path / "found").iterdir()} == {
-        f"{n}.{s}" for n in ("monotone", "identities") for s in ("json", "png")
+        f"{n}.{s}" for n in ("monotone", "prop1") for s in ("json", "png")
     }
 
 

@@ -44,8 +44,10 @@ class Trainer:
         self.env = make(config.env) if env is None else checked(env)
         self.learner: Learner = family_of(config.algo.name).learner(config, self.env)
         self.init, self.actor_state = self.learner.init, self.learner.actor_state
+        # Compiled alone it is a program; inside of one it is traced once, for its shapes and for its steps.
+        self.pure_update = jax.jit(self._update, inline=True)
         self.host = HostLoop(self.learner) if self.env.on_host else None
-        self.update = self.host.update if self.host else self._update
+        self.update = self.host.update if self.host else self.pure_update
         self.read_policies, self.not_exact = exact.reader(self.learner.policy, self.env)
         self.evaluate_episodes = make_evaluate(self.learner.policy, self.env, config.num_eval_episodes)
 
@@ -71,7 +73,7 @@ class Trainer:
 
     def empty_metrics(self, state: RunnerState, capacity: int) -> dict[str, Float[Array, "capacity ..."]]:
         """Room for the metrics of ``capacity`` updates: NaN arrays by name."""
-        shapes = jax.eval_shape(self._update, state)[1]
+        shapes = jax.eval_shape(self.pure_update, state)[1]
         return {name: jnp.full((capacity, *x.shape), jnp.nan, jnp.float32) for name, x in shapes.items()}
 
     def advance(self, carry: Carry, first: int | Int[Array, ""], last: int | Int[Array, ""]) -> Carry:
