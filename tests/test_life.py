@@ -215,7 +215,7 @@ def test_what_may_not_change_is_named(whole, capsys):
     assert main(["resume", str(run), "gamma=0.9"]) == 2
     assert "resume cannot change 'gamma', that would be another run" in capsys.readouterr().err
     assert main(["resume", str(run.parent / "nothing")]) == 2
-    assert main(["info", str(run.parent)]) == 2
+    assert main(["info", str(run / "checkpoints")]) == 2
     assert "not a run directory" in capsys.readouterr().err.splitlines()[-1]
 
 

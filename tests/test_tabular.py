@@ -17,6 +17,7 @@ from hamljax.haml import DRIFTS, NEIGHBOURHOODS, bind_drift, bind_limit
 from hamljax.haml.drifts import Drift
 from hamljax.haml.parameters import Parameters
 from hamljax.lab.cli import main
+from hamljax.lab.commands.deep import NETWORKS, beside_prop1, returns
 from hamljax.lab.commands.theory import read
 from hamljax.tabular import exact, families, simplex, values
 from hamljax.tabular.checks import CHECKS, Request
@@ -327,7 +328,7 @@ def test_no_fall_in_ten_thousand_games(games):
 
 def test_simultaneous_sweeps_are_said_to_fall(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["theory", "monotone", "prop1", "games=30", "drift=none", "sweeps=5", "out=found"]
+    words = ["theory", "monotone", "prop1", "games=30", "drift=none", "sweeps=5", "deep=0", "out=found"]
     assert main(words) == 0
     assert main([*words, "coordination=simultaneous"]) == 1
     out = capsys.readouterr().out
@@ -348,12 +349,27 @@ def test_simultaneous_sweeps_are_said_to_fall(tmp_path, monkeypatch, capsys):
         (["games=0"], "games must be a whole number"),
         (["neighbourhood=kl_budget"], "choose kl_ball"),
         (["clip_eps=-1"], "clip_eps"),
+        (["deeep=1"], "did you mean 'deep'"),
+        (["deep=-1"], "deep must be a whole number"),
     ],
 )
 def test_what_theory_does_not_know_is_one_line(words, line, capsys):
     assert main(["theory", *words]) == 2
     said = capsys.readouterr().err
     assert line in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("agents", [(2,), *long((4, 10))])
+def test_networks_stand_beside_the_first_proposition(agents):
+    """Two agents find it in no time; what an untrained team is worth, 2 / 2^N, is far below."""
+    exactly = CHECKS["prop1"](asked(1), lambda text: None)
+    report = beside_prop1(exactly, 2, lambda text: None, agents)
+    assert report.columns[-2:] == tuple(NETWORKS) and report.claims == exactly.claims
+    for n, *_, own, shared in report.rows:
+        assert (own == "-") == (shared == "-") == (n not in agents)
+        assert n > 4 or own == "-" or float(own.split()[0]) > 0.9 and own.endswith("(2/2)")
+    untrained = returns(agents[0], "own", 1)[0, 0]
+    assert untrained == pytest.approx(2 / 2 ** agents[0], rel=0.2)
 
 
 def test_sets_that_hold_a_ball_need_not_reach_the_optimum():

@@ -88,11 +88,17 @@ def certify(arguments: list[str]) -> None:
 
 def info(arguments: list[str]) -> None:
     from .commands.info import lines
+    from .commands.overview import overview, show, watch
     from .configuration.arguments import file, read_arguments
     from .drawing.tables import print_facts
 
-    run, values = read_arguments("info", arguments, {"plugin": file})
-    print_facts(lines(run, **values))
+    run, values = read_arguments("info", [word for word in arguments if word != "--watch"], {"plugin": file})
+    if "--watch" in arguments:
+        watch(run)
+    elif (run / "config.yaml").is_file():
+        print_facts(lines(run, **values))
+    else:
+        show(overview(run), run)
 
 
 def theory(arguments: list[str]) -> None:

@@ -5,7 +5,7 @@ USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 commands
   train [-m] key=value...    train; -m trains every combination of comma-separated values
   resume RUN... [key=value]  go on with runs that were stopped, or make finished ones longer
-  info RUN                   a run on one screen: what, how far, how well, made with what, how to go on
+  info RUN|FOLDER [--watch]  a run on one screen, or all of a folder: what, how far, how well, how to go on; --watch: live
   evaluate RUN [key=value]   play episodes of a trained team; a table with 95 % intervals
   watch RUN [key=value]      play one episode and write a picture that moves
   export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them
@@ -35,7 +35,7 @@ settings of certify
 
 settings of theory
   games=1000  drift=all|NAME,NAME  coordination=sequential  order=uniform  neighbourhood=everywhere  clip_eps=0.2
-  seed=0  sweeps=30  states=4  actions=2,3,4  plugin=FILE  out=FOLDER
+  seed=0  sweeps=30  states=4  actions=2,3,4  deep=4 (seeds of networks beside prop1; 0: none)  plugin=FILE  out=FOLDER
 
 examples
   hamljax train algo=happo env=smax/3m num_seeds=4 total_timesteps=1e6

@@ -13,6 +13,8 @@ from ..storage.paths import as_typed
 from ..storage.provenance import PACKAGES, version
 from ..storage.saved_config import read_config
 
+Record = dict[str, list[Any]]  # columns of the metrics
+
 
 def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
     """(heading, text) of everything there is to say.
@@ -25,13 +27,13 @@ def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
         ConfigError: there is no run.
     """
     config = read_config(run)
-    record, damaged = _record(run)
+    record, damaged = read_record(run)
     per_update = config["num_envs"] * config["num_steps"]
     total = int(config["total_timesteps"]) // per_update
     done = max(record.get("update", [0]))
     there = {update: damage(run, update) for update in kept(run)}
     used = in_use(run)
-    state = _state(run, used, done, total)
+    state = state_of(run, used, done, total)
     first, last = config["seed"], config["seed"] + config["num_seeds"] - 1
     seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     found = [
@@ -55,14 +57,14 @@ def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
 
 
 def _policies(run: Path, config: dict[str, Any]) -> list[tuple[str, str]]:
-    made = _json(run / "versions.json")
+    made = read_json_of(run / "versions.json")
     groups, family = made.get("policies"), made.get("family")
     ratio = str(config["algo"].get("group_ratio", "folded"))
     found = [("policies", who_shares(groups, ratio))] if isinstance(groups, list) else []
     return found + ([("of its family", str(family))] if family else [])
 
 
-def _record(run: Path) -> tuple[dict[str, list[Any]], str]:
+def read_record(run: Path) -> tuple[Record, str]:
     """Columns of the metrics, and what is wrong with them; pandas would take too long to load."""
     import pyarrow.parquet
 
@@ -81,6 +83,15 @@ def _record(run: Path) -> tuple[dict[str, list[Any]], str]:
     return table.select(wanted).to_pydict(), ""
 
 
+def by_steps(record: Record, column: str) -> dict[int, list[float]]:
+    """The numbers of a column by step, one of each seed, where there are any."""
+    found: dict[int, list[float]] = {}
+    for step, value in zip(record.get("step", []), record.get(column, []), strict=False):
+        if value is not None and value == value:
+            found.setdefault(step, []).append(value)
+    return found
+
+
 def in_use(run: Path) -> bool:
     """Whether a process is training in ``run`` now."""
     try:
@@ -93,7 +104,8 @@ def in_use(run: Path) -> bool:
         return False
 
 
-def _state(run: Path, used: bool, done: int, total: int) -> str:
+def state_of(run: Path, used: bool, done: int, total: int) -> str:
+    """In words: training now, finished or stopped."""
     if used:
         return "training now"
     if (run / "summary.json").is_file() and done >= total:
@@ -101,22 +113,17 @@ def _state(run: Path, used: bool, done: int, total: int) -> str:
     return "stopped"
 
 
-def _how_well(run: Path, record: dict[str, list[Any]]) -> list[tuple[str, str]]:
+def _how_well(run: Path, record: Record) -> list[tuple[str, str]]:
     lines = []
     for name, column in (("win rate", "eval/won"), ("return", "eval/return")):
-        rows = [
-            (step, value)
-            for step, value in zip(record.get("step", []), record.get(column, []), strict=False)
-            if value is not None and value == value
-        ]
-        if not rows:
+        by_step = by_steps(record, column)
+        if not by_step:
             continue
-        by_step = {step: [v for s, v in rows if s == step] for step, _ in rows}
         means = {step: sum(values) / len(values) for step, values in by_step.items()}
         last, best = max(means), max(means, key=means.__getitem__)
         text = f"{means[last]:.3f} ({min(by_step[last]):.3f} to {max(by_step[last]):.3f} over seeds) at step {last:,}"
         lines.append((name, f"{text}; highest {means[best]:.3f} at step {best:,}"))
-    summary = _json(run / "summary.json")
+    summary = read_json_of(run / "summary.json")
     for name, found in (summary.get("absolute") or {}).items():
         if name in ("eval/won", "eval/return"):
             lines.append(
@@ -129,7 +136,7 @@ def _how_well(run: Path, record: dict[str, list[Any]]) -> list[tuple[str, str]]:
     return lines
 
 
-def _exactly(record: dict[str, list[Any]]) -> list[tuple[str, str]]:
+def _exactly(record: Record) -> list[tuple[str, str]]:
     """Of a game whose tables are known: what the last policies are worth, and how often an update lowered that."""
     columns = [record.get(f"exact/{name}", []) for name in ("return", "nash_gap", "fall")]
     rows = [row for row in zip(record.get("step", []), *columns, strict=False) if row[1] is not None]
@@ -146,7 +153,8 @@ def _exactly(record: dict[str, list[Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_json_of(file: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where it is gone or damaged."""
     try:
         found = read_json(file)
     except (OSError, ValueError):
@@ -155,7 +163,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _made_with(run: Path) -> list[tuple[str, str]]:
-    made = _json(run / "versions.json")
+    made = read_json_of(run / "versions.json")
     if not made:
         return [("made with", "unknown: no versions.json")]
     source = made.get("source")

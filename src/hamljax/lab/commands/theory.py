@@ -18,14 +18,16 @@ from ..storage.paths import path_of, writing
 
 TABLES: dict[str, Collection[str]] = {"coordination": COORDINATIONS, "order": ORDERS, "neighbourhood": NEIGHBOURHOODS}
 COUNTS = {"games": 1, "seed": 0, "sweeps": 1, "states": 1}
+OTHERS = ("actions", "deep", "drift", "out", "plugin")
 
 
 class Asked(NamedTuple):
-    """checks: by name, in the order in which they run. out: a folder for JSON and pictures, or None."""
+    """checks: by name, in the order in which they run. out: a folder for JSON and pictures, or None. deep: seeds of networks."""
 
     checks: tuple[str, ...]
     request: Request
     out: Path | None
+    deep: int
 
 
 def read(words: list[str]) -> Asked:
@@ -39,7 +41,7 @@ def read(words: list[str]) -> Asked:
         load_plugin(given.pop("plugin"))
     for name in names:
         one_of("check", name, CHECKS)
-    out = given.pop("out", None)
+    out, deep = given.pop("out", None), whole(0)("deep", given.pop("deep", "4"))
     chosen = given.pop("drift", "all")
     drifts = list(DRIFTS) if chosen == "all" else chosen.split(",")
     for drift in drifts:
@@ -57,7 +59,7 @@ def read(words: list[str]) -> Asked:
     request = Request(drifts=drifts, values=values, **fields)
     for drift in drifts:
         _solvable(request, drift)
-    return Asked(tuple(names) or tuple(CHECKS), request, None if out is None else path_of(out))
+    return Asked(tuple(names) or tuple(CHECKS), request, None if out is None else path_of(out), deep)
 
 
 def _solvable(request: Request, drift: str) -> None:
@@ -74,9 +76,7 @@ def _values(given: dict[str, str], drifts: list[str], neighbourhood: str) -> dic
     asked = {name for own in (*names.values(), limit.names) for name in own}
     for name in given:
         if name not in asked:
-            raise ConfigError(
-                f"theory knows no '{name}'{nearest(name, [*asked, *TABLES, *COUNTS, 'drift', 'out', 'plugin'])}"
-            )
+            raise ConfigError(f"theory knows no '{name}'{nearest(name, [*asked, *TABLES, *COUNTS, *OTHERS])}")
     numbers = {name: finite()(name, text) for name, text in given.items()}
     values: dict[str, Any] = {}
     for drift, own in names.items():
@@ -90,6 +90,7 @@ def _values(given: dict[str, str], drifts: list[str], neighbourhood: str) -> dic
 def theory(asked: Asked, show: Callable[[Report], Any]) -> bool:
     """Run the checks; every report is shown, and written where a folder is named. Returns whether all claims hold."""
     from ..drawing.theory import draw
+    from .deep import beside_prop1
 
     holds = True
     if asked.out:
@@ -98,6 +99,8 @@ def theory(asked: Asked, show: Callable[[Report], Any]) -> bool:
     for name in asked.checks:
         progress = Progress(name)
         report = CHECKS[name](asked.request, progress)
+        if name == "prop1" and asked.deep:
+            report = beside_prop1(report, asked.deep, progress)
         progress.over()
         show(report)
         holds &= report.holds

@@ -28,7 +28,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     console = Console(width=None if Console().is_terminal else 110)
     table = Table(title=title or None, title_justify="left")
     for column in columns:
-        table.add_column(Text(column))  # not markup: a name may hold brackets
+        table.add_column(Text(column), overflow="fold")  # not markup: a name may hold brackets; nor is one cut short
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
