@@ -94,8 +94,9 @@ def near(divergence, *, max_move=1e9):
 
 def moved(**overrides):
     """How far its solver moves a parameter."""
-    solve = make_learner(config(neighbourhood="mine", **overrides)).learner.sweep.solve
-    agent, info = solve(None, None, None, Agent(jnp.zeros(2), ()), None, {"agent": 1}, None)
+    context = {"agent": 1}
+    solve = make_learner(config(neighbourhood="mine", **overrides)).learner.sweep.solver_of(context)
+    agent, info = solve(None, None, None, Agent(jnp.zeros(2), ()), None, context, None)
     return agent.params[0]
 
 
