@@ -19,8 +19,11 @@ class Stopped(Exception):
     """Training ended early and in order; the command line prints the message, one line, and exits with ``code``."""
 
     def __init__(self, message: str, code: int):
-        super().__init__(message)
+        super().__init__(message, code)  # both, so that it can be sent to another process
         self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def one_line(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import sys
 import time
@@ -19,6 +18,12 @@ if TYPE_CHECKING:
 
 def train(arguments: list[str]) -> None:
     """``hamljax train [-m] key=value...``: one job, or one for every combination."""
+    from .hydra_app import is_for_hydra
+    from .hydra_app import train as by_hydra
+
+    if is_for_hydra(arguments):
+        by_hydra(arguments)
+        return
     from ..configuration.jobs import expand, make_job
     from ..storage.paths import claim
 
@@ -98,13 +103,12 @@ def _root_of(words: list[str]) -> tuple[str, bool]:
 
 def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
     """Give every job of a sweep a folder of its own under ``root``, named after what varies."""
+    from ..configuration.folders import name_of
     from ..configuration.overrides import quote
 
     varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
     jobs = []
     for words in combinations:
-        name = ",".join(words[i] for i in varying).replace("/", "-").replace("'", "") or "0"
-        if len(whole := name.encode(errors="replace")) > 200:  # a file system takes no longer ones
-            name = f"{whole[:180].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
+        name = name_of([words[i] for i in varying])
         jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir={quote(f'{root}/{name}')}"])
     return jobs

@@ -133,7 +133,7 @@ def _check_groups(overrides: list[Override]) -> None:
             )
 
 
-def _in_full(overrides: list[Override]) -> list[Override]:
+def in_full(overrides: list[Override]) -> list[Override]:
     """Overrides with ``map=3m`` spelt ``env.map=3m``: what only the environment has may be said without its group."""
     env = next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "env"), None)
     if env is None:
@@ -143,7 +143,7 @@ def _in_full(overrides: list[Override]) -> list[Override]:
     return parse([("env." if o.key_or_group in short else "") + grammar.as_typed(o) for o in overrides], env)
 
 
-def _is_own(override: Override) -> bool:
+def is_own(override: Override) -> bool:
     """Whether it is about a parameter of a user's own function, or all of them: ``+algo.drift_params.weight=2``.
 
     Nobody can know their names beforehand, so they are no part of what Hydra composes.
@@ -160,7 +160,7 @@ def _check_keys(overrides: list[Override], chosen: DictConfig) -> None:
         key = override.key_or_group
         if key in LOGGER_SETTINGS[1:] and chosen.logger.kind != "wandb":
             raise ConfigError(f"'{key}' is a setting of logger=wandb, and this is logger={chosen.logger.kind}")
-        if key not in GROUPS and not _is_own(override) and key not in known:
+        if key not in GROUPS and not is_own(override) and key not in known:
             raise ConfigError(f"unknown setting '{key}'{nearest(key, known)}")
 
 
@@ -209,10 +209,10 @@ def make_job(words: list[str]) -> Job:
     """
     overrides = read(words)
     _check_groups(overrides)
-    overrides = _in_full(overrides)
+    overrides = in_full(overrides)
     register_groups()
     try:
-        composed = _compose([o for o in overrides if not _is_own(o)])
+        composed = _compose([o for o in overrides if not is_own(o)])
     except ConfigError:  # Hydra knows no nearest setting
         _check_keys(overrides, _compose([o for o in overrides if o.key_or_group in GROUPS]))
         raise
@@ -222,7 +222,7 @@ def make_job(words: list[str]) -> Job:
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise ConfigError(one_line(error)) from None
     _check_preset(overrides, values["algo"])
-    for override in filter(_is_own, overrides):
+    for override in filter(is_own, overrides):
         _, group, *name = override.key_or_group.split(".", 2)
         before, said = values["algo"].get(group, {}), override.value()
         values["algo"][group] = {**before, name[0]: said} if name else said

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jaxlib.version
+from jax.extend.backend import clear_backends
 
 from ...errors import ConfigError, one_line
 
@@ -21,6 +22,9 @@ CACHE_BYTES = 2 << 30  # of compiled programs, in a folder of our own
 # fast. A GPU adds up in whatever order its threads arrive unless it is told not to, and a robot's contacts are such sums.
 XLA_OPTIONS = {"--xla_cpu_use_fusion_emitters": "false", "--xla_gpu_deterministic_ops": "true"}
 LAST_FUSION_CHOICE = (0, 11, 0)  # of jaxlib; later ones end at once on that option
+
+
+_opened = False  # whether this process has devices
 
 
 def xla_flags(given: str, jaxlib_version: tuple[int, ...] = jaxlib.version.__version_info__) -> str:
@@ -60,22 +64,46 @@ def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
         jax.config.update("jax_default_matmul_precision", "highest")
     _keep_programs()
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        wanted = devices or max(d for d in range(1, cores() + 1) if num_seeds % d == 0)
+        wanted = devices_for(num_seeds, devices)
         with contextlib.suppress(RuntimeError):  # a notebook or test has used JAX already: its devices stay as they are
             jax.config.update("jax_num_cpu_devices", wanted)
     _open_devices()
 
 
+def devices_for(num_seeds: int, devices: int | None) -> int:
+    """How many devices the cores are to be, arguments as of ``prepare``."""
+    return devices or max(d for d in range(1, cores() + 1) if num_seeds % d == 0)
+
+
+def prepare_worker(num_seeds: int, devices: int | None) -> None:
+    """``prepare`` in a process that a launcher began, and may use again for a job that wants other devices.
+
+    A launcher that has several processes share a machine says in OMP_NUM_THREADS how many cores each has, which XLA does not
+    read. Arguments and errors as of ``prepare``.
+    """
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        os.environ.setdefault("PJRT_NPROC", threads)
+    here = _opened and "JAX_NUM_CPU_DEVICES" not in os.environ and jax.default_backend() == "cpu"
+    if here and jax.device_count() != devices_for(num_seeds, devices):
+        jax.clear_caches()
+        clear_backends()
+    prepare(num_seeds, devices)
+
+
 def cores() -> int:
     """CPU cores that this process may use."""
+    if (given := os.environ.get("PJRT_NPROC", "")).isdecimal() and int(given):
+        return int(given)
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _open_devices() -> None:
+    global _opened
     try:
         jax.devices()
+        _opened = True
     # JAX raises them for a driver, a name or a number in its variables, and a platform that is not there.
     except (RuntimeError, ValueError, AssertionError) as error:
         words = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES")

@@ -1,6 +1,7 @@
 """What made a run: versions, source, device, command."""
 
 import hashlib
+import os
 import platform
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 from ... import __version__
 from .files import as_json, read_json
 
+COMMAND = "HAMLJAX_COMMAND"  # the environment variable by which a process that was begun for a job knows what was typed
 PACKAGES = "hamljax jax jaxlib flax optax chex distrax brax mujoco mujoco-mjx jaxmarl hydra-core orbax-checkpoint numpy".split()
 # Of these a change may change numbers; they are compared when a run goes on.
 COMPARED = (*PACKAGES, "python", "device", "devices", "source", "plugin_sha256")
@@ -56,7 +58,7 @@ def versions(resolved: dict[str, Any]) -> dict[str, Any]:
         "source": source(Path(__file__).parent),
         "working_directory": source(Path()),
         "began": time.strftime("%Y-%m-%d %H:%M"),
-        "command": shlex.join(["hamljax", *sys.argv[1:]]),
+        "command": os.environ.get(COMMAND) or shlex.join(["hamljax", *sys.argv[1:]]),
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "plugin_sha256": hashlib.sha256(plugin.read_bytes()).hexdigest() if plugin.is_file() else None,
     }

@@ -1,0 +1,249 @@
+"""``hamljax train`` as a Hydra application: its flags, launchers, sweepers and callbacks, behind checks of our own.
+
+Hydra is asked for by a word of its own (``hydra/launcher=joblib``, ``hydra.sweep.dir=...``) or one of its flags (``--cfg job``).
+"""
+
+import contextlib
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ...errors import ConfigError, Stopped, one_line
+from ..configuration.folders import by_hydra, from_here, register_resolvers
+from ..configuration.groups import conf_dir, register_groups
+from ..configuration.jobs import GROUPS, Job, choices, expand, in_full, is_own, job_of, make_job, read
+from ..configuration.overrides import as_typed, quote, values_of
+from ..runs.pace import Signals, listening
+from ..storage.files import read_json
+from ..storage.paths import path_of
+from ..storage.provenance import COMMAND, devices_of
+from ..storage.rundir import holds_this_run
+
+FLAGS_WITH_A_VALUE = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-dir",
+    "-cd",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+)
+SHOWN = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
+PROCESS = "HAMLJAX_PROCESS"  # the environment variable that says where the command was typed
+stopped = 0  # the signal that ended a job of this process: it begins no other
+
+
+def is_for_hydra(words: list[str]) -> bool:
+    """Whether a command line has anything in it that only Hydra knows."""
+    flags = {word.partition("=")[0] for word in words if word.startswith("-")} - {"-m", "--multirun"}
+    return bool(flags) or any(word.lstrip("+~").startswith(("hydra.", "hydra/")) for word in words)
+
+
+def train(words: list[str]) -> None:
+    """``hamljax train`` by Hydra.
+
+    Args:
+        words: as typed, after ``train``.
+
+    Raises:
+        ConfigError: a word is mistaken, or Hydra cannot do it; nothing was trained.
+        Stopped: a job failed, or a signal came.
+    """
+    flags, ours, theirs = _sorted(words)
+    many = any(flag in ("-m", "--multirun") for flag in flags)
+    _check(ours, many)
+    register_groups()
+    register_resolvers()
+    argv = [*flags, *_in_hydras_words(ours), *theirs]
+    os.environ |= {COMMAND: shlex.join(["hamljax", *sys.argv[1:]]), PROCESS: str(os.getpid())}
+    shows = any(flag.partition("=")[0] in SHOWN for flag in flags)
+    try:
+        with contextlib.ExitStack() as stack:
+            signals = None if shows else stack.enter_context(_passing_on())
+            _run([*argv, *_names(ours, many)], quiet=not shows)
+            if signals and signals.caught:
+                raise Stopped("stopped; the same command goes on", 128 + signals.caught)
+    finally:
+        for name in (COMMAND, PROCESS):
+            del os.environ[name]
+
+
+def _sorted(words: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Hydra's flags with their values, our words, and Hydra's own."""
+    flags: list[str] = []
+    ours, theirs, rest = [], [], iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            flags.append(word)
+            if word in FLAGS_WITH_A_VALUE:
+                flags += [value for value in [next(rest, None)] if value is not None]
+        elif word.lstrip("+~").startswith(("hydra.", "hydra/")):
+            theirs.append(word)
+        else:
+            ours.append(word)
+    return flags, ours, theirs
+
+
+def _check(ours: list[str], many: bool) -> None:
+    """Every job, before any of them begins: a typo, and what is in the way."""
+    fixed = _fixed(ours)
+    for words in expand(ours) if many else [ours]:
+        job = make_job(words)
+        if job.run.dry_run:
+            raise ConfigError("dry_run=true only says what would be trained, without Hydra: leave its words out")
+        if job.run.run_dir:
+            name = by_hydra([as_typed(o) for o in in_full(read(words))], fixed) if many else ""
+            holds_this_run(path_of(job.run.run_dir) / name, job.resolved, job.run.resume)
+
+
+def _fixed(ours: list[str]) -> list[str]:
+    """The keys that are the same in all jobs."""
+    return [o.key_or_group for o in in_full(read(ours)) if not o.is_sweep_override()]
+
+
+def _in_hydras_words(ours: list[str]) -> list[str]:
+    """Our words so that Hydra reads them as we do: in full, each value of a sweep once."""
+    found = []
+    for override in in_full(read(ours)):
+        key = override.key_or_group
+        values = [as_typed(override)]
+        if override.is_sweep_override():
+            values = list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ())))
+        typed = ",".join([values[0], *(value.partition("=")[2] for value in values[1:])])
+        if key == "plugin" and override.value():
+            typed = f"plugin={quote(str(path_of(str(override.value())).resolve()))}"
+        if key != "run_dir":
+            found.append(f"++{typed.lstrip('+')}" if is_own(override) else typed)
+    return found
+
+
+def _names(ours: list[str], many: bool) -> list[str]:
+    """Where a run goes, or a sweep, in Hydra's words."""
+    given = next((str(o.value()) for o in reversed(read(ours)) if o.key_or_group == "run_dir"), "")
+    if not many:
+        return [f"hydra.run.dir={quote(given)}"] if given else []
+    excluded = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quote, _fixed(ours)))}]"
+    return [excluded, *([f"hydra.sweep.dir={quote(given)}"] if given else [])]
+
+
+class _WithoutOverrides(io.TextIOBase):
+    """Standard error, but for a line that Hydra writes of a failed job, whose own line says what failed."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        if not text.startswith("Error executing job with overrides"):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _run(argv: list[str], quiet: bool) -> None:
+    """``hydra.main`` of a command line, with its complaints on one line."""
+    before, sys.argv = sys.argv, ["hamljax", *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions arrive here
+    application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
+    try:
+        with contextlib.redirect_stderr(_WithoutOverrides(sys.stderr)) if quiet else contextlib.nullcontext():
+            application()
+    except (ConfigError, Stopped):
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, Exception) else ""
+        raise ConfigError(f"{one_line(error)}{cause}") from None
+    finally:
+        sys.argv = before
+        del os.environ["HYDRA_FULL_ERROR"]
+
+
+@contextlib.contextmanager
+def _passing_on() -> Iterator[Signals]:
+    """A signal to this process alone is one to the processes that it began; from a terminal they have it already."""
+
+    def told(text: str) -> None:
+        print(text, flush=True)
+        if signals.caught != signal.SIGINT:
+            for child in children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGTERM)
+
+    with listening(told) as signals:
+        yield signals
+
+
+def children() -> list[int]:
+    """The processes that this one began."""
+    found = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def task(composed: DictConfig) -> float:
+    """One job, in whatever process a launcher begins it. Returns how well it went, larger is better."""
+    global stopped
+    if stopped:
+        raise Stopped("not begun, because a signal came", 128 + stopped)
+    job = _job(composed)
+    from ..configuration import machine
+    from ..runs.run import train as train_one
+
+    prepare = machine.prepare if _is_here() else machine.prepare_worker
+    prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]))
+    try:
+        run = train_one(job)
+    except Stopped as error:
+        stopped = max(error.code - 128, 0)
+        print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr, flush=True)
+        raise
+    except ConfigError as error:
+        print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr, flush=True)
+        raise
+    return objective(run.path)
+
+
+def _job(composed: DictConfig) -> Job:
+    """The job of what Hydra composed, in the folder that Hydra chose."""
+    from ..configuration.groups import load_plugin
+
+    values: Any = OmegaConf.to_container(composed, resolve=True)
+    if values["plugin"]:
+        load_plugin(values["plugin"])
+    return job_of(values | {"run_dir": from_here(Path(HydraConfig.get().runtime.output_dir))})
+
+
+def _is_here() -> bool:
+    """Whether a job runs in the process in which its command was typed."""
+    return os.environ.get(PROCESS) == str(os.getpid())
+
+
+def objective(run: Path) -> float:
+    """How well a run went: the mean win rate of the best team of each seed over fresh episodes; the return where nobody wins.
+
+    Without such episodes it is the last evaluation's.
+
+    Raises:
+        ConfigError: there was none.
+    """
+    summary = read_json(run / "summary.json")
+    for part in ("absolute", "final"):
+        for name in ("eval/won", "eval/return"):
+            if found := (summary.get(part) or {}).get(name):
+                return float(found["mean"])
+    raise ConfigError(f"{run}: nothing was evaluated, so that there is no saying how well it went")

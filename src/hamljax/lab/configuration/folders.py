@@ -1,0 +1,38 @@
+"""Where the runs of a sweep go: names after what varies, the same by Hydra and without."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+LONGEST = 200  # bytes; a file system takes few more
+
+
+def name_of(varying: Sequence[str]) -> str:
+    """A folder's name.
+
+    Args:
+        varying: the words, ``key=value``, that are not the same in all jobs.
+    """
+    name = ",".join(varying).replace("/", "-").replace("'", "") or "0"
+    if len(whole := name.encode(errors="replace")) > LONGEST:
+        return f"{whole[:180].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
+    return name
+
+
+def by_hydra(overrides: Sequence[str], excluded: Sequence[str]) -> str:
+    """The name of a job, of its words and the keys that are the same in all jobs."""
+    return name_of([word for word in overrides if word.lstrip("+").partition("=")[0] not in excluded])
+
+
+def register_resolvers() -> None:
+    """Make ``${hamljax_folder:...}`` known, of which conf/config.yaml makes ``hydra.sweep.subdir``."""
+    OmegaConf.register_new_resolver("hamljax_folder", by_hydra, replace=True)
+
+
+def from_here(path: Path) -> str:
+    """A path as somebody here would type it."""
+    here = Path(os.getcwd())
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else str(path)
