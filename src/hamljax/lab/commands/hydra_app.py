@@ -3,8 +3,11 @@
 Hydra is asked for by a word of its own (``hydra/launcher=joblib``, ``hydra.sweep.dir=...``) or one of its flags (``--cfg job``).
 """
 
+import argparse
 import contextlib
+import importlib.util
 import io
+import logging
 import os
 import shlex
 import signal
@@ -12,9 +15,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ...errors import ConfigError, Stopped, one_line
 from ..configuration.folders import by_hydra, from_here, register_resolvers
-from ..configuration.groups import conf_dir, register_groups
+from ..configuration.groups import conf_dir, register_groups, searching
 from ..configuration.jobs import GROUPS, Job, choices, expand, in_full, is_own, job_of, make_job, read
 from ..configuration.overrides import as_typed, quote, values_of
 from ..runs.pace import Signals, listening
@@ -31,19 +35,14 @@ from ..storage.paths import path_of
 from ..storage.provenance import COMMAND, devices_of
 from ..storage.rundir import holds_this_run
 
-FLAGS_WITH_A_VALUE = (
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--config-dir",
-    "-cd",
-    "--info",
-    "-i",
-    "--shell-completion",
-    "-sc",
-)
-SHOWN = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version")
+WITH_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--info", "-i")
+# What is to be installed for what is not there. The last two do not resolve beside the packages that they name themselves.
+MISSING = {
+    "joblib": "pip install 'hamljax[sweep]'",
+    "submitit": "pip install 'hamljax[sweep]'",
+    "optuna": "pip install 'optuna>=5' && pip install --no-deps hydra-optuna-sweeper==1.3.0",
+    "ray": "pip install 'ray[default]<3' && pip install --no-deps hydra-ray-launcher==1.2.2",
+}
 PROCESS = "HAMLJAX_PROCESS"  # the environment variable that says where the command was typed
 stopped = 0  # the signal that ended a job of this process: it begins no other
 
@@ -65,17 +64,18 @@ def train(words: list[str]) -> None:
         Stopped: a job failed, or a signal came.
     """
     flags, ours, theirs = _sorted(words)
-    many = any(flag in ("-m", "--multirun") for flag in flags)
-    _check(ours, many)
-    register_groups()
+    asked = _flags(flags)
+    many, shows = asked.multirun, bool(asked.cfg or asked.info or asked.hydra_help)
+    with searching([asked.config_dir] if asked.config_dir else []):
+        _check(ours, many)
+        register_groups()
+        argv = [*flags, *_in_hydras_words(ours), *theirs, *_names(ours, many)]
     register_resolvers()
-    argv = [*flags, *_in_hydras_words(ours), *theirs]
     os.environ |= {COMMAND: shlex.join(["hamljax", *sys.argv[1:]]), PROCESS: str(os.getpid())}
-    shows = any(flag.partition("=")[0] in SHOWN for flag in flags)
     try:
         with contextlib.ExitStack() as stack:
             signals = None if shows else stack.enter_context(_passing_on())
-            _run([*argv, *_names(ours, many)], quiet=not shows)
+            _run(argv, quiet=not shows)
             if signals and signals.caught:
                 raise Stopped("stopped; the same command goes on", 128 + signals.caught)
     finally:
@@ -90,13 +90,36 @@ def _sorted(words: list[str]) -> tuple[list[str], list[str], list[str]]:
     for word in rest:
         if word.startswith("-"):
             flags.append(word)
-            if word in FLAGS_WITH_A_VALUE:
+            if word in WITH_A_VALUE:
                 flags += [value for value in [next(rest, None)] if value is not None]
         elif word.lstrip("+~").startswith(("hydra.", "hydra/")):
             theirs.append(word)
         else:
             ours.append(word)
     return flags, ours, theirs
+
+
+def _flags(flags: list[str]) -> argparse.Namespace:
+    """What Hydra's flags say.
+
+    Raises:
+        ConfigError: there is no such flag, or they do not go together.
+    """
+    parser = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        raise ConfigError(f"{message} (of Hydra's flags; hamljax train --hydra-help)")
+
+    parser.error = error  # type: ignore[method-assign]  # it would print how it is used, and exit
+    asked = parser.parse_args(flags)
+    if asked.resolve and not asked.cfg:
+        parser.error("--resolve goes with --cfg")
+    if sum(map(bool, (asked.run, asked.multirun, asked.cfg, asked.info))) > 1:
+        parser.error("of --run, --multirun, --cfg and --info one can be asked for")
+    for name in ("config_path", "config_name", "experimental_rerun"):
+        if getattr(asked, name):
+            parser.error(f"--{name.replace('_', '-')} is not known here; --config-dir FOLDER adds presets of your own")
+    return asked
 
 
 def _check(ours: list[str], many: bool) -> None:
@@ -160,6 +183,7 @@ def _run(argv: list[str], quiet: bool) -> None:
     """``hydra.main`` of a command line, with its complaints on one line."""
     before, sys.argv = sys.argv, ["hamljax", *argv]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions arrive here
+    handlers, level = logging.root.handlers[:], logging.root.level
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
     try:
         with contextlib.redirect_stderr(_WithoutOverrides(sys.stderr)) if quiet else contextlib.nullcontext():
@@ -168,10 +192,29 @@ def _run(argv: list[str], quiet: bool) -> None:
         raise
     except (HydraException, OmegaConfBaseException) as error:
         cause = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, Exception) else ""
-        raise ConfigError(f"{one_line(error)}{cause}") from None
+        raise ConfigError(f"{one_line(error)}{cause}{_to_install(argv)}") from None
     finally:
+        logging.root.handlers[:], logging.root.level = handlers, level
         sys.argv = before
         del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _to_install(argv: list[str]) -> str:
+    """What is missing, if a launcher or sweeper is."""
+    for word in argv:
+        group, _, name = word.lstrip("+").partition("=")
+        for package, command in MISSING.items():
+            plugin = f"hydra_plugins.hydra_{package}_{group.removeprefix('hydra/')}"
+            if group in ("hydra/launcher", "hydra/sweeper") and name.startswith(package) and not _is_installed(plugin):
+                return f"; to have it: {command}"
+    return ""
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """What can be chosen: YAML files, rows, environments, and what a user's plugin adds."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ...envs import ENVIRONMENTS, schema
 from ...errors import ConfigError, in_line
 from ...nn.networks import Network
 from ..storage.paths import path_of
+from .overrides import quote
 
 
 def conf_dir() -> Path:
@@ -24,6 +27,26 @@ def conf_dir() -> Path:
         if (candidate / "config.yaml").is_file():
             return candidate
     raise FileNotFoundError("hamljax's conf/ folder is missing: the installation is damaged")
+
+
+_more: list[str] = []  # folders of a user's own YAML files
+
+
+@contextlib.contextmanager
+def searching(folders: list[str]) -> Iterator[None]:
+    """Meanwhile what is in these folders can be chosen too."""
+    _more[:] = folders
+    try:
+        yield
+    finally:
+        _more.clear()
+
+
+def search_path() -> list[str]:
+    """The folders of ``searching`` as an override of Hydra's."""
+    return (
+        [f"hydra.searchpath=[{','.join(quote(Path(folder).resolve().as_uri()) for folder in _more)}]"] if _more else []
+    )
 
 
 def load_plugin(path: str) -> None:
@@ -52,8 +75,9 @@ def load_plugin(path: str) -> None:
 
 def choices(group: str) -> list[str]:
     """Valid values of a group; a file whose name begins with ``_`` is a part of others."""
-    files = [p for p in (conf_dir() / group).rglob("*.yaml") if not p.name.startswith("_")]
-    names = {p.relative_to(conf_dir() / group).with_suffix("").as_posix() for p in files}
+    folders = [folder / group for folder in (conf_dir(), *map(Path, _more))]
+    files = [(folder, p) for folder in folders for p in folder.rglob("*.yaml") if not p.name.startswith("_")]
+    names = {p.relative_to(folder).with_suffix("").as_posix() for folder, p in files}
     registered: dict[str, set[str]] = {"algo": set(ALGORITHMS), "env": set(ENVIRONMENTS)}
     return sorted(names | registered.get(group, set()))
 

@@ -24,7 +24,7 @@ from ...errors import ConfigError, lookup, nearest, one_line
 from ...nn.networks import Network
 from ..storage.paths import path_of
 from . import overrides as grammar
-from .groups import choices, conf_dir, load_plugin, plain, register_groups
+from .groups import choices, conf_dir, load_plugin, plain, register_groups, search_path
 from .overrides import LARGEST_SWEEP, quote, values_of
 from .run_settings import (
     LOGGER_SETTINGS,
@@ -193,7 +193,7 @@ def _compose(overrides: list[Override]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return compose("config", list(map(grammar.as_typed, overrides)))
+            return compose("config", [*map(grammar.as_typed, overrides), *search_path()])
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # it has all three for wrong words
         raise ConfigError(one_line(error)) from None
 

@@ -1,0 +1,192 @@
+"""``hamljax train`` as a Hydra application."""
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from sizes import long
+
+from hamljax.errors import ConfigError, Stopped
+from hamljax.lab.cli import main
+from hamljax.lab.commands import hydra_app
+from hamljax.lab.configuration.folders import LONGEST, by_hydra
+
+TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_evals=2", "num_eval_episodes=4", "total_timesteps=64"]
+TINY += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+HAMLJAX = [sys.executable, "-c", "import sys; from hamljax.lab.cli import main; sys.exit(main())"]
+PLUGIN = """
+import hamljax
+
+@hamljax.register_drift("mine")
+def mine(ratio, m_advantage, *, weight=1.0):
+    return weight * (ratio - 1) ** 2
+"""
+
+
+def record(run: Path) -> pd.DataFrame:
+    found = pd.read_parquet(run / "metrics.parquet")
+    return found[[column for column in found.columns if not column.startswith("perf/")]]
+
+
+def shown(words, capsys) -> str:
+    assert main(["train", *words]) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+# WHAT IS COMPOSED
+
+
+def test_the_configuration_is_shown_as_it_would_be(capsys):
+    found = yaml.safe_load(shown(["--cfg", "job", "algo=hatd3", "env=game/tracking", "gamma=0.5"], capsys))
+    assert (found["algo"]["name"], found["env"]["name"], found["gamma"]) == ("hatd3", "game/tracking", 0.5)
+    algo = yaml.safe_load(shown(["--cfg", "job", "--package", "algo", "algo=haa2c"], capsys))
+    assert algo["name"] == "haa2c"
+    sweep = shown(["--cfg", "hydra", "-p", "hydra.sweep", "--resolve", "hydra.sweep.dir=there"], capsys)
+    assert "dir: there" in sweep
+    assert "env/smax/3m" in shown(["--info", "defaults"], capsys)
+
+
+def test_what_may_be_said_without_its_group_is_said_in_full(capsys):
+    found = yaml.safe_load(shown(["--cfg", "job", "env=game/crowding", "num_agents=3"], capsys))
+    assert found["env"]["num_agents"] == 3
+
+
+def test_a_folder_of_ones_own_brings_presets(tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/slow.yaml").write_text("# @package _global_\ngamma: 0.75\n")
+    found = yaml.safe_load(shown(["--config-dir", str(tmp_path), "--cfg", "job", "experiment=slow"], capsys))
+    assert found["gamma"] == 0.75
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["--cfg", "job", "algo=hapo"], "did you mean 'happo'"),
+        (["--cfg", "job", "algo.clip_ep=0.1"], "did you mean 'algo.clip_eps'"),
+        (["--cfg", "jo"], "invalid choice"),
+        (["-m", *JOBLIB, "algo=happo,hapo"], "did you mean 'happo'"),
+        (["-m", *JOBLIB, "algo=happo", "+nothing=1,2"], "unknown setting 'nothing'"),
+        (["-m", "hydra/launcher=jobli", "seed=0,1"], "hydra/launcher"),
+        (["hydra/sweeper=optuna"], "hydra/sweeper"),
+        (["hydra.swep.dir=x"], "swep"),
+        (["-m", *JOBLIB, "seed=0,1", "dry_run=true"], "without Hydra"),
+        (["--nonsense", "seed=0"], "--nonsense"),
+        (["--resolve"], "--cfg"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_begins(words, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == 2
+    said = capsys.readouterr().err
+    assert line in said and len(said.splitlines()) == 1, said
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_in_the_way_is_named_before_any_job_begins(tmp_path, capsys):
+    run = tmp_path / "sweep/seed=1"
+    run.mkdir(parents=True)
+    (run / "letter.txt").write_text("mine")
+    assert main(["train", "-m", *JOBLIB, *TINY, "seed=0,1", f"run_dir={tmp_path / 'sweep'}"]) == 2
+    assert "something that is not a run" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["seed=1"]
+
+
+# FOLDERS AND PROCESSES
+
+
+def test_names_of_jobs_are_those_of_a_sweep_without_hydra():
+    assert by_hydra(["algo=happo", "env=smax/3m", "seed=0"], ["seed"]) == "algo=happo,env=smax-3m"
+    assert by_hydra(["+algo.drift_params.weight=2"], []) == "+algo.drift_params.weight=2"
+    assert by_hydra(["algo=happo"], ["algo"]) == "0"
+    names = {by_hydra([f"plugin={'x' * 300}{i}"], []) for i in range(2)}
+    assert len(names) == 2 and all(len(name) <= LONGEST for name in names)
+
+
+def test_an_end_can_be_sent_to_another_process():
+    error = pickle.loads(pickle.dumps(Stopped("stopped: nothing is lost", 143)))
+    assert (str(error), error.code) == ("stopped: nothing is lost", 143)
+    assert str(pickle.loads(pickle.dumps(ConfigError("no")))) == "no"
+
+
+def test_after_a_signal_no_job_begins(monkeypatch):
+    monkeypatch.setattr(hydra_app, "stopped", signal.SIGTERM)
+    with pytest.raises(Stopped, match="not begun") as caught:
+        hydra_app.task({})
+    assert caught.value.code == 143
+
+
+def test_one_run_goes_where_hydra_or_its_own_setting_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    words = [*TINY, "plugin=mine.py", "algo.drift=mine", "algo.drift_params.weight=2", "certify=false"]
+    assert main(["train", *words, "hydra.run.dir=there", "hydra.job.chdir=true"]) == 0
+    config = yaml.safe_load((tmp_path / "there/config.yaml").read_text())
+    assert config["algo"]["drift_params"] == {"weight": 2} and config["plugin"] == str(tmp_path / "mine.py")
+    assert not (tmp_path / "there/.hydra").exists() and Path.cwd() == tmp_path
+    assert main(["train", *words, "run_dir=here"]) == 0
+    pd.testing.assert_frame_equal(record(tmp_path / "there"), record(tmp_path / "here"), check_exact=True)
+    capsys.readouterr()
+    assert main(["train", *words, "hydra.run.dir=there", "hydra.job.chdir=true"]) == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("launcher", [JOBLIB, *long(["hydra/launcher=submitit_local"])])
+def test_jobs_of_a_launcher_are_those_of_a_sweep_without(launcher, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "-m", *TINY, "algo=happo,mappo_s", "algo.clip_eps=0.1"]
+    assert main([*words, "run_dir=plain"]) == 0
+    typed = [*HAMLJAX, *words, *launcher, "run_dir=launched"]
+    for _ in range(2):
+        done = subprocess.run(typed, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    names = ["algo=happo", "algo=mappo_s"]
+    assert sorted(path.parent.name for path in (tmp_path / "launched").glob("*/config.yaml")) == names
+    if launcher is JOBLIB:
+        assert done.stdout.count("is finished") == 2
+    for name in names:
+        runs = [tmp_path / folder / name for folder in ("plain", "launched")]
+        pd.testing.assert_frame_equal(*map(record, runs), check_exact=True)
+        assert "hydra/launcher" in (runs[1] / "versions.json").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("group", [False, True])
+def test_a_signal_stops_all_jobs_in_order_and_the_same_command_goes_on(group, tmp_path, monkeypatch):
+    """SIGTERM to the process that was typed alone, and Ctrl-C, which a terminal sends to all."""
+    monkeypatch.chdir(tmp_path)
+    words = [
+        *HAMLJAX,
+        "train",
+        "-m",
+        *JOBLIB,
+        *TINY,
+        "seed=0,1,2",
+        "total_timesteps=16e5",
+        "num_evals=0",
+        "absolute_metric=false",
+    ]
+    typed = [*words, "run_dir=sweep"]
+    sweep = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    records = [tmp_path / f"sweep/seed={i}/metrics.parquet" for i in range(2)]
+    while not all(record.exists() for record in records):
+        assert sweep.poll() is None
+        time.sleep(0.2)
+    number = signal.SIGINT if group else signal.SIGTERM
+    os.killpg(sweep.pid, number) if group else sweep.send_signal(number)
+    out, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == 128 + number, err
+    assert len(re.findall(r"stopped at step [\d,]+ and saved", err)) == 2 and "Traceback" not in err
+    assert not (tmp_path / "sweep/seed=2/config.yaml").exists()
+    for i in range(2):
+        assert list((tmp_path / f"sweep/seed={i}/checkpoints").iterdir())
+    done = subprocess.run(typed, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("going on from step") == 2
