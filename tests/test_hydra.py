@@ -170,7 +170,7 @@ def test_a_signal_stops_all_jobs_in_order_and_the_same_command_goes_on(group, tm
         *JOBLIB,
         *TINY,
         "seed=0,1,2",
-        "total_timesteps=16e5",
+        "total_timesteps=4e5",
         "num_evals=0",
         "absolute_metric=false",
     ]

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import io
 import logging
+import math
 import os
 import shlex
 import signal
@@ -21,6 +22,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -63,6 +65,8 @@ def train(words: list[str]) -> None:
         ConfigError: a word is mistaken, or Hydra cannot do it; nothing was trained.
         Stopped: a job failed, or a signal came.
     """
+    global stopped
+    stopped = 0
     flags, ours, theirs = _sorted(words)
     asked = _flags(flags)
     many, shows = asked.multirun, bool(asked.cfg or asked.info or asked.hydra_help)
@@ -75,7 +79,12 @@ def train(words: list[str]) -> None:
     try:
         with contextlib.ExitStack() as stack:
             signals = None if shows else stack.enter_context(_passing_on())
-            _run(argv, quiet=not shows)
+            try:
+                _run(argv, quiet=not shows)
+            except Stopped as error:
+                if error.code > 128 and many:
+                    raise Stopped("stopped; the same command goes on", error.code) from None
+                raise
             if signals and signals.caught:
                 raise Stopped("stopped; the same command goes on", 128 + signals.caught)
     finally:
@@ -250,15 +259,14 @@ def task(composed: DictConfig) -> float:
     prepare = machine.prepare if _is_here() else machine.prepare_worker
     prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]))
     try:
-        run = train_one(job)
-    except Stopped as error:
-        stopped = max(error.code - 128, 0)
+        return objective(train_one(job).path)
+    except (ConfigError, Stopped) as error:
+        code = getattr(error, "code", 2)
+        stopped = max(code - 128, 0)
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
         print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr, flush=True)
-        raise
-    except ConfigError as error:
-        print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr, flush=True)
-        raise
-    return objective(run.path)
+        raise Stopped("a job failed; the same command tries it again", code if stopped else 1) from None
 
 
 def _job(composed: DictConfig) -> Job:
@@ -279,14 +287,16 @@ def _is_here() -> bool:
 def objective(run: Path) -> float:
     """How well a run went: the mean win rate of the best team of each seed over fresh episodes; the return where nobody wins.
 
-    Without such episodes it is the last evaluation's.
+    Without such episodes it is the last evaluation's; NaN: there was none.
 
     Raises:
-        ConfigError: there was none.
+        ConfigError: there was none, and a sweeper goes by it.
     """
     summary = read_json(run / "summary.json")
     for part in ("absolute", "final"):
         for name in ("eval/won", "eval/return"):
             if found := (summary.get(part) or {}).get(name):
                 return float(found["mean"])
-    raise ConfigError(f"{run}: nothing was evaluated, so that there is no saying how well it went")
+    if (sweeper := HydraConfig.get().runtime.choices["hydra/sweeper"]) != "basic":
+        raise ConfigError(f"{run}: nothing was evaluated, and hydra/sweeper={sweeper} goes by how well runs do")
+    return math.nan
