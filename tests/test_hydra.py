@@ -100,6 +100,19 @@ def test_what_is_in_the_way_is_named_before_any_job_begins(tmp_path, capsys):
     assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["seed=1"]
 
 
+def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs/sweeps.md").read_text()
+    lines = [line.split()[2:] for line in re.findall(r"^hamljax train .*$", page, re.M)]
+    assert len(lines) == 5
+    for words in lines:
+        flags, ours, theirs = hydra_app._sorted(words)
+        hydra_app._check(ours, "-m" in flags)
+        assert main(["train", "--cfg", "hydra", *theirs]) == 0 and "sweep:" in capsys.readouterr().out
+    (names,) = {tuple(hydra_app._names(ours, True)) for _, ours, _ in [hydra_app._sorted(lines[2])]}
+    assert "exclude_keys=['run_dir']" in names[0] and names[1] == "hydra.sweep.dir='runs/sweep'"
+
+
 # FOLDERS AND PROCESSES
 
 

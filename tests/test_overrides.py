@@ -74,7 +74,6 @@ SETTINGS = {
     "~algo": ([], [""]),
     "algo.clip_eps.x": ([], ["1"]),
     "experiment/mamujoco": ([], ["1", "ant_4x2_ppo"]),
-    "hydra.run.dir": ([], ["x"]),
     "+experiment": ([], ["nothing"]),
     "algo.tau": ([], ["0.1"]),
 }  # fmt: skip

@@ -3,7 +3,7 @@
 USAGE = """usage: hamljax COMMAND [ARGUMENT...]
 
 commands
-  train [-m] key=value...    train; -m trains every combination of comma-separated values
+  train [-m] key=value...    train; -m trains every combination of comma-separated values; Hydra's flags and launchers too
   resume RUN... [key=value]  go on with runs that were stopped, or make finished ones longer
   info RUN|FOLDER [--watch]  a run on one screen, or all of a folder: what, how far, how well, how to go on; --watch: live
   evaluate RUN [key=value]   play episodes of a trained team; a table with 95 % intervals
