@@ -81,6 +81,8 @@ def test_a_folder_of_ones_own_brings_presets(tmp_path, capsys):
         (["-m", *JOBLIB, "seed=0,1", "dry_run=true"], "without Hydra"),
         (["--nonsense", "seed=0"], "--nonsense"),
         (["--resolve"], "--cfg"),
+        (["--cfg", "job", "--info"], "one can be asked for"),
+        (["--config-name", "x"], "--config-dir"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_begins(words, line, tmp_path, monkeypatch, capsys):
@@ -118,10 +120,38 @@ def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch, capsys):
 
 def test_names_of_jobs_are_those_of_a_sweep_without_hydra():
     assert by_hydra(["algo=happo", "env=smax/3m", "seed=0"], ["seed"]) == "algo=happo,env=smax-3m"
-    assert by_hydra(["+algo.drift_params.weight=2"], []) == "+algo.drift_params.weight=2"
+    assert by_hydra(["++algo.drift_params.weight=2"], []) == "algo.drift_params.weight=2"
     assert by_hydra(["algo=happo"], ["algo"]) == "0"
     names = {by_hydra([f"plugin={'x' * 300}{i}"], []) for i in range(2)}
     assert len(names) == 2 and all(len(name) <= LONGEST for name in names)
+
+
+def test_words_say_the_same_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a, b.py", "c.py"):
+        (tmp_path / name).write_text(PLUGIN.replace("mine", f"mine_{name[0]}"))
+    words = [
+        "plugin='a, b.py',c.py",
+        "seed=range(0,3)",
+        "algo.drift_params.weight=1,2,1",
+        "run_dir=x",
+        "env=game/crowding",
+        "num_agents=3",
+    ]
+    assert hydra_app._in_hydras_words(words) == [
+        f"plugin='{tmp_path}/a, b.py','{tmp_path}/c.py'",
+        "seed=0,1,2",
+        "++algo.drift_params.weight=1,2",
+        "env=game/crowding",
+        "env.num_agents=3",
+    ]
+
+
+def test_the_processes_that_were_begun_are_known():
+    one = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert one.pid in hydra_app.children()
+    one.communicate(b"\n")
+    assert one.pid not in hydra_app.children()
 
 
 def test_an_end_can_be_sent_to_another_process():

@@ -38,6 +38,7 @@ from ..storage.provenance import COMMAND, devices_of
 from ..storage.rundir import holds_this_run
 
 WITH_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--info", "-i")
+WITH_A_VALUE += ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")
 # What is to be installed for what is not there. The last two do not resolve beside the packages that they name themselves.
 MISSING = {
     "joblib": "pip install 'hamljax[sweep]'",
@@ -125,7 +126,7 @@ def _flags(flags: list[str]) -> argparse.Namespace:
         parser.error("--resolve goes with --cfg")
     if sum(map(bool, (asked.run, asked.multirun, asked.cfg, asked.info))) > 1:
         parser.error("of --run, --multirun, --cfg and --info one can be asked for")
-    for name in ("config_path", "config_name", "experimental_rerun"):
+    for name in ("config_path", "config_name", "experimental_rerun", "shell_completion"):
         if getattr(asked, name):
             parser.error(f"--{name.replace('_', '-')} is not known here; --config-dir FOLDER adds presets of your own")
     return asked
@@ -153,15 +154,21 @@ def _in_hydras_words(ours: list[str]) -> list[str]:
     found = []
     for override in in_full(read(ours)):
         key = override.key_or_group
-        values = [as_typed(override)]
-        if override.is_sweep_override():
-            values = list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ())))
-        typed = ",".join([values[0], *(value.partition("=")[2] for value in values[1:])])
-        if key == "plugin" and override.value():
-            typed = f"plugin={quote(str(path_of(str(override.value())).resolve()))}"
+        values = dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ()))
+        if key == "plugin":  # a job may be in another folder
+            values = dict.fromkeys(_resolved(value) for value in values)
+        first, *rest = values
+        typed = ",".join([first, *(value.partition("=")[2] for value in rest)])
         if key != "run_dir":
             found.append(f"++{typed.lstrip('+')}" if is_own(override) else typed)
     return found
+
+
+def _resolved(word: str) -> str:
+    """``plugin=FILE`` so that it is the same from anywhere."""
+    (override,) = read([word])
+    file = str(override.value() or "")
+    return f"plugin={quote(str(path_of(file).resolve()))}" if file else word
 
 
 def _names(ours: list[str], many: bool) -> list[str]:
@@ -243,8 +250,11 @@ def _passing_on() -> Iterator[Signals]:
 
 def children() -> list[int]:
     """The processes that this one began."""
+    known = list(Path(f"/proc/{os.getpid()}/task").glob("*/children"))
+    if known:
+        return [int(word) for file in known for word in file.read_text().split()]
     found = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
+    return [int(word) for word in found.stdout.split()]
 
 
 def task(composed: DictConfig) -> float:

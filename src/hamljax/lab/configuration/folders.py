@@ -24,7 +24,8 @@ def name_of(varying: Sequence[str]) -> str:
 
 def by_hydra(overrides: Sequence[str], excluded: Sequence[str]) -> str:
     """The name of a job, of its words and the keys that are the same in all jobs."""
-    return name_of([word for word in overrides if word.lstrip("+").partition("=")[0] not in excluded])
+    words = [word.lstrip("+") for word in overrides]
+    return name_of([word for word in words if word.partition("=")[0] not in excluded])
 
 
 def register_resolvers() -> None:
