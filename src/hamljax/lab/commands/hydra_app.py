@@ -252,8 +252,8 @@ def children() -> list[int]:
     """The processes that this one began."""
     known = list(Path(f"/proc/{os.getpid()}/task").glob("*/children"))
     if known:
-        return [int(word) for file in known for word in file.read_text().split()]
-    found = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True)
+        return [int(word) for file in known for word in file.read_text(encoding="utf-8").split()]
+    found = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, encoding="utf-8")
     return [int(word) for word in found.stdout.split()]
 
 
