@@ -37,7 +37,9 @@ from ..storage.paths import path_of
 from ..storage.provenance import COMMAND, devices_of
 from ..storage.rundir import holds_this_run
 
-WITH_A_VALUE = "--cfg -c --package -p --config-dir -cd --info -i --config-name -cn --config-path -cp --experimental-rerun".split()
+WITH_A_VALUE = (
+    "--cfg -c --package -p --config-dir -cd --info -i --config-name -cn --config-path -cp --experimental-rerun".split()
+)
 # What is to be installed for what is not there. The last two do not resolve beside the packages that they name themselves.
 MISSING = {
     "joblib": "pip install 'hamljax[sweep]'",
