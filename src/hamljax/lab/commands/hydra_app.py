@@ -28,9 +28,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ...errors import ConfigError, Stopped, one_line
 from ..configuration.folders import by_hydra, from_here, register_resolvers
-from ..configuration.groups import conf_dir, register_groups, searching
-from ..configuration.jobs import GROUPS, Job, choices, expand, in_full, is_own, job_of, make_job, read
-from ..configuration.overrides import as_typed, quote, values_of
+from ..configuration.groups import conf_dir, register_groups, searching, values_once
+from ..configuration.jobs import Job, expand, in_full, is_own, job_of, make_job, read
+from ..configuration.overrides import as_typed, is_hydras, quote
 from ..runs.pace import Signals, listening
 from ..storage.files import read_json
 from ..storage.paths import path_of
@@ -49,12 +49,6 @@ MISSING = {
 }
 PROCESS = "HAMLJAX_PROCESS"  # the environment variable that says where the command was typed
 stopped = 0  # the signal that ended a job of this process: it begins no other
-
-
-def is_for_hydra(words: list[str]) -> bool:
-    """Whether a command line has anything in it that only Hydra knows."""
-    flags = {word.partition("=")[0] for word in words if word.startswith("-")} - {"-m", "--multirun"}
-    return bool(flags) or any(word.lstrip("+~").startswith(("hydra.", "hydra/")) for word in words)
 
 
 def train(words: list[str]) -> None:
@@ -103,7 +97,7 @@ def _sorted(words: list[str]) -> tuple[list[str], list[str], list[str]]:
             flags.append(word)
             if word in WITH_A_VALUE:
                 flags += [value for value in [next(rest, None)] if value is not None]
-        elif word.lstrip("+~").startswith(("hydra.", "hydra/")):
+        elif is_hydras(word):
             theirs.append(word)
         else:
             ours.append(word)
@@ -155,9 +149,9 @@ def _in_hydras_words(ours: list[str]) -> list[str]:
     found = []
     for override in in_full(read(ours)):
         key = override.key_or_group
-        values = dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ()))
+        values = values_once(override)
         if key == "plugin":  # a job may be in another folder
-            values = dict.fromkeys(_resolved(value) for value in values)
+            values = list(dict.fromkeys(map(_resolved, values)))
         first, *rest = values
         typed = ",".join([first, *(value.partition("=")[2] for value in rest)])
         if key != "run_dir":

@@ -28,9 +28,7 @@ def lines(run: Path, plugin: str = "") -> list[tuple[str, str]]:
     """
     config = read_config(run)
     record, damaged = read_record(run)
-    per_update = config["num_envs"] * config["num_steps"]
-    total = int(config["total_timesteps"]) // per_update
-    done = max(record.get("update", [0]))
+    done, total, per_update = progress_of(config, record)
     there = {update: damage(run, update) for update in kept(run)}
     used = in_use(run)
     state = state_of(run, used, done, total)
@@ -81,6 +79,12 @@ def read_record(run: Path) -> tuple[Record, str]:
         if c in ("update", "seed", "step") or c.startswith(("eval", "train/skip", "exact/"))
     ]
     return table.select(wanted).to_pydict(), ""
+
+
+def progress_of(config: dict[str, Any], record: Record) -> tuple[int, int, int]:
+    """Updates made, updates in all, and the steps of one."""
+    per_update = config["num_envs"] * config["num_steps"]
+    return max(record.get("update", [0])), int(config["total_timesteps"]) // per_update, per_update
 
 
 def by_steps(record: Record, column: str) -> dict[int, list[float]]:

@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ..drawing.tables import print_table
 from ..storage.paths import as_typed
 from ..storage.saved_config import is_foreign, read_config
-from .info import Record, by_steps, in_use, read_json_of, read_record, state_of
+from .info import Record, by_steps, in_use, progress_of, read_json_of, read_record, state_of
 
 SILENT_SECONDS = 900.0  # after which a run that trains may be stuck; it records more often, but for long evaluations
 
@@ -61,9 +61,7 @@ def _row(run: Path) -> Row:
     except ConfigError:
         return Row(run, "config.yaml is damaged or gone", "-", "damaged", 0.0, "-", "-", silent, command)
     record, damaged = read_record(run)
-    per_update = config["num_envs"] * config["num_steps"]
-    total = int(config["total_timesteps"]) // per_update
-    done = max(record.get("update", [0]))
+    done, total, per_update = progress_of(config, record)
     used = in_use(run)
     what = f"{config['algo']['name']} on {config['env']['name']}"
     if config["num_seeds"] > 1:

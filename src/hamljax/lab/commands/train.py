@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 def train(arguments: list[str]) -> None:
     """``hamljax train [-m] key=value...``: one job, or one for every combination."""
-    from .hydra_app import is_for_hydra
-    from .hydra_app import train as by_hydra
+    from ..configuration.jobs import expand, make_job
+    from ..configuration.overrides import is_for_hydra
+    from ..storage.paths import claim
 
     if is_for_hydra(arguments):
+        from .hydra_app import train as by_hydra
+
         by_hydra(arguments)
         return
-    from ..configuration.jobs import expand, make_job
-    from ..storage.paths import claim
 
     words = [a for a in arguments if a not in ("-m", "--multirun")]
     if len(words) == len(arguments):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
 
 from ...algorithms import ALGORITHMS, FAMILIES
 from ...algorithms.table import family_of
@@ -17,7 +18,9 @@ from ...envs import ENVIRONMENTS, schema
 from ...errors import ConfigError, in_line
 from ...nn.networks import Network
 from ..storage.paths import path_of
-from .overrides import quote
+from .overrides import quote, values_of
+
+GROUPS = ("algo", "network", "env", "logger", "experiment")
 
 
 def conf_dir() -> Path:
@@ -80,6 +83,12 @@ def choices(group: str) -> list[str]:
     names = {p.relative_to(folder).with_suffix("").as_posix() for folder, p in files}
     registered: dict[str, set[str]] = {"algo": set(ALGORITHMS), "env": set(ENVIRONMENTS)}
     return sorted(names | registered.get(group, set()))
+
+
+def values_once(override: Override) -> list[str]:
+    """The values of one word of a sweep, as words, each once; errors as of ``values_of``."""
+    key = override.key_or_group
+    return list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ())))
 
 
 def register_groups() -> None:

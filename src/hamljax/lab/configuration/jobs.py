@@ -24,7 +24,7 @@ from ...errors import ConfigError, lookup, nearest, one_line
 from ...nn.networks import Network
 from ..storage.paths import path_of
 from . import overrides as grammar
-from .groups import choices, conf_dir, load_plugin, plain, register_groups, search_path
+from .groups import GROUPS, choices, conf_dir, load_plugin, plain, register_groups, search_path, values_once
 from .overrides import LARGEST_SWEEP, quote, values_of
 from .run_settings import (
     LOGGER_SETTINGS,
@@ -35,8 +35,6 @@ from .run_settings import (
     validate_logger,
     validate_run,
 )
-
-GROUPS = ("algo", "network", "env", "logger", "experiment")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +93,7 @@ def expand(words: list[str]) -> list[list[str]]:
             raise ConfigError(
                 f"'{override.input_line}': a sweep has one folder; a name with a comma stands in quotes: \"run_dir='...'\""
             )
-        axes.append(list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ()))))
+        axes.append(values_once(override))
     if (count := math.prod(map(len, axes))) > LARGEST_SWEEP:
         raise ConfigError(f"these are {count:,} combinations; at most {LARGEST_SWEEP:,} can be trained")
     return [list(job) for job in itertools.product(*axes)]

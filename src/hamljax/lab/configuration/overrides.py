@@ -20,6 +20,17 @@ NO_PLAIN_TEXT = re.compile(
 LARGEST_SWEEP = 10_000  # jobs
 
 
+def is_hydras(word: str) -> bool:
+    """Whether a word is about Hydra itself: ``hydra/launcher=joblib``, ``+hydra.callbacks...``."""
+    return word.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
+def is_for_hydra(words: list[str]) -> bool:
+    """Whether a command line has anything in it that only Hydra knows."""
+    flags = {word for word in words if word.startswith("-")} - {"-m", "--multirun"}
+    return bool(flags) or any(map(is_hydras, words))
+
+
 def quote(text: str) -> str:
     """``text`` as Hydra's grammar writes a text that is nothing else."""
     return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
