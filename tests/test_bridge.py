@@ -328,7 +328,7 @@ def test_more_workers_than_the_system_allows_are_one_line(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", too_many)
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(ConfigError, match="cannot start 3 workers: Too many open files; fewer num_envs"):
+    with pytest.raises(ConfigError, match="cannot start 3 workers: Too many open files; more env.envs_per_worker"):
         try:
             open_pool(COUNTER, 3)
         finally:

@@ -18,6 +18,7 @@ from hamljax.errors import ConfigError, Stopped
 from hamljax.lab.cli import main
 from hamljax.lab.commands import hydra_app
 from hamljax.lab.configuration.folders import LONGEST, by_hydra
+from hamljax.lab.runs import pace
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_evals=2", "num_eval_episodes=4", "total_timesteps=64"]
 TINY += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
@@ -149,9 +150,9 @@ def test_words_say_the_same_from_anywhere(tmp_path, monkeypatch):
 
 def test_the_processes_that_were_begun_are_known():
     one = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert one.pid in hydra_app.children()
+    assert one.pid in pace.children()
     one.communicate(b"\n")
-    assert one.pid not in hydra_app.children()
+    assert one.pid not in pace.children()
 
 
 def test_an_end_can_be_sent_to_another_process():

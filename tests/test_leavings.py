@@ -295,7 +295,9 @@ def test_a_logger_hears_how_the_run_ended(error, code, wandb, tmp_path, monkeypa
         if error:
             raise error
 
-    monkeypatch.setattr("hamljax.lab.runs.run.make_programs", lambda *_: (_ for _ in ()).throw(error or Stopped("", 0)))
+    monkeypatch.setattr(
+        "hamljax.lab.runs.programs.make_programs", lambda *_: (_ for _ in ()).throw(error or Stopped("", 0))
+    )
     if error is None:
         monkeypatch.setattr(
             Training, "begin", lambda self: setattr(self, "logger", make_logger(self.job.logger, tmp_path, {}))
@@ -316,7 +318,7 @@ def test_a_run_that_cannot_be_leaves_its_directory_to_another(wandb, tmp_path, m
     def refuse(*_):
         raise ConfigError("this does not fit")
 
-    monkeypatch.setattr("hamljax.lab.runs.run.make_programs", refuse)
+    monkeypatch.setattr("hamljax.lab.runs.programs.make_programs", refuse)
     words = ["train", "env=game/climbing", "logger=wandb", *SMALL, f"run_dir={tmp_path / 'run'}"]
     assert main(words) == 2 and wandb.codes == [2]
     assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]

@@ -14,7 +14,7 @@ from hamljax.envs import VecEnv
 from hamljax.envs.autoreset import Numbering
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
-from hamljax.lab.runs import programs
+from hamljax.lab.runs import memory, programs
 from hamljax.lab.runs.notes import Notes
 from hamljax.nn.distributions import Categorical, Deterministic, Gaussian, SquashedGaussian
 from hamljax.nn.normalisation import Moments, ValueNorm
@@ -588,7 +588,7 @@ def test_a_rollout_holds_a_world_state_once(env):
     loop = make_learner(made).learner
     _, rollout = jax.eval_shape(loop.collect, jax.eval_shape(loop.init, jax.random.key(0)))
     seen, final = rollout.transitions.observation, rollout.transitions.final
-    assert programs.size_of(final)[1] < programs.size_of(seen)[1]
+    assert memory.size_of(final)[1] < memory.size_of(seen)[1]
     assert final.world_state.shape == seen.world_state.shape
     ep = make_learner(made.replace(critic="ep")).learner
     _, rollout = jax.eval_shape(ep.collect, jax.eval_shape(ep.init, jax.random.key(0)))
@@ -598,18 +598,18 @@ def test_a_rollout_holds_a_world_state_once(env):
 def test_what_cannot_fit_is_refused_with_its_sizes(monkeypatch):
     learner = make_learner(config("happo", num_envs=64, num_steps=512, total_timesteps=64 * 512))
     for seeds in (1, 2):  # each has a rollout of its own
-        monkeypatch.setattr(programs, "memory", lambda: 5 << 20)
+        monkeypatch.setattr(memory, "memory", lambda: 5 << 20)
         shapes = programs.progress_shapes(learner, seeds)
         if seeds == 1:
-            programs.check_memory(learner, shapes)
+            memory.check_memory(learner, shapes)
         else:
             with pytest.raises(ConfigError, match="2 seed"):
-                programs.check_memory(learner, shapes)
-    monkeypatch.setattr(programs, "memory", lambda: 2 << 20)
+                memory.check_memory(learner, shapes)
+    monkeypatch.setattr(memory, "memory", lambda: 2 << 20)
     with pytest.raises(ConfigError, match=r"rollouts.*2 seed.*most of it is .* of 512 steps x 64 environments"):
         programs.make_programs(learner, 2, False)
     learner = make_learner(config("hasac", env="game/random", buffer_size=100_000))
     with pytest.raises(ConfigError, match="algo.buffer_size=100000 is too much of a replay, and [0-9]+ would fit"):
         programs.make_programs(learner, 1, False)
     with pytest.raises(ConfigError, match="needs 1.0 GiB by the compiler"):
-        programs.check_programs(1 << 30)
+        memory.check_programs(1 << 30)

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "src" / "hamljax"
 MAY_IMPORT = {  # rooms above, from below to the top; each may import those before it that are named
     "errors": "",
     "coercion": "errors",
+    "cores": "",
     "settings": "errors coercion",
     "haml": "",
     "envs": "errors coercion",
@@ -25,8 +26,8 @@ MAY_IMPORT = {  # rooms above, from below to the top; each may import those befo
     "nn": "errors settings envs",
     "algorithms": "errors coercion settings haml envs nn",
     "training": "errors haml tabular envs nn algorithms",
-    "bridge": "errors coercion envs",
-    "lab": "errors coercion settings haml tabular envs nn algorithms training bridge",
+    "bridge": "errors coercion cores envs",
+    "lab": "errors coercion cores settings haml tabular envs nn algorithms training bridge",
 }
 # Rooms of the lab, each of which may import those before it.
 LAB_ROOMS = ["statistics", "storage", "configuration", "drawing", "runs", "commands", "benchmarks"]

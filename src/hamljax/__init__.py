@@ -45,6 +45,7 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
     "make_train": "training.train",
     "exact_metrics": "training.exact",
     "config": "lab.configuration.jobs",
+    "run": "lab.runs.from_python",
     "load": "lab.runs.trained",
     "load_scores": "lab.runs.scores",
     "statistics": ("lab.statistics", ""),  # the module itself

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 from jax.random import key_data  # keys (E,) as the numbers (E, 2) that a worker gets
-from jaxtyping import Array, Int, Key, UInt32
+from jaxtyping import Array, Int, Key, UInt8, UInt32
 
 from ..envs.autoreset import EpisodeStats, Numbering
 from ..envs.protocol import Action, Environment, Observation, Step, Team
@@ -26,7 +26,7 @@ from .spec import team_of
 from .worker import wire
 
 Arrays = dict[str, Any]  # by the names that ``wire.reply_type`` has: numpy's, JAX's or shapes of them, (E, ...)
-Answer = tuple[Arrays, Arrays, Any]  # what is seen, what is final, which are valid
+Answer = tuple[Any, Any, Any]  # records of what is seen and of what is final, as bytes (E, size), and which are valid
 FRONT_ENDS = ("loop", "callback")
 
 # What a pool counts, in words.
@@ -69,6 +69,25 @@ def arrays_of(records: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.array(records[name]) for name in records.dtype.names or ()}
 
 
+def bytes_of(records: np.ndarray) -> UInt8[np.ndarray, "E size"]:
+    """Records (E,) as they lie in memory, copied: one array goes to a device in the time of one."""
+    return np.frombuffer(records.tobytes(), np.uint8).reshape(len(records), -1)
+
+
+def unpacked(layout: np.dtype, records: UInt8[Array, "E size"]) -> dict[str, Array]:
+    """``arrays_of`` on the device, of ``bytes_of`` records."""
+    found = {}
+    for name in layout.names or ():
+        dtype, first = layout[name].base, layout.fields[name][1]  # type: ignore[index]  # a layout with names has fields
+        flat = records[:, first : first + layout[name].itemsize]
+        if dtype.itemsize > 1:
+            flat = jax.lax.bitcast_convert_type(flat.reshape(len(flat), -1, dtype.itemsize), dtype.newbyteorder("="))
+        elif dtype.kind == "b":
+            flat = flat != 0
+        found[name] = flat.reshape(len(flat), *layout[name].shape)
+    return found
+
+
 def observation_of(arrays: Arrays) -> Observation:
     """What the teams see, of all that a reply holds."""
     return Observation(*(arrays[name] for name in Observation._fields))
@@ -92,6 +111,8 @@ class HostEnvironment(Environment):
         one_of("env.front_end", front_end, FRONT_ENDS)
         if not 0 < launch.timeout < 1e6 or launch.max_restarts < 0:
             raise ConfigError("env.timeout must be above 0 and below 1e6, and env.max_restarts at least 0")
+        if launch.envs_per_worker < 0:
+            raise ConfigError(f"env.envs_per_worker must not be negative, not {launch.envs_per_worker}")
         self.launch, self.on_host = launch, front_end == "loop"
         self._pools: dict[tuple[int, str], Pool] = {}
         self.failure: Exception | None = None  # what a callback raised, which JAX passes on as a text
@@ -251,13 +272,13 @@ class HostVec(VectorEnv):
     def answer(self, *request: np.ndarray) -> Answer:
         """Step the workers: numpy arrays in and out, ``request`` as ``Pool.step`` takes it."""
         reply = self.env.pool(self.num_envs).step(*request)
-        return arrays_of(reply.seen), arrays_of(reply.final), reply.valid
+        return bytes_of(reply.seen), bytes_of(reply.final), reply.valid
 
     @property
     def answer_shapes(self) -> Answer:
         """The shapes of what ``answer`` returns."""
-        shapes = self.env._shapes(self.num_envs)
-        return shapes, shapes, jax.ShapeDtypeStruct((self.num_envs,), bool)
+        records = jax.ShapeDtypeStruct((self.num_envs, self.env._layout.itemsize), np.uint8)
+        return records, records, jax.ShapeDtypeStruct((self.num_envs,), bool)
 
     def receive(self, state: HostState, answer: Answer) -> tuple[HostState, VecStep]:
         """The second half of a step.
@@ -266,7 +287,7 @@ class HostVec(VectorEnv):
             state: that of which ``request`` was asked.
             answer: what ``answer`` returned, on the device.
         """
-        seen, final, valid = answer
+        seen, final = (unpacked(self.env._layout, records) for records in answer[:2])
         done = final["terminated"] | final["truncated"]
         stats = EpisodeStats(state.stats.episode_return + final["reward"], state.stats.episode_length + 1)
         named = dict(zip(self.env.spec["metrics"], final["metrics"].T, strict=True))
@@ -277,7 +298,7 @@ class HostVec(VectorEnv):
         pool_key, head = self.numbering.begin_again(state.pool_key, head)
         after = HostState(pool_key, head, fresh, jax.random.split(state.key)[0])
         observations = observation_of(seen), observation_of(final)
-        return after, VecStep(*observations, final["reward"], final["terminated"], truncated, metrics, valid)
+        return after, VecStep(*observations, final["reward"], final["terminated"], truncated, metrics, answer[2])
 
     def step(self, state: HostState, action: Action) -> tuple[HostState, VecStep]:
         """Advance all environments from inside a program; action (E, N) or (E, N, A), clipped to the bounds here."""

@@ -28,7 +28,9 @@ RACES = {  # the units of SMACv2's scenarios; the last one never makes up a whol
 SMACV2 = {"conic_fov": False, "obs_own_pos": True, "use_unit_ranges": True, "min_attack_range": 2}
 
 
-def common(python: str = "", timeout: float = 60.0, max_restarts: int = 100, front_end: str = "loop") -> dict[str, Any]:
+def common(
+    python: str = "", timeout: float = 60.0, max_restarts: int = 100, front_end: str = "loop", envs_per_worker: int = 1
+) -> dict[str, Any]:
     """The settings that all have, by name.
 
     Args:
@@ -36,27 +38,38 @@ def common(python: str = "", timeout: float = 60.0, max_restarts: int = 100, fro
         timeout: seconds that a reset or a step may take.
         max_restarts: how many lost workers are replaced.
         front_end: who steps the workers: ``loop``, the host, or ``callback``, one compiled program.
+        envs_per_worker: environments in one process, which moves them in turn and loses them together; 0: as many as make
+            one process for each processor.
     """
     return locals()
 
 
-def in_workers(launch: Callable[..., Launch]) -> Callable[..., HostEnvironment]:
-    """``launch``, which says how to start a worker, as the factory of an environment; it gets the settings of ``common`` too."""
-    own, shared = (inspect.signature(f).parameters for f in (launch, common))
+def in_workers(**defaults: Any) -> Callable[[Callable[..., Launch]], Callable[..., HostEnvironment]]:
+    """Decorator: a function that says how to start a worker, as the factory of an environment.
 
-    @functools.wraps(launch)
-    def factory(**settings: Any) -> HostEnvironment:
-        how = launch(**{name: settings.pop(name) for name in own if name in settings})
-        chosen = common(**settings)
-        front_end, python = chosen.pop("front_end"), chosen.pop("python") or how.python
-        return HostEnvironment(dataclasses.replace(how, python=python, **chosen), front_end)
+    Args:
+        defaults: of settings of ``common``, which the factory has too.
+    """
+    shared = inspect.signature(functools.partial(common, **defaults)).parameters
 
-    signature = inspect.Signature([*own.values(), *shared.values()])
-    factory.__signature__ = signature  # type: ignore[attr-defined]  # which only ``inspect`` knows
-    return factory
+    def decorate(launch: Callable[..., Launch]) -> Callable[..., HostEnvironment]:
+        own = inspect.signature(launch).parameters
+
+        @functools.wraps(launch)
+        def factory(**settings: Any) -> HostEnvironment:
+            how = launch(**{name: settings.pop(name) for name in own if name in settings})
+            chosen = common(**(defaults | settings))
+            front_end, python = chosen.pop("front_end"), chosen.pop("python") or how.python
+            return HostEnvironment(dataclasses.replace(how, python=python, **chosen), front_end)
+
+        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own.values(), *shared.values())]
+        factory.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # which only ``inspect`` knows
+        return factory
+
+    return decorate
 
 
-@in_workers
+@in_workers(envs_per_worker=0)
 def smax(map_name: str = "3m", layout: str = "smax", max_steps: int = 100) -> Launch:
     """SMAX behind SMAC's interface
 
@@ -69,7 +82,7 @@ def smax(map_name: str = "3m", layout: str = "smax", max_steps: int = 100) -> La
     return Launch("smax", {"map_name": map_name, "layout": layout, "max_steps": _steps(max_steps)})
 
 
-@in_workers
+@in_workers(envs_per_worker=0)
 def mamujoco(task: str = "halfcheetah_6x1", agent_obsk: str = "1", max_steps: int = 0) -> Launch:
     """Multi-Agent MuJoCo on MuJoCo itself, by Gymnasium-Robotics
 
@@ -81,7 +94,7 @@ def mamujoco(task: str = "halfcheetah_6x1", agent_obsk: str = "1", max_steps: in
     return Launch("mamujoco", {"task": task, "agent_obsk": agent_obsk, "max_steps": _steps(max_steps, least=0)})
 
 
-@in_workers
+@in_workers()
 def pettingzoo(path: str = "", options: tuple[str, ...] = (), max_steps: int = 500, reward: str = "mean") -> Launch:
     """any parallel environment of PettingZoo, by import path: env.path=pettingzoo.sisl.multiwalker_v9
 
@@ -117,14 +130,14 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-@in_workers
+@in_workers()
 def smac(map: str = "3m") -> Launch:
     """StarCraft II itself, by SMAC"""
     expected = lookup("env.map", map, MAPS).spec
     return Launch("smac", {"map_name": map}, _smac_python(), expected=expected)
 
 
-@in_workers
+@in_workers()
 def smacv2(race: str = "terran", num_allies: int = 5, num_enemies: int = 5) -> Launch:
     """StarCraft II with random teams and places, by SMACv2
 
@@ -160,7 +173,7 @@ def _smac_python() -> str:
     return str(SMAC_PYTHON.absolute()) if SMAC_PYTHON.is_file() else ""
 
 
-@in_workers
+@in_workers()
 def host(path: str = "", options: tuple[str, ...] = ()) -> Launch:
     """a host of your own: env.path=module.Class, its settings env.options=[name:value]
 

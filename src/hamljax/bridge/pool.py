@@ -1,6 +1,6 @@
-"""A pool of worker processes, one environment each: stepped together, watched, replaced when they fail; none is forked.
+"""A pool of environments in worker processes: stepped together, watched, replaced when they fail; none is forked.
 
-Shapes: E workers.
+Shapes: E environments, W workers with K environments each; the last may have fewer.
 """
 
 import errno
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt32
 
+from ..cores import cores
 from ..errors import ConfigError, Stopped
 from .needs import next_step
 from .process import Fault, Launch, Worker, WorkerBug, kill_all, last_line, start_janitor, tell_janitor
@@ -25,12 +26,14 @@ MODULE_FOLDERS: list[str] = []  # where workers look for a module of the user's 
 
 
 class Reply(NamedTuple):
-    """What one step of all workers gives; the records, of ``wire.reply_type``, are the pool's own, and hold until its next call.
+    """What one step of all environments gives.
+
+    The records, of ``wire.reply_type``, are the pool's own, and hold until its next call.
 
     Args:
         seen: records (E,), after the reset of episodes that ended.
         final: records (E,), before it.
-        valid: false where the worker was lost in this step, which then says nothing about the environment.
+        valid: false where the worker was lost since the step before, so that this one says nothing about the environment.
     """
 
     seen: np.ndarray
@@ -39,14 +42,14 @@ class Reply(NamedTuple):
 
 
 class Pool:
-    """E workers that answer together.
+    """E environments that answer together.
 
     Args:
         launch: how each is started.
         size: E.
         paths: folders in which they look for modules of the user's; None: where we were started, and ``MODULE_FOLDERS``.
-        seeds: whole numbers from which each start of a worker has a seed of its own, for games that have one for their
-            launch only.
+        seeds: whole numbers from which each start of an environment has a seed of its own, for games that have one for
+            their launch only.
 
     Raises:
         ConfigError: the environment cannot even be started.
@@ -62,12 +65,14 @@ class Pool:
         # How often each of ``environment.ANOMALIES`` occurred, and where first.
         self.anomalies: dict[str, tuple[int, str]] = {}
         self.times = np.zeros(size, int)
+        self.each = launch.envs_per_worker or -(-size // cores())  # K
+        self.worker_of = np.arange(size) // self.each
         self.workers: list[Worker] = []
         self._janitor = start_janitor()
         self._end = weakref.finalize(self, kill_all, self.workers, self._janitor)
         try:
-            for i in range(size):
-                self.workers.append(self._start(i))
+            for w in range(self.worker_of[-1] + 1):
+                self.workers.append(self._start(w))
             self.spec: dict[str, Any] = self._handshake()
         except (ConfigError, WorkerBug):
             self.close()
@@ -75,9 +80,11 @@ class Pool:
         self.seen = np.zeros(size, wire.reply_type(self.spec))
         self.final = self.seen.copy()
         self.done = np.zeros(size, bool)
-        self._requests = wire.Frames(wire.request_type(self.spec), size)
-        self._request = self._requests.content
-        self._replies = wire.Frames(self.seen.dtype, size)
+        self._lost = np.zeros(size, bool)  # its episode ended with its worker, and no step has said so yet
+        count = len(self.workers)
+        self._requests = wire.Frames(wire.request_type(self.spec), count, self.each)
+        self._request = np.zeros(count * self.each, self._requests.content.dtype)
+        self._replies = wire.Frames(self.seen.dtype, count, self.each)
         for worker, row in zip(self.workers, self._replies.rows, strict=True):
             worker.channel.buffer = row
 
@@ -88,13 +95,15 @@ class Pool:
 
     # PROCESSES
 
-    def _start(self, i: int) -> Worker:
-        seed = np.random.SeedSequence([*self.seeds, self.restarts, int(i)]).generate_state(2)
+    def _start(self, w: int) -> Worker:
+        own = np.flatnonzero(self.worker_of == w).tolist()
+        seeds = [np.random.SeedSequence([*self.seeds, self.restarts, i]).generate_state(2).tolist() for i in own]
         try:
-            worker = Worker(self.launch, self.paths, seed.tolist())
+            worker = Worker(self.launch, self.paths, seeds, self.each)
         except OSError as error:
             if error.errno in TOO_MANY:
-                what, advice = f"{self.size} workers", "fewer num_envs or num_seeds, or a higher ulimit"
+                what = f"{self.worker_of[-1] + 1} workers"
+                advice = "more env.envs_per_worker, fewer num_envs or num_seeds, or a higher ulimit"
             else:
                 what, advice = f"'{self.launch.python}'", "env.python names an interpreter"
             raise ConfigError(f"cannot start {what}: {error.strerror}; {advice}") from None
@@ -135,19 +144,20 @@ class Pool:
         except ValueError:
             return Fault("sent what is no message")
 
-    def _replace(self, i: int, fault: Fault) -> None:
-        """Start worker i afresh, within the budget."""
+    def _replace(self, w: int, fault: Fault) -> None:
+        """Start worker w afresh, within the budget; the episodes that it was in are lost."""
         while True:
-            self.losses.append(f"environment worker {i} {fault}")
+            self.losses.append(f"environment worker {w} {fault}")
             if self.restarts > self.launch.max_restarts:
                 last = f"{fault.what}, and all {self.launch.max_restarts} restarts (env.max_restarts) are used up"
-                raise Stopped(f"environment worker {i} {fault._replace(what=last)}", 1)
-            self.workers[i].kill()
-            tell_janitor(self._janitor, -self.workers[i].process.pid)
-            self.workers[i] = self._start(i)
-            found = self._greet(self.workers[i])
+                raise Stopped(f"environment worker {w} {fault._replace(what=last)}", 1)
+            self.workers[w].kill()
+            tell_janitor(self._janitor, -self.workers[w].process.pid)
+            self.workers[w] = self._start(w)
+            found = self._greet(self.workers[w])
             if found == self.spec:
-                self.workers[i].channel.buffer = self._replies.rows[i]
+                self.workers[w].channel.buffer = self._replies.rows[w]
+                self._lost |= (self.worker_of == w) & ~self.done
                 return
             fault = found if isinstance(found, Fault) else Fault(f"came back as another environment ({found})")
 
@@ -158,9 +168,9 @@ class Pool:
     # STEPS
 
     def reset(self, keys: UInt32[np.ndarray, "E 2"]) -> np.ndarray:
-        """Start an episode in every worker, each from its key. Returns what the teams see, records (E,)."""
-        self._request["key"] = keys
-        self._begin_episodes(np.arange(self.size))
+        """Start an episode in every environment, each from its key. Returns what the teams see, records (E,)."""
+        self._request["key"][: self.size] = keys
+        self._begin_episodes(np.ones(self.size, bool))
         return self.seen
 
     def step(
@@ -171,25 +181,27 @@ class Pool:
     ) -> Reply:
         """Move every environment, and start an episode where one ended.
 
-        A worker that fails is replaced: its episode is over, its last observation stands for the final one.
+        A worker that fails is replaced: its episodes are over, their last observations stand for the final ones.
 
         Args:
             action: (E, N), or continuous (E, N, A) within their bounds.
             keys: for the transitions.
-            episode_keys: the j-th is for the j-th that ended, in the order of workers; without them, an environment whose
+            episode_keys: the j-th is for the j-th that ended, in the order of environments; without them, one whose
                 episode is over stands still until ``reset``.
 
         Raises:
             Stopped: more workers were lost than ``Launch.max_restarts``.
             WorkerBug: an environment raised an exception because of what it was asked.
         """
-        self._request["key"], self._request["action"] = keys, action
-        moving, valid = ~self.done, np.ones(self.size, bool)
-        for i, fault in self._ask(np.flatnonzero(moving), wire.STEP).items():
-            valid[i] = False
-            self.seen[i]["reward"], self.seen[i]["terminated"], self.seen[i]["truncated"] = 0.0, False, True
-            self.seen[i]["metrics"] = 0.0
-            self._replace(i, fault)
+        self._request["key"][: self.size], self._request["action"][: self.size] = keys, action
+        moving = ~self.done
+        for w, fault in self._ask(moving & ~self._lost, wire.STEP).items():
+            self._replace(w, fault)
+        valid, lost = ~self._lost, np.flatnonzero(self._lost)
+        if len(lost):
+            self.seen["reward"][lost], self.seen["terminated"][lost], self.seen["truncated"][lost] = 0.0, False, True
+            self.seen["metrics"][lost] = 0.0
+            self._lost[:] = False
         self.times[moving] += 1
         self.final[:] = self.seen
         self.done = self.seen["terminated"] | self.seen["truncated"]
@@ -199,20 +211,22 @@ class Pool:
         self._count("reward", moved & ~np.isfinite(self.seen["reward"]))
         if episode_keys is not None and len(over):
             self._request["key"][over] = episode_keys[: len(over)]
-            self._begin_episodes(over)
+            self._begin_episodes(self.done.copy())
         return Reply(self.seen, self.final, valid)
 
     def _begin_episodes(self, which: np.ndarray) -> None:
-        """Reset the workers ``which``; one that fails is replaced and asked again."""
-        self.done[which], self.times[which] = False, 0
-        while len(which):
+        """Reset the environments ``which`` (E,) bool; where a worker fails it is replaced, and they are asked again."""
+        self.times[which] = 0
+        while which.any():
             faults = self._ask(which, wire.RESET)
-            for i, fault in faults.items():
-                self._replace(i, fault)
-            for i in which:
-                self.workers[i].truncate_log()
-            self._count_anomalies(np.isin(np.arange(self.size), np.setdiff1d(which, [*faults])))
-            which = np.array([*faults], int)
+            self.done[which], self._lost[which] = False, False
+            for w, fault in faults.items():
+                self._replace(w, fault)
+            for w in np.unique(self.worker_of[which]):
+                self.workers[w].truncate_log()
+            again = which & np.isin(self.worker_of, [*faults])
+            self._count_anomalies(which & ~again)
+            which = again
 
     def _count_anomalies(self, which: np.ndarray) -> None:
         """Count the anomalies of what the team sees in the environments ``which`` (E,) bool, whose task goes on."""
@@ -235,7 +249,9 @@ class Pool:
         self.anomalies[name] = count + int(found.sum()), where
 
     def _ask(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
-        """Send its request to each of ``which``, then collect what they see into ``seen``. Returns the faults of the others.
+        """Send the requests of the environments ``which`` (E,) bool, then collect what is seen in them into ``seen``.
+
+        Returns the faults of workers.
 
         What interrupts that closes the pool, because answers that nobody has read would be taken for later ones.
         """
@@ -252,17 +268,18 @@ class Pool:
 
     def _exchange(self, which: np.ndarray, kind: bytes) -> dict[int, Fault]:
         faults: dict[int, Fault] = {}
-        self._requests.kinds[:] = kind
-        asked = [(int(i), self.workers[i].send(self._requests.rows[i])) for i in which]
-        deadline, size = time.monotonic() + self.launch.timeout, self.seen.dtype.itemsize
-        for i, fault in asked:
-            content = fault or self.workers[i].receive(deadline, limit=1 << 20 | 2 * size)
+        self._request["asked"][: self.size] = which
+        self._requests.kinds[:], self._requests.content[:] = kind, self._request.reshape(-1, self.each)
+        asked = [(int(w), self.workers[w].send(self._requests.rows[w])) for w in np.unique(self.worker_of[which])]
+        deadline, size = time.monotonic() + self.launch.timeout * self.each, self.seen.dtype.itemsize * self.each
+        for w, fault in asked:
+            content = fault or self.workers[w].receive(deadline, limit=1 << 20 | 2 * size)
             if isinstance(content, Fault):
-                faults[i] = content
+                faults[w] = content
             elif len(content) != size:
-                faults[i] = Fault("sent what is no record")
-        well = [i for i, _ in asked if i not in faults]
-        self.seen[well] = self._replies.content[well]
+                faults[w] = Fault("sent what is no record")
+        well = which & ~np.isin(self.worker_of, [*faults])
+        self.seen[well] = self._replies.content.reshape(-1)[: self.size][well]
         return faults
 
 

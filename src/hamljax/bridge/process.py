@@ -33,6 +33,7 @@ class Launch:
         python: an interpreter; empty: our own.
         timeout: seconds that a step or a reset may take.
         max_restarts: of the workers of one pool together.
+        envs_per_worker: environments in one process; 0: as many as make one worker for each processor.
         expected: what the ``spec`` of the host must say, by name.
     """
 
@@ -41,6 +42,7 @@ class Launch:
     python: str = ""
     timeout: float = 60.0
     max_restarts: int = 100
+    envs_per_worker: int = 1
     expected: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -64,13 +66,14 @@ class Worker:
     Args:
         launch: how to start it.
         paths: folders in which it looks for modules of the user's.
-        key: two whole numbers, the seed of a game that has one for its launch only.
+        keys: of each of its environments two whole numbers, the seed of a game that has one for its launch only.
+        records: in a message; there may be more than it has environments.
 
     Raises:
         OSError: the system starts no process.
     """
 
-    def __init__(self, launch: Launch, paths: list[str], key: list[int]):
+    def __init__(self, launch: Launch, paths: list[str], keys: list[list[int]], records: int):
         seconds = struct.pack("ll", int(launch.timeout), int(launch.timeout % 1 * 1e6))
         with contextlib.ExitStack() as undo:
             self.log = undo.enter_context(tempfile.TemporaryFile())
@@ -90,7 +93,13 @@ class Worker:
         self.channel = wire.Channel(ours)
         self.ready = select.poll()
         self.ready.register(ours.fileno(), select.POLLIN)
-        greeting = {"host": launch.host, "settings": launch.settings, "paths": paths, "key": key}
+        greeting: dict[str, Any] = {
+            "host": launch.host,
+            "settings": launch.settings,
+            "paths": paths,
+            "keys": keys,
+            "records": records,
+        }
         with contextlib.suppress(OSError):  # who does not listen will not answer either
             self.channel.send(wire.HELLO, wire.encode(greeting))
 

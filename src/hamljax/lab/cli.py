@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import ConfigError, Stopped
+from .commands.completion import FLAGS, completion
 from .commands.train import run_jobs, train
 from .configuration.variables import import_jax
 from .usage import USAGE
@@ -199,6 +200,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     command, *rest = arguments
     try:
+        if set(FLAGS) & set(arguments):
+            completion(arguments, COMMANDS)
+            return 0
         if command not in COMMANDS:
             close = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
             hint = f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(COMMANDS)}"

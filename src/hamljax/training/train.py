@@ -1,5 +1,6 @@
 """``make_train``: a whole training run as one pure function of a key."""
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from ..envs.check import checked
 from ..errors import ConfigError
 from . import exact
 from .evaluate import make_evaluate, means
+from .floats import floats_of, with_floats
 from .host_loop import HostLoop
 
 Carry = tuple[RunnerState, dict[str, Float[Array, "updates ..."]]]
@@ -40,16 +42,33 @@ class Trainer:
     def __init__(self, config: Config, env: Environment | None = None):
         validate(config)
         check_row(config.algo)
-        self.config = config
         self.env = make(config.env) if env is None else checked(env)
-        self.learner: Learner = family_of(config.algo.name).learner(config, self.env)
-        self.init, self.actor_state = self.learner.init, self.learner.actor_state
-        # Compiled alone it is a program; inside of one it is traced once, for its shapes and for its steps.
-        self.pure_update = jax.jit(self._update, inline=True)
+        self._teach(family_of(config.algo.name).learner(config, self.env))
         self.host = HostLoop(self.learner) if self.env.on_host else None
         self.update = self.host.update if self.host else self.pure_update
-        self.read_policies, self.not_exact = exact.reader(self.learner.policy, self.env)
-        self.evaluate_episodes = make_evaluate(self.learner.policy, self.env, config.num_eval_episodes)
+
+    def _teach(self, learner: Learner) -> None:
+        self.learner, self.config = learner, learner.config
+        self.init, self.actor_state = learner.init, learner.actor_state
+        # Compiled alone it is a program; inside of one it is traced once, for its shapes and for its steps.
+        self.update = self.pure_update = jax.jit(self._update, inline=True)
+        self.read_policies, self.not_exact = exact.reader(learner.policy, self.env)
+        self.evaluate_episodes = make_evaluate(learner.policy, self.env, self.config.num_eval_episodes)
+
+    @property
+    def floats(self) -> list[Any]:
+        """What may be said otherwise without another program (``floats_of`` its learner)."""
+        return floats_of(self.learner)
+
+    def with_floats(self, floats: list[Any]) -> "Trainer":
+        """The same, for programs, with others.
+
+        Args:
+            floats: in the order of ``floats``; may be traced.
+        """
+        other = copy.copy(self)
+        other._teach(with_floats(self.learner, floats))
+        return other
 
     def _update(self, state: RunnerState) -> tuple[RunnerState, Metrics]:
         """One iteration; its metrics hold the policies afterwards, where the host can say what they are worth."""

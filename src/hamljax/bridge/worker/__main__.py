@@ -1,4 +1,4 @@
-"""One environment in a process of its own: ``python worker FD``, where FD is a socket to the trainer.
+"""Environments in a process of their own: ``python worker FD``, where FD is a socket to the trainer.
 
 Whatever happens, the session of this process ends with it, so that no game it started is left over.
 """
@@ -51,60 +51,73 @@ class reported:
             raise Failed(wire.BUG if bug else wire.CRASH, text.encode()) from None
 
 
-def build(greeting: dict[str, Any]) -> Any:
-    """The host that a greeting asks for."""
+def build(greeting: dict[str, Any]) -> list[Any]:
+    """The hosts that a greeting asks for, one for each key."""
     for path in greeting["paths"]:
         sys.path.insert(0, path)
     module, name = HOSTS.get(greeting["host"]) or greeting["host"].rsplit(".", 1)
     module = "hosts." + module if greeting["host"] in HOSTS else module
-    return getattr(importlib.import_module(module), name)(**greeting["settings"])
+    made = getattr(importlib.import_module(module), name)
+    return [made(**greeting["settings"]) for _ in greeting["keys"]]
 
 
-def serve(channel: wire.Channel, host: Any, shapes: wire.Shapes) -> None:
+def serve(channel: wire.Channel, hosts: list[Any], shapes: wire.Shapes, records: int) -> None:
     """Answer requests until the trainer is gone.
 
     Args:
         channel: to the trainer.
-        host: whose environment it is.
-        shapes: that it announced.
+        hosts: whose environments they are.
+        shapes: that they announced.
+        records: in a message, of which those of our environments are the first.
     """
-    names = set(host.spec["metrics"])
-    requests, replies = (wire.Frames(layout(host.spec), 1) for layout in (wire.request_type, wire.reply_type))
+    layouts = wire.request_type(hosts[0].spec), wire.reply_type(hosts[0].spec)
+    requests, replies = (wire.Frames(layout, 1, records) for layout in layouts)
     channel.buffer, replies.kinds[0] = requests.rows[0], wire.DONE
-    reply = replies.content[0]
     while True:
         kind, _ = channel.receive()
         with reported():
-            request = requests.content[0].copy()
-            if kind == wire.RESET:
-                seen = host.reset(request["key"])
-            else:
-                seen, reward, terminated, truncated, metrics = host.step(request["key"], request["action"])
-                reply["reward"], reply["terminated"], reply["truncated"] = reward, terminated, truncated
-                if not metrics.keys() >= names:
-                    raise ValueError(f"the environment announced metrics {sorted(names)} and gives {sorted(metrics)}")
-                reply["metrics"] = [metrics[name] for name in host.spec["metrics"]]
-            shapes.check(seen)
-            wire.write_seen(reply, seen)
+            for host, request, reply in zip(hosts, requests.content[0], replies.content[0]):
+                if request["asked"]:
+                    answer(host, kind, request.copy(), reply, shapes)
         channel.sock.sendall(replies.rows[0])
 
 
+def answer(host: Any, kind: bytes, request: np.void, reply: np.void, shapes: wire.Shapes) -> None:
+    """Reset one environment or move it, and write down what came of it.
+
+    Args:
+        host: whose it is. kind, request: what the trainer asks for. reply: to write into. shapes: that it announced.
+    """
+    if kind == wire.RESET:
+        seen = host.reset(request["key"])
+    else:
+        seen, reward, terminated, truncated, metrics = host.step(request["key"], request["action"])
+        reply["reward"], reply["terminated"], reply["truncated"] = reward, terminated, truncated
+        names = host.spec["metrics"]
+        if not metrics.keys() >= set(names):
+            raise ValueError(f"the environment announced metrics {sorted(names)} and gives {sorted(metrics)}")
+        reply["metrics"] = [metrics[name] for name in names]
+    shapes.check(seen)
+    wire.write_seen(reply, seen)
+
+
 def main() -> None:
-    """Build the host that the trainer asks for, and serve it."""
+    """Build the hosts that the trainer asks for, and serve them."""
     try:  # the trainer, whom all others wait for, goes first
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     except (AttributeError, OSError):  # where the system has no such thing, or forbids it
         pass
-    channel, host = wire.Channel(socket.socket(fileno=int(sys.argv[1]))), None
+    channel, hosts = wire.Channel(socket.socket(fileno=int(sys.argv[1]))), []
     try:
         greeting = wire.decode(channel.receive()[1])
         with reported():
-            host = build(greeting)
-            shapes = wire.Shapes(host.spec)
-            shapes.check(host.reset(np.array(greeting["key"], np.uint32)))
-            spec = wire.encode(host.spec)
+            hosts = build(greeting)
+            shapes = wire.Shapes(hosts[0].spec)
+            for host, key in zip(hosts, greeting["keys"]):
+                shapes.check(host.reset(np.array(key, np.uint32)))
+            spec = wire.encode(hosts[0].spec)
         channel.send(wire.DONE, spec)
-        serve(channel, host, shapes)
+        serve(channel, hosts, shapes, greeting["records"])
     except Failed as failure:
         channel.send(*failure.args)
     except KeyboardInterrupt:  # between two requests
@@ -113,7 +126,7 @@ def main() -> None:
         pass
     finally:
         try:
-            if host is not None:
+            for host in hosts:
                 host.close()
         finally:
             channel.close()

@@ -1,7 +1,8 @@
 """What goes between the trainer and a worker. Standard library and numpy only, Python 3.8 and later: both sides import it.
 
 A worker is greeted with JSON, answers with JSON (the ``spec`` of its environment), and from then on gets requests and gives
-replies of fixed layout, little-endian. N agents, O = longest observation, S = size of the global state, A = most actions.
+replies of fixed layout, little-endian: a record for each of its environments.
+N agents, O = longest observation, S = size of the global state, A = most actions.
 """
 
 from __future__ import annotations
@@ -100,25 +101,28 @@ def _longer(buffer: memoryview, have: int, need: int) -> memoryview:
 class Frames:
     """Room for messages whose content has a fixed layout: they go out of it, or come into it, in place.
 
-    ``kinds`` and ``content`` are arrays (size,), ``rows`` each whole message as bytes.
+    ``kinds`` is an array (size,), ``content`` of shape (size, records), and ``rows`` is each whole message as bytes.
 
     Args:
-        layout: of the content.
+        layout: of a record.
         size: how many messages.
+        records: how many each has.
     """
 
-    def __init__(self, layout: np.dtype, size: int) -> None:
-        frames = np.zeros(size, [("kind", "S1"), ("length", "<u4"), ("content", layout)])  # as HEADER has it
-        frames["length"] = layout.itemsize
+    def __init__(self, layout: np.dtype, size: int, records: int = 1) -> None:
+        frames = np.zeros(
+            size, [("kind", "S1"), ("length", "<u4"), ("content", layout, (records,))]
+        )  # as HEADER has it
+        frames["length"] = layout.itemsize * records
         self.kinds, self.content = frames["kind"], frames["content"]
         self.rows = [row.data for row in frames.view(np.uint8).reshape(size, -1)]
 
 
 def request_type(spec: dict[str, Any]) -> np.dtype:
-    """One request: ``key``, which the randomness of the step comes from, and the joint ``action``."""
+    """One request: whether it is one, ``key``, which the randomness of the step comes from, and the joint ``action``."""
     agents, actions = len(spec["obs_sizes"]), max(spec["action_sizes"])
     action: Any = ("action", "<i4", (agents,)) if spec["discrete"] else ("action", "<f4", (agents, actions))
-    return np.dtype([("key", "<u4", (2,)), action])
+    return np.dtype([("asked", "?"), ("key", "<u4", (2,)), action])
 
 
 def reply_type(spec: dict[str, Any]) -> np.dtype:

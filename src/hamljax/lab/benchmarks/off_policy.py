@@ -12,7 +12,7 @@ from ...envs import make
 from ...envs.protocol import Observation, Team
 from ...training.train import make_learner
 from ..configuration.jobs import config
-from ..runs.programs import size_of
+from ..runs.memory import size_of
 from .training import best_time, finish, machine
 
 GROWTH = ("halfcheetah_2x3", "halfcheetah_6x1", "humanoid_9_8", "humanoid_17x1")

@@ -1,13 +1,25 @@
-"""``hamljax train dry_run=true``: what a run would be, without training it."""
+"""``hamljax train dry_run=true``: what a run, or a sweep, would be, without training it."""
+
+import contextlib
+import math
+import time
+from collections.abc import Hashable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from ...training.evaluate import ABSOLUTE_ROUNDS
 from ...training.train import make_learner
+from ..configuration import machine
 from ..configuration.jobs import Job
 from ..configuration.remarks import of_family, whole_rollouts
-from ..drawing.tables import who_shares
-from ..runs.programs import make_programs, size_of, split_replay
-from ..runs.schedule import steps_per_update
+from ..drawing.tables import print_facts, print_table, who_shares
+from ..runs.memory import size_of
+from ..runs.programs import CAPACITY, AnyPrograms, make_programs, program_of, split_replay
+from ..runs.reporter import clock
+from ..runs.schedule import schedule, steps_per_update
+from ..storage.checkpoints import KEEP
 
 
 def _mib(number: int) -> str:
@@ -56,3 +68,83 @@ def rows(job: Job) -> list[tuple[str, str]]:
 
 def _sizes(sizes: tuple[int, ...]) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
+
+
+class Costs(NamedTuple):
+    """What a program costs on this machine, in seconds, and a checkpoint of its runs in bytes."""
+
+    compiling: float
+    update: float
+    evaluation: float
+    checkpoint: int
+
+    def of(self, job: Job) -> tuple[float, int]:
+        """The seconds of one of its runs without compiling, and the bytes that it leaves."""
+        _, evals, saves = schedule(job)
+        rounds = len(evals) + (ABSOLUTE_ROUNDS if job.run.absolute_metric and evals else 0)
+        seconds = job.config.num_updates * self.update + rounds * self.evaluation
+        return seconds, min(len(saves), KEEP) * self.checkpoint
+
+
+def say_sweep(jobs: list[Job]) -> None:
+    """Print what a sweep would be: how many jobs and programs, and what they would take here. Compiles each program once.
+
+    Args:
+        jobs: all of them.
+
+    Raises:
+        ConfigError: one cannot be made, or does not fit into this machine.
+    """
+    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)))
+    programs: dict[Hashable, list[Job]] = {}
+    for job in jobs:
+        mine = program_of(job.config, job.run.num_seeds), job.run.plugin
+        programs.setdefault(mine, []).append(job)
+    rows, seconds, size = [], 0.0, 0
+    for number, alike in enumerate(programs.values(), start=1):
+        one = alike[0]
+        print(f"[{number}/{len(programs)}] compiling {one.config.algo.name} on {one.config.env.name}", flush=True)
+        costs = measured(one)
+        each = [costs.of(job) for job in alike]
+        took, left = (sum(numbers) for numbers in zip(*each, strict=True))
+        seconds, size = seconds + costs.compiling + took, size + left
+        speed = one.run.num_seeds * steps_per_update(one) / costs.update
+        what = f"{one.config.algo.name} on {one.config.env.name}"
+        rows.append(
+            (what, str(len(alike)), clock(costs.compiling), f"{speed:,.0f}", clock(took / len(alike)), clock(took))
+        )
+    print_table(("program", "jobs", "compile", "steps/s", "a job", "all of them"), rows)
+    steps = sum(job.run.num_seeds * job.config.num_updates * steps_per_update(job) for job in jobs)
+    print_facts(
+        [
+            ("jobs", f"{len(jobs):,}"),
+            ("programs", f"{len(programs):,}; settings that differ in floats or seeds alone share one"),
+            ("steps", f"{steps:,} of all seeds"),
+            ("time", f"{clock(seconds)} here, one after another, at the speed of the first updates"),
+            ("disk", f"{_mib(size)} of checkpoints at the end"),
+        ]
+    )
+
+
+def measured(job: Job) -> Costs:
+    """Compile a job, and let it make some updates and evaluate once."""
+    programs = make_programs(make_learner(job.config), job.run.num_seeds, bool(job.config.num_evals))
+    with contextlib.closing(programs):
+        return _measured(job, programs)
+
+
+def _measured(job: Job, programs: AnyPrograms) -> Costs:
+    progress, count, took = programs.begin(range(job.run.num_seeds)), 1, 0.0
+    state = progress.state
+    for _ in range(2):  # the second time for long enough to be measured
+        began = time.perf_counter()
+        state, metrics = programs.advance(state, jnp.int32(count))
+        jax.block_until_ready(metrics)
+        took = (time.perf_counter() - began) / count
+        count = max(1, min(int(0.5 / took), CAPACITY))
+    evaluation = 0.0
+    if programs.evaluate is not None:
+        began = time.perf_counter()
+        jax.block_until_ready(programs.evaluate(progress.best.actors, jnp.int32(0)))
+        evaluation = time.perf_counter() - began
+    return Costs(programs.seconds, took, evaluation, size_of(programs.shapes)[1])

@@ -12,30 +12,30 @@ import math
 import os
 import shlex
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ...errors import ConfigError, Stopped, one_line
+from ...errors import ConfigError, Stopped, nearest, one_line
 from ..configuration.folders import by_hydra, from_here, register_resolvers
 from ..configuration.groups import conf_dir, register_groups, searching, values_once
 from ..configuration.jobs import Job, expand, in_full, is_own, job_of, make_job, read
 from ..configuration.overrides import as_typed, is_hydras, quote
-from ..runs.pace import Signals, listening
+from ..runs.pace import REQUEUE, passing_on
 from ..storage.files import read_json
 from ..storage.paths import path_of
 from ..storage.provenance import COMMAND, devices_of
 from ..storage.rundir import holds_this_run
+from .train import to_check
 
 WITH_A_VALUE = (
     "--cfg -c --package -p --config-dir -cd --info -i --config-name -cn --config-path -cp --experimental-rerun".split()
@@ -48,6 +48,7 @@ MISSING = {
     "ray": "pip install 'ray[default]<3' && pip install --no-deps hydra-ray-launcher==1.2.2",
 }
 PROCESS = "HAMLJAX_PROCESS"  # the environment variable that says where the command was typed
+programs: Any = None  # ``CompiledOnce`` of the jobs of this process
 stopped = 0  # the signal that ended a job of this process: it begins no other
 
 
@@ -66,15 +67,16 @@ def train(words: list[str]) -> None:
     flags, ours, theirs = _sorted(words)
     asked = _flags(flags)
     many, shows = asked.multirun, bool(asked.cfg or asked.info or asked.hydra_help)
+    draws = many and any(word.lstrip("+").startswith("hydra/sweeper=") for word in theirs)
     with searching([asked.config_dir] if asked.config_dir else []):
-        _check(ours, many)
+        _check(ours, many, draws)
         register_groups()
-        argv = [*flags, *_in_hydras_words(ours), *theirs, *_names(ours, many)]
+        argv = [*flags, *_in_hydras_words(ours, draws), *theirs, *_names(ours, many)]
     register_resolvers()
     os.environ |= {COMMAND: shlex.join(["hamljax", *sys.argv[1:]]), PROCESS: str(os.getpid())}
     try:
         with contextlib.ExitStack() as stack:
-            signals = None if shows else stack.enter_context(_passing_on())
+            signals = None if shows else stack.enter_context(passing_on())
             try:
                 _run(argv, quiet=not shows)
             except Stopped as error:
@@ -127,10 +129,16 @@ def _flags(flags: list[str]) -> argparse.Namespace:
     return asked
 
 
-def _check(ours: list[str], many: bool) -> None:
-    """Every job, before any of them begins: a typo, and what is in the way."""
+def _check(ours: list[str], many: bool, draws: bool = False) -> None:
+    """The jobs (``to_check``) before any of them begins: a typo, and what is in the way.
+
+    Args:
+        ours: our words. many: whether they are of a sweep. draws: whether a sweeper draws from them.
+    """
     fixed = _fixed(ours)
-    for words in expand(ours) if many else [ours]:
+    if draws:
+        ours = [_standing_in(override) for override in read(ours)]
+    for words in to_check(expand(ours)) if many else [ours]:
         job = make_job(words)
         if job.run.dry_run:
             raise ConfigError("dry_run=true only says what would be trained, without Hydra: leave its words out")
@@ -144,12 +152,25 @@ def _fixed(ours: list[str]) -> list[str]:
     return [o.key_or_group for o in in_full(read(ours)) if not o.is_sweep_override()]
 
 
-def _in_hydras_words(ours: list[str]) -> list[str]:
-    """Our words so that Hydra reads them as we do: in full, each value of a sweep once."""
+def _standing_in(override: Override) -> str:
+    """A word of a sweep without an interval, which only a sweeper can draw from: its ends stand for what is between them."""
+    sweep = override.value()
+    if not isinstance(sweep, IntervalSweep):
+        return as_typed(override)
+    ends = [int(x) if x == int(x) else x for x in (float(sweep.start or 0), float(sweep.end or 0))]
+    return f"{override.get_key_element()}={ends[0]},{ends[1]}"
+
+
+def _in_hydras_words(ours: list[str], draws: bool = False) -> list[str]:
+    """Our words so that Hydra reads them as we do: in full, each value of a sweep once.
+
+    Args:
+        ours: our words. draws: whether a sweeper draws from them, which then reads sweeps in its own way.
+    """
     found = []
     for override in in_full(read(ours)):
         key = override.key_or_group
-        values = values_once(override)
+        values = [as_typed(override)] if draws and override.is_sweep_override() else values_once(override)
         if key == "plugin":  # a job may be in another folder
             values = list(dict.fromkeys(map(_resolved, values)))
         first, *rest = values
@@ -214,6 +235,7 @@ def _to_install(argv: list[str]) -> str:
     """What is missing, if a launcher or sweeper is."""
     for word in argv:
         group, _, name = word.lstrip("+").partition("=")
+        name = "optuna" if name == "tune" else name
         for package, command in MISSING.items():
             plugin = f"hydra_plugins.hydra_{package}_{group.removeprefix('hydra/')}"
             if group in ("hydra/launcher", "hydra/sweeper") and name.startswith(package) and not _is_installed(plugin):
@@ -228,45 +250,26 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _passing_on() -> Iterator[Signals]:
-    """A signal to this process alone is one to the processes that it began; from a terminal they have it already."""
-
-    def told(text: str) -> None:
-        print(text, flush=True)
-        if signals.caught != signal.SIGINT:
-            for child in children():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGTERM)
-
-    with listening(told) as signals:
-        yield signals
-
-
-def children() -> list[int]:
-    """The processes that this one began."""
-    known = list(Path(f"/proc/{os.getpid()}/task").glob("*/children"))
-    if known:
-        return [int(word) for file in known for word in file.read_text(encoding="utf-8").split()]
-    found = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, encoding="utf-8")
-    return [int(word) for word in found.stdout.split()]
-
-
 def task(composed: DictConfig) -> float:
     """One job, in whatever process a launcher begins it. Returns how well it went, larger is better."""
-    global stopped
+    global stopped, programs
     if stopped:
         raise Stopped("not begun, because a signal came", 128 + stopped)
     job = _job(composed)
     from ..configuration import machine
+    from ..runs.programs import CompiledOnce
     from ..runs.run import train as train_one
 
+    programs = programs or CompiledOnce()
     prepare = machine.prepare if _is_here() else machine.prepare_worker
     prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]))
     try:
-        return objective(train_one(job).path)
+        return objective(train_one(job, programs=programs).path, job.run.objective)
     except (ConfigError, Stopped) as error:
         code = getattr(error, "code", 2)
+        if REQUEUE and code == 128 + REQUEUE:
+            print(error, flush=True)
+            signal.raise_signal(REQUEUE)  # it is saved: now to who submitted the job, and does not come back
         stopped = max(code - 128, 0)
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
@@ -289,19 +292,22 @@ def _is_here() -> bool:
     return os.environ.get(PROCESS) == str(os.getpid())
 
 
-def objective(run: Path) -> float:
-    """How well a run went: the mean win rate of the best team of each seed over fresh episodes; the return where nobody wins.
+def objective(run: Path, name: str = "") -> float:
+    """How well a run went, larger is better: a mean over seeds, of the best teams over fresh episodes.
 
-    Without such episodes it is the last evaluation's; NaN: there was none.
+    Without such episodes it is the last evaluation's.
+
+    Args:
+        run: its directory. name: of the number; empty: the win rate, or the return where nobody wins.
 
     Raises:
-        ConfigError: there was none, and a sweeper goes by it.
+        ConfigError: there is no such number, or it is not finite, and a sweeper goes by it.
     """
     summary = read_json(run / "summary.json")
-    for part in ("absolute", "final"):
-        for name in ("eval/won", "eval/return"):
-            if found := (summary.get(part) or {}).get(name):
-                return float(found["mean"])
-    if (sweeper := HydraConfig.get().runtime.choices["hydra/sweeper"]) != "basic":
-        raise ConfigError(f"{run}: nothing was evaluated, and hydra/sweeper={sweeper} goes by how well runs do")
-    return math.nan
+    numbers = summary.get("absolute") or summary.get("final") or {}
+    names = [name] if name else ["eval/won", "eval/return"]
+    found = next((float(numbers[name]["mean"]) for name in names if numbers.get(name)), math.nan)
+    if not math.isfinite(found) and (sweeper := HydraConfig.get().runtime.choices["hydra/sweeper"]) != "basic":
+        known = nearest(name, numbers) if name else ""
+        raise ConfigError(f"{run}: there is no finite {names[-1]}{known}, and hydra/sweeper={sweeper} goes by it")
+    return found

@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from ..configuration.variables import check_choices
 
 if TYPE_CHECKING:
     from ..configuration.jobs import Job
+
+CHECKED = 64  # jobs of a sweep that are all checked before the first begins; of a larger one every value is
 
 
 def train(arguments: list[str]) -> None:
@@ -34,24 +37,49 @@ def train(arguments: list[str]) -> None:
         return
     combinations = expand(words)
     root, given = _root_of(combinations[0])
-    jobs = [make_job(w) for w in _sweep(combinations, root)]
-    if given or all(job.run.dry_run for job in jobs):
-        run_jobs(jobs)
+    jobs = _sweep(combinations, root)
+    checked = [make_job(w) for w in to_check(jobs)]
+    if all(job.run.dry_run for job in checked):
+        from .dry_run import say_sweep
+
+        say_sweep(checked if len(checked) == len(jobs) else [make_job(w) for w in jobs])
+        return
+    if given:
+        run_jobs(checked, jobs)
         return
     mine = claim(Path(root))
     try:
-        run_jobs(jobs if mine == Path(root) else [make_job(w) for w in _sweep(combinations, str(mine))])
+        jobs = jobs if mine == Path(root) else _sweep(combinations, str(mine))
+        run_jobs(checked if mine == Path(root) else [make_job(w) for w in to_check(jobs)], jobs)
     finally:
         with contextlib.suppress(OSError):  # it is not empty, unless nothing could be trained
             mine.rmdir()
             mine.parent.rmdir()
 
 
-def run_jobs(jobs: list[Job], longer: bool = False) -> None:
-    """Train jobs, one after another, or say what they would be; one that fails does not keep the others.
+def to_check(combinations: list[list[str]]) -> list[list[str]]:
+    """The jobs of a sweep, as words, that are checked before the first of them begins.
+
+    All of them where they are few. Else every value once, beside the first ones of the others: a value that does not go with
+    another one fails when its job begins.
+    """
+    if len(combinations) <= CHECKED:
+        return combinations
+    first, seen, found = combinations[0], set[tuple[int, str]](), []
+    for words in combinations:
+        differ = [(i, word) for i, word in enumerate(words) if word != first[i] and not word.startswith("run_dir=")]
+        if len(differ) <= 1 and not seen.issuperset(differ) or words is first:
+            seen.update(differ)
+            found.append(words)
+    return found
+
+
+def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = False) -> None:
+    """Train jobs, one after another, or say what one would be; one that fails does not keep the others.
 
     Args:
-        jobs: checked ones. longer: whether a directory may hold a shorter run of its job.
+        jobs: checked ones. typed: all of them, as words, where they are many; empty: these.
+        longer: whether a directory may hold a shorter run of its job.
 
     Raises:
         ConfigError: one of them cannot go on where it would; nothing was trained.
@@ -71,27 +99,33 @@ def run_jobs(jobs: list[Job], longer: bool = False) -> None:
     devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
     machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), devices)
     from ..drawing.tables import print_facts
+    from ..runs.programs import CompiledOnce
     from ..runs.run import train as train_one
     from . import dry_run as dryrun
     from .certify import look_before
 
     look_before(jobs)
-    failed = 0
-    for number, job in enumerate(jobs):
-        if len(jobs) > 1:
-            print(f"[{number + 1}/{len(jobs)}]", flush=True)
+    from ..configuration.jobs import make_job
+
+    failed, total = 0, len(typed) or len(jobs)
+    programs = CompiledOnce()
+    for number in range(total):
+        if total > 1:
+            print(f"[{number + 1}/{total}]", flush=True)
+        folder = typed[number][-1].removeprefix("run_dir=") if total > len(jobs) else jobs[number].run.run_dir
         try:
+            job = make_job(typed[number]) if total > len(jobs) else jobs[number]
             if job.run.dry_run:
                 print_facts(dryrun.rows(job))
             else:
-                train_one(job, longer)
+                train_one(job, longer, programs=programs)
         except (ConfigError, Stopped) as error:
-            if len(jobs) == 1 or getattr(error, "code", 0) > 128:  # a signal means all of them
+            if total == 1 or getattr(error, "code", 0) > 128:  # a signal means all of them
                 raise
-            print(f"hamljax: {job.run.run_dir}: {error}", file=sys.stderr)
+            print(f"hamljax: {folder}: {error}", file=sys.stderr)
             failed += 1
     if failed:
-        raise Stopped(f"{failed} of {len(jobs)} runs failed; the same command tries them again", 1)
+        raise Stopped(f"{failed} of {total} runs failed; the same command tries them again", 1)
 
 
 def _root_of(words: list[str]) -> tuple[str, bool]:

@@ -99,7 +99,7 @@ def expand(words: list[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*axes)]
 
 
-def _settings(algo_name: str, env_name: str) -> set[str]:
+def settings_of(algo_name: str, env_name: str) -> set[str]:
     """Every dotted key that may be overridden when these are chosen."""
     own = {f.name for f in dataclasses.fields(Config)} - {"algo", "network", "env"}
     keys = own | set(_kinds(RunSettings)) | set(LOGGER_SETTINGS)
@@ -136,7 +136,7 @@ def in_full(overrides: list[Override]) -> list[Override]:
     env = next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "env"), None)
     if env is None:
         return overrides
-    elsewhere = {key.split(".")[0] for key in _settings("happo", env)} | set(GROUPS)
+    elsewhere = {key.split(".")[0] for key in settings_of("happo", env)} | set(GROUPS)
     short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
     return parse([("env." if o.key_or_group in short else "") + grammar.as_typed(o) for o in overrides], env)
 
@@ -153,7 +153,7 @@ def is_own(override: Override) -> bool:
 
 def _check_keys(overrides: list[Override], chosen: DictConfig) -> None:
     """Name a mistaken key, and the nearest valid one, before Hydra sees it."""
-    known = _settings(chosen.algo.name, chosen.env.name)
+    known = settings_of(chosen.algo.name, chosen.env.name)
     for override in overrides:
         key = override.key_or_group
         if key in LOGGER_SETTINGS[1:] and chosen.logger.kind != "wandb":

@@ -13,6 +13,7 @@ import jax
 import jaxlib.version
 from jax.extend.backend import clear_backends
 
+from ...cores import cores
 from ...errors import ConfigError, one_line
 
 CACHE_BYTES = 2 << 30  # of compiled programs, in a folder of our own
@@ -88,15 +89,6 @@ def prepare_worker(num_seeds: int, devices: int | None) -> None:
         jax.clear_caches()
         clear_backends()
     prepare(num_seeds, devices)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if (given := os.environ.get("PJRT_NPROC", "")).isdecimal() and int(given):
-        return int(given)
-    if hasattr(os, "sched_getaffinity"):  # not everywhere
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open_devices() -> None:

@@ -18,6 +18,7 @@ class RunSettings:
     absolute_metric: bool = True
     on_nan: str = "stop"
     nan_patience: int = 10
+    objective: str = ""
     plugin: str = ""
     certify: bool = True
     run_dir: str = ""

@@ -4,9 +4,11 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from ...errors import Stopped
 
 SECONDS = 2.0  # between two looks of the host: a scheduler's SIGTERM leaves little time
 HEARD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# By it a launcher that submits jobs says that one is to stop, and will be submitted again.
+REQUEUE = getattr(signal, "SIGUSR2", None)
 LEAVING_SECONDS = 5.0  # for a logger to hear of the end: it may wait for a network
 
 
@@ -84,6 +88,11 @@ class Signals:
         self._words: str | None = None
         self._lock = threading.Lock()
 
+    @property
+    def nothing_to_lose(self) -> bool:
+        """Whether training is where the end of the process would lose nothing."""
+        return self._words is not None
+
     @contextlib.contextmanager
     def ending_at_once(self, words: str) -> Iterator[None]:
         """Meanwhile nothing would be lost by the end of the process; ``words`` say so."""
@@ -106,7 +115,7 @@ class Signals:
         """Answer the first signal, in a thread of its own."""
         with self._lock:
             self.caught = number
-            if self._words is not None:
+            if self._words is not None and number != REQUEUE:  # which whoever else listens to it answers
                 self._end(number)
         self.say(
             f"stopping as soon as what goes on is done{self.how_long()}, and saving; a second signal does not wait"
@@ -135,11 +144,8 @@ def listening(say: Callable[[str], None]) -> Iterator[Signals]:
     thread = threading.Thread(target=_listen, args=(ours, signals), daemon=True)
     thread.start()
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    for number in HEARD:
-        if (
-            number != getattr(signal, "SIGHUP", None) or signal.getsignal(number) is not signal.SIG_IGN
-        ):  # as under nohup
-            before[number] = signal.signal(number, lambda *_: None)
+    for number in _heard():
+        before[number] = signal.signal(number, lambda *_: None)
     try:
         yield signals
     finally:
@@ -151,12 +157,43 @@ def listening(say: Callable[[str], None]) -> Iterator[Signals]:
         ours.close()
 
 
+def _heard() -> list[int]:
+    """The signals to hear: of a hang-up not where it is ignored, as under nohup; REQUEUE where somebody listens to it."""
+    ignored = signal.getsignal(getattr(signal, "SIGHUP", signal.SIGINT)) is signal.SIG_IGN
+    heard = [number for number in HEARD if not ignored or number != getattr(signal, "SIGHUP", None)]
+    return heard + ([REQUEUE] if REQUEUE and callable(signal.getsignal(REQUEUE)) else [])
+
+
 def _listen(ours: socket.socket, signals: Signals) -> None:
     """Numbers of signals arrive as bytes; whatever else Python wakes up for is not for us."""
     first = True
     while byte := ours.recv(1):
         if byte[0] in HEARD and not first:
             os._exit(128 + byte[0])
-        if byte[0] in HEARD:
+        if byte[0] in (*HEARD, REQUEUE):
             first = False
             threading.Thread(target=signals.hear, args=(byte[0],), daemon=True).start()
+
+
+@contextlib.contextmanager
+def passing_on() -> Iterator[Signals]:
+    """A signal to this process alone is one to the processes that it began; from a terminal they have it already."""
+
+    def told(text: str) -> None:
+        print(text, flush=True)
+        if signals.caught != signal.SIGINT:
+            for child in children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGTERM)
+
+    with listening(told) as signals:
+        yield signals
+
+
+def children() -> list[int]:
+    """The processes that this one began."""
+    known = list(Path(f"/proc/{os.getpid()}/task").glob("*/children"))
+    if known:
+        return [int(word) for file in known for word in file.read_text(encoding="utf-8").split()]
+    found = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, encoding="utf-8")
+    return [int(word) for word in found.stdout.split()]

@@ -1,9 +1,9 @@
 """The functions of a learner, compiled over all seeds of a job and the devices that they are spread over."""
 
+import copy
 import functools
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,17 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from ...algorithms.config import Config
 from ...algorithms.state import RunnerState
 from ...errors import ConfigError
 from ...training.evaluate import Best
 from ...training.seeds import over_seeds, seed_by_seed, seed_sharding, stacked, unstacked
 from ...training.train import Trainer, make_learner
-from ..configuration.machine import memory
 from .failures import failures_of
+from .memory import check_memory, check_programs, size_of
 
 # Updates between two looks of the host, at most. One number for all, because another one is another program: a run that is
 # made longer would round differently from the one that was long from the start.
 CAPACITY = 1024
+KEPT = 8  # programs of a sweep: each is some ten megabytes
 
 
 class Progress(NamedTuple):
@@ -54,68 +56,12 @@ def _begin(trainer: Trainer, key: Key[Array, ""]) -> Progress:
     return Progress(state, Best.none_yet(trainer.actor_state(state)))
 
 
-def size_of(tree: Any) -> tuple[int, int]:
-    """(numbers, bytes) of a tree of arrays or shapes."""
-    leaves = [x for x in jax.tree.leaves(tree) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
-    return sum(math.prod(x.shape) for x in leaves), sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
-
-
-def check_memory(trainer: Trainer, shapes: Progress) -> None:
-    """Check that this machine can hold the state of all seeds, and the rollouts that they collect side by side.
-
-    Args:
-        trainer: of the run.
-        shapes: of its progress, stacked over the seeds.
-
-    Raises:
-        ConfigError: it cannot; with the sizes that make it so.
-    """
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.state)
-    rollout = jax.eval_shape(trainer.learner.collect, one)[1]
-    seeds, (rest, replay) = shapes.state.eval_key.shape[0], split_replay(shapes)
-    parts = {"rollouts": seeds * size_of(rollout)[1], "replays": size_of(replay)[1], "the rest": size_of(rest)[1]}
-    needed, there = sum(parts.values()), memory()
-    if needed <= there:
-        return
-    config, most = trainer.config, max(parts, key=parts.__getitem__)
-    said = ", ".join(f"{gib(size)} {name}" for name, size in parts.items() if size)
-    said = f"this run takes {gib(needed)} GiB ({said}; {seeds} seed(s)), and this machine has {gib(there)}"
-    if most == "replays":
-        algo: Any = config.algo  # of a family that has a replay
-        size, held = algo.buffer_size, parts["replays"]
-        fits = int(size * max(there / 2 - (needed - held), 0) / held)
-        raise ConfigError(f"{said}: algo.buffer_size={size} is too much of a replay, and {fits} would fit")
-    place, largest = max(jax.tree.leaves_with_path(rollout), key=lambda x: size_of(x[1])[1])
-    name = jax.tree_util.keystr(place, simple=True, separator=".").split("transitions.")[-1]
-    raise ConfigError(
-        f"{said}: most of it is {name} of {config.num_steps} steps x {config.num_envs} environments, "
-        f"{list(largest.shape[2:])} {largest.dtype}; fewer num_steps, num_envs or num_seeds"
-    )
-
-
-def check_programs(needed: int) -> None:
-    """Check that this machine has the bytes that the compiled programs of a run need.
-
-    Raises:
-        ConfigError: it has fewer.
-    """
-    if needed > memory():
-        raise ConfigError(
-            f"this run needs {gib(needed)} GiB by the compiler, and this machine has {gib(memory())}; fewer num_steps, "
-            f"num_envs or num_seeds, or more minibatches"
-        )
-
-
-def gib(size: float) -> str:
-    """Bytes in GiB, in words."""
-    return f"{size / 2**30:,.1f}"
-
-
 class Programs:
     """``advance(state, count)``, ``evaluate(actors, round)`` and ``choose(best, actors, metrics)``, over all seeds.
 
     ``advance`` makes up to ``CAPACITY`` updates, gives up the state that it is given, and returns metrics (seeds,
-    CAPACITY) of which the first ``count`` hold. However the updates of a run are divided among calls, they are the same.
+    CAPACITY) of which the first ``count`` hold. However the updates of a run are divided among calls, they are the same. The
+    floats of its settings are arguments of all of them, so that runs which differ in floats alone have one program.
 
     Args:
         trainer: of the run.
@@ -133,14 +79,25 @@ class Programs:
         placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), self.shapes)
         check_memory(trainer, self.shapes)
         began = time.perf_counter()
-        advance = over_seeds(functools.partial(trainer.run_updates, capacity=CAPACITY), num_seeds, shared=1)
+
+        def begin(key, floats):
+            return _begin(trainer.with_floats(floats), key)
+
+        def advance(state, count, floats):
+            return trainer.with_floats(floats).run_updates(state, count, CAPACITY)
+
+        def evaluate(actors, round, floats):
+            return trainer.with_floats(floats).evaluate(actors, round)
+
+        self._begin = jax.jit(over_seeds(begin, num_seeds, shared=1))
         # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
         out = (self.sharding, self.sharding)
-        self.advance = jax.jit(advance, donate_argnums=0, out_shardings=out).lower(placed.state, jnp.int32(1)).compile()
-        self.evaluate: Callable[..., Any] | None = None
+        updates = jax.jit(over_seeds(advance, num_seeds, shared=2), donate_argnums=0, out_shardings=out)
+        self._advance = updates.lower(placed.state, jnp.int32(1), trainer.floats).compile()
+        self._evaluate: Callable[..., Any] | None = None
         if evaluates:
-            evaluate = jax.jit(over_seeds(trainer.evaluate, num_seeds, shared=1))
-            self.evaluate = evaluate.lower(trainer.actor_state(placed.state), jnp.int32(0)).compile()
+            episodes = jax.jit(over_seeds(evaluate, num_seeds, shared=2))
+            self._evaluate = episodes.lower(trainer.actor_state(placed.state), jnp.int32(0), trainer.floats).compile()
         self.choose = jax.jit(jax.vmap(Best.update))
         self.seconds = time.perf_counter() - began
         check_programs(self.bytes * self.sharding.mesh.size)
@@ -156,7 +113,25 @@ class Programs:
     def begin(self, seeds: Sequence[int] | np.ndarray) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
         keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
-        return self.place(jax.jit(over_seeds(functools.partial(_begin, self.trainer), self.num_seeds))(keys))
+        return self.place(self._begin(keys, self.trainer.floats))
+
+    def advance(self, state: RunnerState, count: Int[Any, ""]) -> tuple[RunnerState, dict[str, Array]]:
+        """``count`` updates of every seed."""
+        return self._advance(state, count, self.trainer.floats)
+
+    @property
+    def evaluate(self) -> Callable[..., Any] | None:
+        """``Trainer.evaluate`` of every seed's actors, in the round that is its second argument; None: not wanted."""
+        if self._evaluate is None:
+            return None
+        measure, floats = self._evaluate, self.trainer.floats
+        return lambda actors, round: measure(actors, round, floats)
+
+    def of(self, trainer: Trainer) -> "Programs":
+        """The same for another run, whose settings differ in floats alone (``program_of``)."""
+        other = copy.copy(self)
+        other.trainer, other.seconds = trainer, 0.0
+        return other
 
     def place(self, progress: Any) -> Any:
         """``progress`` on the devices where the compiled functions want it, in buffers of its own."""
@@ -165,7 +140,7 @@ class Programs:
     @property
     def bytes(self) -> int:
         """What the compiler says ``advance`` needs on one device."""
-        found = self.advance.memory_analysis()
+        found = self._advance.memory_analysis()
         assert found is not None
         arguments = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
         return arguments + found.temp_size_in_bytes
@@ -196,7 +171,7 @@ class HostPrograms:
             [each.host.compile(one) for each in self.trainers if each.host] or [size_of(one)[1]]
         )
         check_programs(self.bytes)
-        self._updates = [each.update if each.host else jax.jit(each.update, donate_argnums=0) for each in self.trainers]
+        self._updates = [each.update if each.host else _in_one_program(each) for each in self.trainers]
         self.seconds = time.perf_counter() - began
         self._took = [0.0] * num_seeds  # seconds of updates so far
 
@@ -261,6 +236,11 @@ class HostPrograms:
         return stacked(states), stacked(rows)
 
 
+def _in_one_program(trainer: Trainer) -> Callable[[RunnerState], tuple[RunnerState, dict[str, Array]]]:
+    update = jax.jit(lambda state, floats: trainer.with_floats(floats).update(state), donate_argnums=0)
+    return lambda state: update(state, trainer.floats)
+
+
 AnyPrograms = Programs | HostPrograms
 
 
@@ -268,3 +248,33 @@ def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool) -> AnyProgr
     """What a run consists of; arguments and errors as of ``Programs``."""
     kind = HostPrograms if trainer.env.in_processes else Programs
     return kind(trainer, num_seeds, evaluates)
+
+
+def program_of(config: Config, num_seeds: int) -> Hashable:
+    """What runs have in common that have one program: all of their settings but floats; arguments as of ``Programs``."""
+    return jax.tree.structure(config), num_seeds
+
+
+class CompiledOnce:
+    """The programs of one run after another: of those that differ in floats alone they are compiled once.
+
+    It keeps those of the last ``KEPT`` kinds of runs.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Programs] = {}
+
+    def make(self, trainer: Trainer, num_seeds: int, evaluates: bool, files: Hashable = ()) -> AnyPrograms:
+        """``make_programs``.
+
+        Args:
+            trainer, num_seeds, evaluates: as of ``Programs``. files: what is known of those that the run is made of.
+        """
+        mine = program_of(trainer.config, num_seeds), evaluates, files, tuple(map(id, jax.devices()))
+        found = self._kept.pop(mine, None)
+        programs = found.of(trainer) if found else make_programs(trainer, num_seeds, evaluates)
+        if isinstance(programs, Programs):
+            self._kept[mine] = programs  # the last one
+            for old in [*self._kept][:-KEPT]:
+                del self._kept[old]
+        return programs

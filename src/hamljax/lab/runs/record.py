@@ -100,3 +100,14 @@ def mean_of_numbers(values: ArrayLike) -> np.ndarray:
     finite = np.isfinite(array)
     count, total = finite.sum(axis=0), np.where(finite, array, 0).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1).astype(array.dtype), np.nan)
+
+
+def of_bridge(before: Mapping[str, float], now: Mapping[str, float], restarts: int) -> dict[str, float]:
+    """With environments in host processes: where the time between two moments went, and how many workers were lost so far.
+
+    Args:
+        before, now: seconds by what they were spent on; empty where there are no such processes. restarts: of workers.
+    """
+    spent = {part: seconds - before[part] for part, seconds in now.items()}
+    shares = {part: x / max(sum(spent.values()), 1e-9) for part, x in spent.items()}
+    return shares and shares | {"restarts": restarts}

@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 
 import jax
@@ -30,19 +31,27 @@ from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .notes import Notes
 from .pace import Pace, Signals, Streak, listening
-from .programs import CAPACITY, AnyPrograms, Progress, make_programs, progress_shapes, split_replay, with_replay
+from .programs import CAPACITY, AnyPrograms, CompiledOnce, Progress, progress_shapes, split_replay, with_replay
 from .reporter import Reporter, clock
 from .schedule import files_of, is_finished, schedule, steps_per_update
 
 SAVE_SECONDS = 600.0  # a checkpoint at least this often, however long a tenth of the run takes
 
 
-def train(job: Job, longer: bool = False) -> RunDir:
+def train(
+    job: Job,
+    longer: bool = False,
+    reporter: Callable[[int, int], Reporter] = Reporter,
+    listening: Callable[[Callable[[str], None]], AbstractContextManager[Signals]] = listening,
+    programs: CompiledOnce | None = None,
+) -> RunDir:
     """Train all seeds of a job, or go on with them, and leave a run directory that explains itself.
 
     Args:
         job: what to train, and where.
         longer: whether the directory may hold a shorter run of this configuration.
+        reporter: of its total steps and seeds: how it is shown. listening: how signals are heard meanwhile.
+        programs: those of earlier runs of this process; None: of none.
 
     Raises:
         ConfigError: it cannot be done.
@@ -57,10 +66,10 @@ def train(job: Job, longer: bool = False) -> RunDir:
             inputs.check_unchanged(run.path, files_of(job))
         forget_unfinished(run.path)
         with contextlib.ExitStack() as stack:
-            reporter = Reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
-            stack.callback(reporter.close)
-            signals = stack.enter_context(listening(reporter.say))
-            training = Training(job, trainer, run, reporter, signals)
+            shown = reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
+            stack.callback(shown.close)
+            signals = stack.enter_context(listening(shown.say))
+            training = Training(job, trainer, run, shown, signals, programs or CompiledOnce())
             stack.push(training.close)
             with device_errors(), failures_of(trainer.env):
                 training.begin()
@@ -78,9 +87,13 @@ class Training:
         run: its directory, open.
         reporter: is told how it goes.
         signals: are looked at between blocks.
+        compiled: makes its programs.
     """
 
-    def __init__(self, job: Job, trainer: Trainer, run: RunDir, reporter: Reporter, signals: Signals):
+    def __init__(
+        self, job: Job, trainer: Trainer, run: RunDir, reporter: Reporter, signals: Signals, compiled: CompiledOnce
+    ):
+        self.compiled = compiled
         self.job, self.trainer, self.run, self.reporter, self.signals = job, trainer, run, reporter, signals
         self.logger = NullLogger()
         signals.leave, signals.how_long = self._leave, self._how_long
@@ -135,7 +148,8 @@ class Training:
             self.logger = make_logger(
                 self.job.logger, self.run.path, self.job.resolved, found.update * self.per_update if found else -1
             )
-            programs = self.programs = self.workers = make_programs(self.trainer, len(self.seeds), bool(self.evals))
+            about = self.trainer, len(self.seeds), bool(self.evals), inputs.stamps(files_of(self.job))
+            programs = self.programs = self.workers = self.compiled.make(*about)
             self.seconds["compiling"] += programs.seconds
             memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
             total = self.job.config.num_updates * self.per_update
@@ -249,7 +263,7 @@ class Training:
             if self.signals.caught or self.streak.broken or self._is_late():
                 break
         steps, seconds = (self.done - first) * self.per_update * len(self.seeds), self.seconds["training"] - began
-        bridge = self._bridge(spent)
+        bridge = record.of_bridge(spent, self.programs.spent, len(self.programs.losses))
         self.shown |= bridge
         self._record(parts, {"steps_per_second": steps / max(seconds, 1e-9), **bridge})
 
@@ -259,12 +273,6 @@ class Training:
         rounds = len(ends) + (ABSOLUTE_ROUNDS if self.job.run.absolute_metric and self.evals else 0)
         evaluations = rounds * spent["evaluating"] / max(len(self.evals) - len(ends), 1)
         return (self.ends[-1] - self.done) * spent["training"] / max(self.done, 1) + evaluations
-
-    def _bridge(self, before: Mapping[str, float]) -> dict[str, float]:
-        """With environments in host processes: where the time since ``before`` went, and how many workers were lost so far."""
-        spent = {part: now - before[part] for part, now in self.programs.spent.items()}
-        shares = {part: x / max(sum(spent.values()), 1e-9) for part, x in spent.items()}
-        return shares and shares | {"restarts": len(self.programs.losses)}
 
     def _record(self, parts: list[record.Metrics], speed: dict[str, float]) -> None:
         """Add rows for ``parts`` (metrics of the updates since the last rows), and evaluate if it is time."""

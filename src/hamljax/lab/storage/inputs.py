@@ -93,6 +93,12 @@ def _keep(run: Path, name: str, file: Path) -> Input:
     return Input(place, copy.relative_to(folder_of(run)).as_posix(), sha256(copy))
 
 
+def stamps(settings: dict[str, Any]) -> tuple[tuple[str, int, int], ...]:
+    """Of each file that settings name: where it is, when it was written, and its bytes; in a process that tells it apart."""
+    found = [(str(file), file.stat()) for file in named(settings).values()]
+    return tuple((name, about.st_mtime_ns, about.st_size) for name, about in found)
+
+
 def sha256(file: Path) -> str:
     """Of what a file holds, in hexadecimal digits."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

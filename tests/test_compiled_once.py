@@ -1,0 +1,77 @@
+"""Runs that differ in floats alone have one program, which is compiled once."""
+
+import re
+from pathlib import Path
+
+import jax
+import pandas as pd
+import pytest
+from sizes import is_off_policy, long
+
+import hamljax
+from hamljax.algorithms import ALGORITHMS
+from hamljax.lab.cli import main
+from hamljax.lab.configuration.jobs import make_job
+from hamljax.lab.runs import programs
+from hamljax.lab.runs.programs import CompiledOnce, program_of
+from hamljax.training.floats import floats_of, with_floats
+from hamljax.training.train import make_learner
+
+TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_evals=2", "num_eval_episodes=4", "total_timesteps=64"]
+TINY += ["network.hidden_sizes=[8]"]
+SIZES = {"num_envs": 4, "num_steps": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
+SOME = ("happo", "hatrpo", "hasac")
+
+
+def text_of(config) -> str:
+    """The program of an update, as it is given to the compiler."""
+    trainer = make_learner(config)
+    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    update = jax.jit(lambda state, floats: trainer.with_floats(floats).update(state))
+    return update.lower(state, trainer.floats).as_text()
+
+
+@pytest.mark.parametrize("row", [*SOME, *long(*(row for row in ALGORITHMS if row not in SOME))])
+def test_no_float_is_part_of_a_program(row):
+    replay = {"batch_size": 8, "buffer_size": 64, "learning_starts": 16} if is_off_policy(row) else {}
+    one = hamljax.config(row, "game/tracking", **SIZES, **replay, anneal_lr=row == "happo")
+    leaves, structure = jax.tree.flatten(one)
+    assert leaves and all(isinstance(x, float) for x in leaves)
+    other = jax.tree.unflatten(structure, [0.9 * x for x in leaves])
+    assert text_of(one) == text_of(other)
+    assert program_of(one, 2) == program_of(other, 2) != program_of(one, 1)
+    assert program_of(one, 2) != program_of(one.replace(num_steps=8), 2)
+
+
+def test_the_floats_of_a_learner_can_be_exchanged():
+    learner = make_learner(hamljax.config("happo", "game/climbing", **SIZES)).learner
+    floats = floats_of(learner)
+    other = with_floats(learner, [2 * x for x in floats])
+    assert other.config.algo.clip_eps == 2 * learner.config.algo.clip_eps
+    assert other.config.algo.update_epochs == learner.config.algo.update_epochs and other.env is learner.env
+    assert floats_of(other) == [2 * x for x in floats]
+
+
+def record(run: Path) -> pd.DataFrame:
+    found = pd.read_parquet(run / "metrics.parquet")
+    return found[[column for column in found.columns if not column.startswith("perf/")]]
+
+
+def test_a_sweep_over_floats_compiles_once_and_its_runs_are_lone_ones(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    monkeypatch.setattr(programs, "make_programs", lambda *about: made.append(programs.Programs(*about)) or made[-1])
+    assert main(["train", "-m", *TINY, "gamma=0.5,0.9", "algo.update_epochs=1,2", "run_dir=sweep"]) == 0
+    assert len(made) == 2 and len(re.findall(r"compiled in 0\.0 s", capsys.readouterr().out)) == 2
+    assert main(["train", *TINY, "gamma=0.9", "algo.update_epochs=1", "run_dir=lone"]) == 0
+    runs = [tmp_path / "sweep/gamma=0.9,algo.update_epochs=1", tmp_path / "lone"]
+    pd.testing.assert_frame_equal(*map(record, runs), check_exact=True)
+
+
+def test_what_a_file_says_is_no_float():
+    """Of two plugins of one name each has a program of its own."""
+    kept, job = CompiledOnce(), make_job(TINY)
+    trainer = make_learner(job.config)
+    first = kept.make(trainer, 1, False, (("a.py", 1, 2),))
+    assert kept.make(trainer, 1, False, (("a.py", 1, 2),))._advance is first._advance
+    assert kept.make(trainer, 1, False, (("a.py", 2, 2),))._advance is not first._advance
