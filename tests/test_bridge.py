@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from sizes import long
+from sizes import EXACT, long
 
 import hamljax
 from hamljax.algorithms.rollout import episode_metrics
@@ -638,7 +638,10 @@ def test_a_lost_step_teaches_nothing(algo):
         said = ("reward", "log_prob", "final")
         return steps._replace(**{name: jax.tree.map(change, getattr(steps, name)) for name in said})
 
-    learn, whole = jax.jit(algorithm.learn), traj.transitions._replace(valid=jnp.ones((8, 4), bool))
+    learn, whole = (
+        jax.jit(algorithm.learn, compiler_options=EXACT),
+        traj.transitions._replace(valid=jnp.ones((8, 4), bool)),
+    )
     cases = (steps, wrong(lost), wrong(~lost), whole, traj.transitions)
     learnt = [learn(state, traj._replace(transitions=case))[0] for case in cases]
     learnt = [s.learnt for s in learnt]

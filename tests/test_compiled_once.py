@@ -61,17 +61,28 @@ def test_a_sweep_over_floats_compiles_once_and_its_runs_are_lone_ones(tmp_path, 
     monkeypatch.chdir(tmp_path)
     made = []
     monkeypatch.setattr(programs, "make_programs", lambda *about: made.append(programs.Programs(*about)) or made[-1])
-    assert main(["train", "-m", *TINY, "gamma=0.5,0.9", "algo.update_epochs=1,2", "run_dir=sweep"]) == 0
-    assert len(made) == 2 and len(re.findall(r"compiled in 0\.0 s", capsys.readouterr().out)) == 2
-    assert main(["train", *TINY, "gamma=0.9", "algo.update_epochs=1", "run_dir=lone"]) == 0
-    runs = [tmp_path / "sweep/gamma=0.9,algo.update_epochs=1", tmp_path / "lone"]
+    assert main(["train", "-m", *TINY, "gamma=0.5,0.9", "run_dir=sweep"]) == 0
+    assert len(made) == 1 and len(re.findall(r"compiled in 0\.0 s", capsys.readouterr().out)) == 1
+    assert main(["train", *TINY, "gamma=0.9", "run_dir=lone"]) == 0
+    runs = [tmp_path / "sweep/gamma=0.9", tmp_path / "lone"]
     pd.testing.assert_frame_equal(*map(record, runs), check_exact=True)
 
 
-def test_what_a_file_says_is_no_float():
+def test_some_programs_are_kept_and_what_a_file_says_is_no_float(monkeypatch):
     """Of two plugins of one name each has a program of its own."""
-    kept, job = CompiledOnce(), make_job(TINY)
-    trainer = make_learner(job.config)
-    first = kept.make(trainer, 1, False, (("a.py", 1, 2),))
-    assert kept.make(trainer, 1, False, (("a.py", 1, 2),))._advance is first._advance
-    assert kept.make(trainer, 1, False, (("a.py", 2, 2),))._advance is not first._advance
+    monkeypatch.setattr(programs, "make_programs", lambda *about: object.__new__(programs.Programs))
+    kept, trainer = CompiledOnce(), make_learner(make_job(TINY).config)
+
+    def make(**more):
+        files = more.pop("files", ())
+        program = kept.make(trainer, more.pop("num_seeds", 1), False, more.pop("per_seed", 1), files)
+        program.name = getattr(program, "name", object())  # goes along where the program does
+        return program.name
+
+    first = make()
+    assert make() is first and make(num_seeds=2) is not first and make(per_seed=2) is not first
+    assert make(files=(("a.py", 1, 2),)) is not make(files=(("a.py", 2, 2),))
+    assert make() is first
+    for number in range(programs.KEPT):
+        make(files=(("b.py", number, 1),))
+    assert len(kept._kept) == programs.KEPT and make() is not first

@@ -1,8 +1,10 @@
 """``hamljax train`` as a Hydra application."""
 
+import json
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import submitit
 import yaml
 from sizes import long
 
@@ -61,6 +64,13 @@ def test_what_may_be_said_without_its_group_is_said_in_full(capsys):
     assert found["env"]["num_agents"] == 3
 
 
+def test_environments_can_be_swept_over(capsys):
+    words = ["env=game/crowding,game/climbing", "num_agents=3", "seed=0,1"]
+    assert hydra_app._in_hydras_words(words) == ["env=game/crowding,game/climbing", "env.num_agents=3", "seed=0,1"]
+    assert hydra_app._fixed(words) == ["env.num_agents"]
+    assert hydra_app._in_hydras_words(["env='game/climbing'"]) == ["env='game/climbing'"]
+
+
 def test_a_folder_of_ones_own_brings_presets(tmp_path, capsys):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/slow.yaml").write_text("# @package _global_\ngamma: 0.75\n")
@@ -106,12 +116,15 @@ def test_what_is_in_the_way_is_named_before_any_job_begins(tmp_path, capsys):
 def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[1] / "docs/sweeps.md").read_text()
-    lines = [line.split()[2:] for line in re.findall(r"^hamljax train .*$", page, re.M)]
-    assert len(lines) == 5
+    page += (Path(__file__).parents[1] / "docs/scale.md").read_text()
+    lines = [shlex.split(line)[2:] for line in re.findall(r"^hamljax train .*$", page, re.M)]
+    assert len(lines) == 11
     for words in lines:
         flags, ours, theirs = hydra_app._sorted(words)
-        hydra_app._check(ours, "-m" in flags)
-        assert main(["train", "--cfg", "hydra", *theirs]) == 0 and "sweep:" in capsys.readouterr().out
+        draws = "hydra/sweeper=tune" in theirs
+        hydra_app._check(ours, "-m" in flags, draws)
+        if not draws and "hydra/launcher=ray" not in theirs:  # which are packages that are not installed here
+            assert main(["train", "--cfg", "hydra", *theirs]) == 0 and "sweep:" in capsys.readouterr().out
     (names,) = {tuple(hydra_app._names(ours, True)) for _, ours, _ in [hydra_app._sorted(lines[2])]}
     assert "exclude_keys=['run_dir']" in names[0] and names[1] == "hydra.sweep.dir='runs/sweep'"
 
@@ -234,3 +247,106 @@ def test_a_signal_stops_all_jobs_in_order_and_the_same_command_goes_on(group, tm
         assert list((tmp_path / f"sweep/seed={i}/checkpoints").iterdir())
     done = subprocess.run(typed, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("going on from step") == 2
+
+
+# SUBMITTED AGAIN, DRAWN, COUNTED
+
+SUBMITTED = """
+import signal, sys
+
+from hamljax.lab.cli import main
+
+def again(*_):
+    print("submitted again", flush=True)
+    sys.exit(7)
+
+signal.signal(signal.SIGUSR2, again)
+sys.exit(main(["train", "hydra.job.chdir=false", *sys.argv[1:]]))
+"""
+
+
+def test_a_job_that_is_out_of_time_saves_is_submitted_again_and_goes_on(tmp_path):
+    """SIGUSR2, where a launcher listens to it: as submitit has SLURM send it before a time limit."""
+    words = [*TINY, "total_timesteps=4e5", "num_evals=0", "absolute_metric=false", f"run_dir={tmp_path / 'run'}"]
+    job = subprocess.Popen([sys.executable, "-c", SUBMITTED, *words], stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "run/metrics.parquet").exists():
+        assert job.poll() is None
+        time.sleep(0.1)
+    job.send_signal(signal.SIGUSR2)
+    out, _ = job.communicate(timeout=120)
+    assert job.returncode == 7 and "submitted again" in out.splitlines()
+    assert re.search(r"stopped at step [\d,]+ and saved", out)
+    assert list((tmp_path / "run/checkpoints").iterdir())
+
+
+def test_where_nobody_submits_jobs_the_signal_is_what_it_was():
+    before = signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    try:
+        with pace.listening(print, requeue=True):
+            assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+        signal.signal(signal.SIGUSR2, lambda *_: None)
+        ours = signal.getsignal(signal.SIGUSR2)
+        with pace.listening(print):  # of other commands
+            assert signal.getsignal(signal.SIGUSR2) is ours
+        with pace.listening(print, requeue=True) as signals, signals.ending_at_once("nothing is lost"):
+            assert signal.getsignal(signal.SIGUSR2) is not ours
+            os.kill(os.getpid(), signal.SIGUSR2)  # does not end the process, as other signals would
+            while not signals.caught:
+                time.sleep(0.01)
+        assert signal.getsignal(signal.SIGUSR2) is ours
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_the_script_that_a_cluster_gets(tmp_path, monkeypatch):
+    """By the launcher, as far as SLURM: the signal before the limit, the limit, a GPU, and as many jobs as the sweep has."""
+    scripts = []
+
+    def submit(self, command):
+        scripts.append(Path(command[-1]).read_text())
+        raise RuntimeError("no cluster is here")
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda self=None: 2)
+    monkeypatch.setattr("submitit.slurm.slurm.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(
+        "submitit.core.utils.CommandFunction.__call__", lambda self, *a, **k: submit(self, self.command)
+    )
+    monkeypatch.chdir(tmp_path)
+    cluster = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=600", "hydra.launcher.gpus_per_node=1"]
+    with pytest.raises(RuntimeError, match="no cluster"):
+        main(["train", "-m", *cluster, "hydra.launcher.signal_delay_s=90", *TINY, "seed=0,1", "run_dir=sweep"])
+    (script,) = scripts
+    for line in ("--signal=USR2@90", "--time=600", "--gpus-per-node=1", "--array=0-1"):
+        assert line in script, script
+
+
+def test_a_sweeper_that_draws_is_checked_by_the_ends_of_its_intervals(capsys):
+    words = ["algo=happo,mappo_s", "algo.actor_lr=tag(log,interval(1e-4,1e-2))", "env=game/crowding", "num_agents=2,3"]
+    hydra_app._check(words, many=True, draws=True)
+    found = hydra_app._in_hydras_words(words, draws=True)
+    assert found[:2] == words[:2] and found[3] == "env.num_agents=2,3"
+    with pytest.raises(ConfigError, match="must be in"):
+        hydra_app._check(["algo.actor_lr=interval(-1.0,1.0)"], many=True, draws=True)
+    assert main(["train", "-m", "hydra/sweeper=tune", "algo.actor_lr=interval(1e-4,1e-2)"]) == 2
+    said = capsys.readouterr().err
+    assert "--no-deps hydra-optuna-sweeper" in said and len(said.splitlines()) == 1
+
+
+def test_what_a_sweeper_goes_by_is_a_number_of_the_summary(tmp_path, monkeypatch):
+    class Chosen:
+        choices = {"hydra/sweeper": "tune"}
+
+    monkeypatch.setattr(hydra_app.HydraConfig, "get", lambda: type("", (), {"runtime": Chosen}))
+
+    def of(summary, name=""):
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+        return hydra_app.objective(tmp_path, name)
+
+    both = {"eval/won": {"mean": 0.5}, "eval/return": {"mean": 12.0}}
+    assert of({"absolute": both, "final": {}}) == 0.5
+    assert of({"absolute": both}, "eval/return") == 12.0
+    assert of({"absolute": {}, "final": {"eval/return": {"mean": 3.0}}}) == 3.0
+    with pytest.raises(ConfigError, match="did you mean 'eval/won'"):
+        of({"absolute": both}, "eval/won_")
+    with pytest.raises(ConfigError, match="no finite eval/return"):
+        of({"absolute": {"eval/return": {"mean": None}}})

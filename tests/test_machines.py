@@ -144,7 +144,7 @@ def test_sweeps_of_one_second_have_folders_of_their_own(monkeypatch, tmp_path, c
     monkeypatch.setattr(time, "strftime", lambda how: how.replace("%Y-%m-%d_%H-%M-%S", "now"))
     trained = []
 
-    def train(job, longer=False):
+    def train(job, longer=False, **_):
         Path(job.run.run_dir).mkdir(parents=True)
         trained.append(job.run.run_dir)
 
@@ -152,7 +152,7 @@ def test_sweeps_of_one_second_have_folders_of_their_own(monkeypatch, tmp_path, c
     for _ in range(2):
         assert main(["train", "-m", *TINY, "seed=0,1"]) == 0
     assert trained == [f"multirun/now{n}/seed={seed}" for n in ("", "-2") for seed in (0, 1)]
-    monkeypatch.setattr(host_loop, "train", lambda job, longer: (_ for _ in ()).throw(ConfigError("no")))
+    monkeypatch.setattr(host_loop, "train", lambda job, longer, **_: (_ for _ in ()).throw(ConfigError("no")))
     assert main(["train", "-m", *TINY, "seed=0,1"]) == 1
     assert sorted(p.name for p in Path("multirun").iterdir()) == ["now", "now-2"]  # and no empty one
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sizes import long
+from sizes import EXACT, long
 
 import hamljax
 from hamljax.haml import DRIFTS, bind_drift
@@ -20,7 +20,7 @@ def learner(algo="happo", env="game/climbing", **settings):
 def sweeping(loop):
     """``seed -> state, rollout, advantages, and the sweep's agents and numbers``, compiled once."""
     state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
-    improve, keys = jax.jit(loop.sweep.improve), jax.random.split(jax.random.key(0))
+    improve, keys = jax.jit(loop.sweep.improve, compiler_options=EXACT), jax.random.split(jax.random.key(0))
 
     def sweep(seed=1):
         advantage = jax.random.normal(jax.random.key(seed), traj.transitions.log_prob.shape)

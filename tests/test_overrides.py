@@ -182,7 +182,7 @@ def command_line(chance: random.Random, settings: dict) -> tuple[list[str], bool
 def test_no_command_line_ends_in_a_traceback_and_no_valid_one_is_refused(part, large, monkeypatch, tmp_path, capsys):
     """Everything but the training itself, through the real entry."""
     settings, base = PARTS[part]
-    monkeypatch.setattr(host_loop, "train", lambda job, longer=False: make_learner(job.config))
+    monkeypatch.setattr(host_loop, "train", lambda job, longer=False, **_: make_learner(job.config))
     monkeypatch.chdir(tmp_path)
     for name, text in PLUGINS.items():
         (tmp_path / name).write_text(text)

@@ -197,10 +197,12 @@ def test_every_command_of_the_readme_is_read_to_its_end():
 
 
 @pytest.mark.long  # test_training has small ones of the kind
-def test_the_python_of_the_readme_runs():
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code = next(code for code in blocks("python") if "make_train" in code).replace(
         "total_timesteps=1e5", "total_timesteps=64, num_envs=4, num_steps=8, num_eval_episodes=2"
     )
     names = {}
     exec(code, names)
     assert names["out"]["metrics"]["eval/won"].shape[0] == 2
+    assert set(names["run"].metrics["seed"]) == {0, 1}

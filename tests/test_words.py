@@ -210,7 +210,7 @@ def test_names_of_a_sweeps_jobs_fit_into_a_file_system(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     found = []
-    monkeypatch.setattr(host_loop, "train", lambda job, longer=False: found.append(job.run.run_dir))
+    monkeypatch.setattr(host_loop, "train", lambda job, longer=False, **_: found.append(job.run.run_dir))
     group = "é" * 120  # 240 bytes
     assert main(["train", "-m", CLIMB, "logger=wandb", f"logger.group={group},{group}a", "run_dir=it's"]) == 0
     assert len(set(found)) == 2

@@ -131,6 +131,18 @@ def gradient_step(
     return Agent(optax.apply_updates(agent.params, updates), opt_state), value, optax.tree.norm(gradient)
 
 
+def over_devices(batch: Any) -> Any:
+    """Samples spread over the devices of a mesh's axis ``batch``, where the program has one: each computes with its share.
+
+    Args:
+        batch: leaves that share a leading axis of samples; where it cannot be divided they stay as they are.
+    """
+    devices = dict(jax.sharding.get_abstract_mesh().shape).get("batch", 1)
+    if devices == 1 or jax.tree.leaves(batch)[0].shape[0] % devices:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, jax.sharding.PartitionSpec("batch"))
+
+
 def minibatches(
     step: Callable[[Carry, Any], tuple[Carry, Any]],
     carry: Carry,
@@ -152,12 +164,16 @@ def minibatches(
         The last carry, and the infos, whose leaves are (epochs * num_minibatches, ...).
     """
     if num_minibatches == 1:  # the order of a full batch does not matter, so it is not shuffled
-        return jax.lax.scan(lambda carry, _: step(carry, batch), carry, None, length=epochs)
+        whole = over_devices(batch)
+        return jax.lax.scan(lambda carry, _: step(carry, whole), carry, None, length=epochs)
     size = jax.tree.leaves(batch)[0].shape[0]
 
     def epoch(carry, key):
         chunks = jax.random.permutation(key, size).reshape(num_minibatches, -1)
-        return jax.lax.scan(lambda carry, rows: step(carry, jax.tree.map(lambda x: x[rows], batch)), carry, chunks)
+        return jax.lax.scan(lambda carry, rows: step(carry, over_devices(chosen(rows))), carry, chunks)
+
+    def chosen(rows):
+        return jax.tree.map(lambda x: x[rows], batch)
 
     assert key is not None  # of a full batch alone there is none
     carry, infos = jax.lax.scan(epoch, carry, jax.random.split(key, epochs))

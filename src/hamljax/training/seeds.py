@@ -8,33 +8,75 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ..algorithms.state import RunnerState
+from ..errors import ConfigError
 
-def seed_sharding(num_seeds: int) -> NamedSharding:
-    """Where arrays with a leading axis of seeds live: spread over as many devices as divide ``num_seeds``."""
+
+def seed_sharding(num_seeds: int, per_seed: int = 1) -> NamedSharding:
+    """Where arrays with a leading axis of seeds live: spread over as many devices as divide ``num_seeds``.
+
+    Args:
+        num_seeds: the length of that axis.
+        per_seed: devices that share each seed: an axis ``batch`` of the mesh, over which its environments and samples are spread.
+
+    Raises:
+        ConfigError: there are fewer devices than one seed is to have.
+    """
     devices = jax.devices()
-    count = max(d for d in range(1, len(devices) + 1) if num_seeds % d == 0)
-    return NamedSharding(Mesh(np.array(devices[:count]), ("seeds",)), PartitionSpec("seeds"))
+    if per_seed > len(devices):
+        raise ConfigError(f"devices_per_seed={per_seed} is more than the {len(devices)} device(s) here")
+    count = max(d for d in range(1, len(devices) // per_seed + 1) if num_seeds % d == 0)
+    if per_seed == 1:
+        return NamedSharding(Mesh(np.array(devices[:count]), ("seeds",)), PartitionSpec("seeds"))
+    mesh = Mesh(np.array(devices[: count * per_seed]).reshape(count, per_seed), ("seeds", "batch"))
+    return NamedSharding(mesh, PartitionSpec("seeds"))
 
 
-def over_seeds(function: Callable[..., Any], num_seeds: int, shared: int = 0) -> Callable[..., Any]:
+def over_seeds(function: Callable[..., Any], num_seeds: int, shared: int = 0, per_seed: int = 1) -> Callable[..., Any]:
     """A function vmapped over an axis of seeds, and that axis spread over the devices.
 
-    Every device works on its own seeds and never waits for another.
+    Every device works on its own seeds and never waits for another; where several share a seed the compiler divides its work
+    by where its arguments are (``placement``) and by ``haml.solvers.over_devices``, and whatever is a sum over the seed's
+    environments or samples is one over all of its devices.
 
     Args:
         function: of one seed. num_seeds: the length of the leading axis of its arguments.
-        shared: how many of the last arguments are the same for all seeds.
+        shared: how many of the last arguments are the same for all seeds. per_seed: devices that share each seed.
     """
-    sharding = seed_sharding(num_seeds)
+    sharding = seed_sharding(num_seeds, per_seed)
     mesh, by_seed = sharding.mesh, sharding.spec
 
     def spread(*arguments):
         own = len(arguments) - shared
         batched = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)
         specs = (by_seed,) * own + (PartitionSpec(),) * shared
-        return jax.shard_map(batched, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False)(*arguments)
+        return jax.shard_map(
+            batched, mesh=mesh, in_specs=specs, out_specs=by_seed, axis_names={"seeds"}, check_vma=False
+        )(*arguments)
 
     return spread
+
+
+def placement(state: RunnerState, num_envs: int, sharding: NamedSharding) -> RunnerState:
+    """Where each array of the stacked runner states of all seeds lives, a tree of shardings.
+
+    What is learnt is with every device of its seed; of a rollout and a replay each has the share of its environments.
+
+    Args:
+        state: arrays or shapes (seeds, ...). num_envs: of each seed. sharding: of ``seed_sharding``.
+    """
+
+    def divided(x: Any) -> NamedSharding:
+        sizes = (num_envs, 2 * num_envs)  # environments, and a pool of their next episodes
+        axis = next((i for i in range(1, x.ndim) if x.shape[i] in sizes), None)
+        if axis is None:
+            return sharding
+        return NamedSharding(sharding.mesh, PartitionSpec("seeds", *[None] * (axis - 1), "batch"))
+
+    placed = jax.tree.map(lambda x: sharding, state)
+    if sharding.mesh.size == sharding.mesh.shape["seeds"]:
+        return placed
+    return placed._replace(rollout=jax.tree.map(divided, state.rollout), replay=jax.tree.map(divided, state.replay))
 
 
 def seed_by_seed(function: Callable[..., Any], num_seeds: int, shared: int = 0) -> Callable[..., Any]:

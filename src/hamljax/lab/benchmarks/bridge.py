@@ -58,10 +58,10 @@ def bare_speed(workers: int, milliseconds: float, steps: int, busy: bool = False
     return workers * steps / seconds
 
 
-def pool_speed(launch: Launch, workers: int, steps: int) -> float:
-    """Steps/s of all together, through a pool of ``workers`` who make ``steps`` each."""
-    pool = Pool(launch, workers)
-    keys = np.zeros((workers, 2), np.uint32)
+def pool_speed(launch: Launch, envs: int, steps: int) -> float:
+    """Steps/s of all together, through a pool of ``envs`` environments that make ``steps`` each."""
+    pool = Pool(launch, envs)
+    keys = np.zeros((envs, 2), np.uint32)
     seen = pool.reset(keys)
     shape = seen["avail_actions"].shape
     action = np.zeros(shape[:2] if pool.spec["discrete"] else shape)
@@ -70,7 +70,7 @@ def pool_speed(launch: Launch, workers: int, steps: int) -> float:
         pool.step(action, keys, keys)
     seconds = time.perf_counter() - began
     pool.close()
-    return workers * steps / seconds
+    return envs * steps / seconds
 
 
 def one_agent() -> "gymnasium.Env":
@@ -163,5 +163,12 @@ def run(quick: bool = False) -> None:
     for made, what in ((six_agents, "the same"), (one_agent, "HalfCheetah-v5, which has one agent")):
         theirs = found["mamujoco"][made.__name__] = gymnasium_speed(made, workers, steps)
         rows.append((f"  / AsyncVectorEnv of {what}", f"{ours / theirs:.2f}", "", ">= 1"))
-    columns = ("measured", "value", "more than bare processes", "floor")
+    envs, together = (4, 20)[not quick], {}
+    for each in (1, 2, 4) if quick else (1, 2, 4, 8):
+        launch = Launch("mamujoco", {"task": "halfcheetah_2x3"}, envs_per_worker=each)
+        together[str(each)] = pool_speed(launch, envs, max(steps // 4, 20))
+        what = f"halfcheetah_2x3, {envs} environments, {each} in each worker"
+        rows.append((what, f"{together[str(each)]:,.0f} steps/s", f"{together[str(each)] / together['1']:.2f} x", ""))
+    found["envs_per_worker"] = together
+    columns = ("measured", "value", "beside bare processes, or 1", "floor")
     finish(f"the bridge on {machine()}", columns, rows, {"quick": quick, **found}, "bench_bridge.json")

@@ -16,7 +16,7 @@ from ..configuration.jobs import Job
 from ..configuration.remarks import of_family, whole_rollouts
 from ..drawing.tables import print_facts, print_table, who_shares
 from ..runs.memory import size_of
-from ..runs.programs import CAPACITY, AnyPrograms, make_programs, program_of, split_replay
+from ..runs.programs import CAPACITY, AnyPrograms, HostPrograms, make_programs, program_of, split_replay
 from ..runs.reporter import clock
 from ..runs.schedule import schedule, steps_per_update
 from ..storage.checkpoints import KEEP
@@ -34,7 +34,7 @@ def rows(job: Job) -> list[tuple[str, str]]:
     """
     trainer, config, seeds = make_learner(job.config), job.config, job.run.num_seeds
     team = trainer.env.team
-    programs = make_programs(trainer, seeds, bool(config.num_evals))
+    programs = make_programs(trainer, seeds, bool(config.num_evals), job.run.devices_per_seed)
     state = programs.shapes.state
     rollout = jax.eval_shape(trainer.learner.collect, jax.eval_shape(trainer.init, jax.random.key(0)))[1]
     _, held = split_replay(programs.shapes)
@@ -61,9 +61,20 @@ def rows(job: Job) -> list[tuple[str, str]]:
         *replay,
         ("a checkpoint", f"{_mib(size_of(programs.shapes)[1])} for all seeds"),
         ("a rollout", f"{_mib(size_of(rollout)[1])} per seed"),
+        ("devices", _devices(programs)),
         ("memory", f"about {_mib(programs.bytes)} on each of {programs.sharding.mesh.size} device(s), by the compiler"),
         ("compile time", f"{programs.seconds:.1f} s"),
     ]
+
+
+def _devices(programs: AnyPrograms) -> str:
+    """What lies where."""
+    mesh = dict(programs.sharding.mesh.shape)
+    seeds, each = mesh["seeds"], mesh.get("batch", 1)
+    if isinstance(programs, HostPrograms):
+        return "1, and the environments in processes"
+    told = f"{seeds * each}: seeds over {seeds}" if seeds > 1 else f"{each}"
+    return told + (f", environments and minibatches of each seed over {each}" if each > 1 else "")
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:
@@ -95,7 +106,8 @@ def say_sweep(jobs: list[Job]) -> None:
     Raises:
         ConfigError: one cannot be made, or does not fit into this machine.
     """
-    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)))
+    shared = max(job.run.devices_per_seed for job in jobs)
+    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), per_seed=shared)
     programs: dict[Hashable, list[Job]] = {}
     for job in jobs:
         mine = program_of(job.config, job.run.num_seeds), job.run.plugin
@@ -128,7 +140,8 @@ def say_sweep(jobs: list[Job]) -> None:
 
 def measured(job: Job) -> Costs:
     """Compile a job, and let it make some updates and evaluate once."""
-    programs = make_programs(make_learner(job.config), job.run.num_seeds, bool(job.config.num_evals))
+    about = job.run.num_seeds, bool(job.config.num_evals), job.run.devices_per_seed
+    programs = make_programs(make_learner(job.config), *about)
     with contextlib.closing(programs):
         return _measured(job, programs)
 

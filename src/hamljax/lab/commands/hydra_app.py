@@ -262,7 +262,7 @@ def task(composed: DictConfig) -> float:
 
     programs = programs or CompiledOnce()
     prepare = machine.prepare if _is_here() else machine.prepare_worker
-    prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]))
+    prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]), job.run.devices_per_seed)
     try:
         return objective(train_one(job, programs=programs).path, job.run.objective)
     except (ConfigError, Stopped) as error:
@@ -306,7 +306,8 @@ def objective(run: Path, name: str = "") -> float:
     summary = read_json(run / "summary.json")
     numbers = summary.get("absolute") or summary.get("final") or {}
     names = [name] if name else ["eval/won", "eval/return"]
-    found = next((float(numbers[name]["mean"]) for name in names if numbers.get(name)), math.nan)
+    means = [(numbers.get(name) or {}).get("mean") for name in names]
+    found = next((float(mean) for mean in means if mean is not None), math.nan)
     if not math.isfinite(found) and (sweeper := HydraConfig.get().runtime.choices["hydra/sweeper"]) != "basic":
         known = nearest(name, numbers) if name else ""
         raise ConfigError(f"{run}: there is no finite {names[-1]}{known}, and hydra/sweeper={sweeper} goes by it")

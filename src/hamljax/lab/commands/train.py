@@ -97,7 +97,8 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
         if job.run.run_dir:
             begun |= holds_this_run(path_of(job.run.run_dir), job.resolved, job.run.resume, longer)
     devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
-    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), devices)
+    seeds, shared = (job.run.num_seeds for job in jobs), max(job.run.devices_per_seed for job in jobs)
+    machine.prepare(math.gcd(*seeds), devices, shared)
     from ..drawing.tables import print_facts
     from ..runs.programs import CompiledOnce
     from ..runs.run import train as train_one

@@ -133,12 +133,13 @@ def _check_groups(overrides: list[Override]) -> None:
 
 def in_full(overrides: list[Override]) -> list[Override]:
     """Overrides with ``map=3m`` spelt ``env.map=3m``: what only the environment has may be said without its group."""
-    env = next((str(o.value()) for o in reversed(overrides) if o.key_or_group == "env"), None)
-    if env is None:
+    chosen = next((o for o in reversed(overrides) if o.key_or_group == "env"), None)
+    if chosen is None:
         return overrides
-    elsewhere = {key.split(".")[0] for key in settings_of("happo", env)} | set(GROUPS)
-    short = {f.name for f in dataclasses.fields(schema(env))} - elsewhere
-    return parse([("env." if o.key_or_group in short else "") + grammar.as_typed(o) for o in overrides], env)
+    envs = [word.partition("=")[2].strip("'") for word in values_once(chosen)]  # of a sweep several
+    elsewhere = {key.split(".")[0] for key in settings_of("happo", envs[0]) if not key.startswith("env.")} | set(GROUPS)
+    short = {f.name for env in envs for f in dataclasses.fields(schema(env))} - elsewhere
+    return parse([("env." if o.key_or_group in short else "") + grammar.as_typed(o) for o in overrides], envs[0])
 
 
 def is_own(override: Override) -> bool:

@@ -15,6 +15,7 @@ from jax.extend.backend import clear_backends
 
 from ...cores import cores
 from ...errors import ConfigError, one_line
+from .gpus import take_one
 
 CACHE_BYTES = 2 << 30  # of compiled programs, in a folder of our own
 
@@ -44,7 +45,7 @@ def xla_flags(given: str, jaxlib_version: tuple[int, ...] = jaxlib.version.__ver
     return " ".join([given, *(f"{name}={value}" for name, value in asked.items() if name not in given)]).strip()
 
 
-def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
+def prepare(num_seeds: int = 1, devices: int | None = None, per_seed: int = 1) -> None:
     """Keep compiled programs between starts, and make cores devices, as many as seeds can be spread over.
 
     No more than that: devices divide the machine's threads among themselves, and a lone run had better have them all.
@@ -56,6 +57,7 @@ def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
         num_seeds: to be spread.
         devices: how many, where it is known already: a run goes on with as many as it began with, because another division
             of the seeds rounds differently.
+        per_seed: devices that share each seed.
 
     Raises:
         ConfigError: JAX opens no device.
@@ -65,18 +67,18 @@ def prepare(num_seeds: int = 1, devices: int | None = None) -> None:
         jax.config.update("jax_default_matmul_precision", "highest")
     _keep_programs()
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        wanted = devices_for(num_seeds, devices)
+        wanted = devices_for(num_seeds, devices, per_seed)
         with contextlib.suppress(RuntimeError):  # a notebook or test has used JAX already: its devices stay as they are
             jax.config.update("jax_num_cpu_devices", wanted)
     _open_devices()
 
 
-def devices_for(num_seeds: int, devices: int | None) -> int:
+def devices_for(num_seeds: int, devices: int | None, per_seed: int = 1) -> int:
     """How many devices the cores are to be, arguments as of ``prepare``."""
-    return devices or max(d for d in range(1, cores() + 1) if num_seeds % d == 0)
+    return devices or per_seed * max(d for d in range(1, max(cores() // per_seed, 1) + 1) if num_seeds % d == 0)
 
 
-def prepare_worker(num_seeds: int, devices: int | None) -> None:
+def prepare_worker(num_seeds: int, devices: int | None, per_seed: int = 1) -> None:
     """``prepare`` in a process that a launcher began, and may use again for a job that wants other devices.
 
     A launcher that has several processes share a machine says in OMP_NUM_THREADS how many cores each has, which XLA does not
@@ -84,11 +86,13 @@ def prepare_worker(num_seeds: int, devices: int | None) -> None:
     """
     if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
         os.environ.setdefault("PJRT_NPROC", threads)
+    if per_seed == 1 and not _opened:
+        take_one()
     here = _opened and "JAX_NUM_CPU_DEVICES" not in os.environ and jax.default_backend() == "cpu"
-    if here and jax.device_count() != devices_for(num_seeds, devices):
+    if here and jax.device_count() != devices_for(num_seeds, devices, per_seed):
         jax.clear_caches()
         clear_backends()
-    prepare(num_seeds, devices)
+    prepare(num_seeds, devices, per_seed)
 
 
 def _open_devices() -> None:

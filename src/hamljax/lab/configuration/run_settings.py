@@ -12,6 +12,7 @@ class RunSettings:
 
     seed: int = 0
     num_seeds: int = 1
+    devices_per_seed: int = 1
     log_every: int = 0
     checkpoint_every: int = 0
     checkpoint_replay: bool = True
@@ -58,7 +59,14 @@ def validate_run(run: RunSettings) -> None:
     for name, known in RUN_CHOICES.items():
         if getattr(run, name) not in known:
             raise ConfigError(f"unknown {name} '{getattr(run, name)}'{nearest(getattr(run, name), known)}")
-    for name, least in {"seed": 0, "num_seeds": 1, "log_every": 0, "checkpoint_every": 0, "nan_patience": 1}.items():
+    for name, least in {
+        "seed": 0,
+        "num_seeds": 1,
+        "devices_per_seed": 1,
+        "log_every": 0,
+        "checkpoint_every": 0,
+        "nan_patience": 1,
+    }.items():
         if getattr(run, name) < least:
             raise ConfigError(f"{name} must be at least {least}, not {getattr(run, name)}")
     if run.seed + run.num_seeds > 2**31:

@@ -88,7 +88,8 @@ def run(
     kind = {"kind": logger} if isinstance(logger, str) else logger
     around = {"run_dir": str(run_dir), "plugin": str(plugin), **settings}
     job = job_of({**dataclasses.asdict(config), "logger": kind, **around})
-    machine.prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]) if run_dir else None)
+    devices = devices_of([path_of(job.run.run_dir)]) if run_dir else None
+    machine.prepare(job.run.num_seeds, devices, job.run.devices_per_seed)
     reporter = Reporter if progress is True else _quiet(progress or None)
     try:
         return Run(train(job, reporter=reporter, listening=interruptible).path)

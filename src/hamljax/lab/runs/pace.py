@@ -1,6 +1,7 @@
 """How many updates the compiled loop makes before the host looks up, and what may stop it."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -133,8 +134,12 @@ class Signals:
 
 
 @contextlib.contextmanager
-def listening(say: Callable[[str], None]) -> Iterator[Signals]:
-    """Signals are heard as ``Signals`` says. In a thread that may not choose, nothing changes."""
+def listening(say: Callable[[str], None], requeue: bool = False) -> Iterator[Signals]:
+    """Signals are heard as ``Signals`` says. In a thread that may not choose, nothing changes.
+
+    Args:
+        say: as of ``Signals``. requeue: whether REQUEUE is heard too, where somebody listens to it already.
+    """
     signals, before = Signals(say), dict[int, Any]()
     if threading.current_thread() is not threading.main_thread():
         yield signals
@@ -144,7 +149,7 @@ def listening(say: Callable[[str], None]) -> Iterator[Signals]:
     thread = threading.Thread(target=_listen, args=(ours, signals), daemon=True)
     thread.start()
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    for number in _heard():
+    for number in _heard(requeue):
         before[number] = signal.signal(number, lambda *_: None)
     try:
         yield signals
@@ -157,11 +162,14 @@ def listening(say: Callable[[str], None]) -> Iterator[Signals]:
         ours.close()
 
 
-def _heard() -> list[int]:
+in_a_job = functools.partial(listening, requeue=True)
+
+
+def _heard(requeue: bool) -> list[int]:
     """The signals to hear: of a hang-up not where it is ignored, as under nohup; REQUEUE where somebody listens to it."""
     ignored = signal.getsignal(getattr(signal, "SIGHUP", signal.SIGINT)) is signal.SIG_IGN
     heard = [number for number in HEARD if not ignored or number != getattr(signal, "SIGHUP", None)]
-    return heard + ([REQUEUE] if REQUEUE and callable(signal.getsignal(REQUEUE)) else [])
+    return heard + ([REQUEUE] if requeue and REQUEUE and callable(signal.getsignal(REQUEUE)) else [])
 
 
 def _listen(ours: socket.socket, signals: Signals) -> None:

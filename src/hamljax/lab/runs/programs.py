@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from ...algorithms.config import Config
+from ...algorithms.config import Config, nearest_divisor
 from ...algorithms.state import RunnerState
 from ...errors import ConfigError
 from ...training.evaluate import Best
-from ...training.seeds import over_seeds, seed_by_seed, seed_sharding, stacked, unstacked
+from ...training.seeds import over_seeds, placement, seed_by_seed, seed_sharding, stacked, unstacked
 from ...training.train import Trainer, make_learner
 from .failures import failures_of
 from .memory import check_memory, check_programs, size_of
@@ -67,16 +67,27 @@ class Programs:
         trainer: of the run.
         num_seeds: of the run.
         evaluates: whether ``evaluate`` is wanted.
+        per_seed: devices over which each seed's environments and minibatches are spread.
 
     Raises:
-        ConfigError: this machine has too little memory.
+        ConfigError: this machine has too little memory, or too few devices.
     """
 
-    def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool):
+    def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1):
         self.trainer, self.num_seeds = trainer, num_seeds
-        self.sharding = seed_sharding(num_seeds)
+        self.sharding = seed_sharding(num_seeds, per_seed)
+        if trainer.config.num_envs % per_seed:
+            raise ConfigError(
+                f"devices_per_seed={per_seed} does not divide num_envs={trainer.config.num_envs}; nearest divisor: "
+                f"{nearest_divisor(trainer.config.num_envs, per_seed)}"
+            )
         self.shapes = progress_shapes(trainer, num_seeds)
-        placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding), self.shapes)
+        by_seed = jax.tree.map(lambda x: self.sharding, self.shapes)
+        states = placement(self.shapes.state, trainer.config.num_envs, self.sharding)
+        self.placement = by_seed._replace(state=states)
+        placed = jax.tree.map(
+            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), self.shapes, self.placement
+        )
         check_memory(trainer, self.shapes)
         began = time.perf_counter()
 
@@ -89,14 +100,15 @@ class Programs:
         def evaluate(actors, round, floats):
             return trainer.with_floats(floats).evaluate(actors, round)
 
-        self._begin = jax.jit(over_seeds(begin, num_seeds, shared=1))
+        self._begin = jax.jit(over_seeds(begin, num_seeds, shared=1, per_seed=per_seed))
         # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
-        out = (self.sharding, self.sharding)
-        updates = jax.jit(over_seeds(advance, num_seeds, shared=2), donate_argnums=0, out_shardings=out)
+        out = (states, self.sharding)
+        updates = over_seeds(advance, num_seeds, shared=2, per_seed=per_seed)
+        updates = jax.jit(updates, donate_argnums=0, out_shardings=out)
         self._advance = updates.lower(placed.state, jnp.int32(1), trainer.floats).compile()
         self._evaluate: Callable[..., Any] | None = None
         if evaluates:
-            episodes = jax.jit(over_seeds(evaluate, num_seeds, shared=2))
+            episodes = jax.jit(over_seeds(evaluate, num_seeds, shared=2, per_seed=per_seed))
             self._evaluate = episodes.lower(trainer.actor_state(placed.state), jnp.int32(0), trainer.floats).compile()
         self.choose = jax.jit(jax.vmap(Best.update))
         self.seconds = time.perf_counter() - began
@@ -135,7 +147,7 @@ class Programs:
 
     def place(self, progress: Any) -> Any:
         """``progress`` on the devices where the compiled functions want it, in buffers of its own."""
-        return jax.device_put(progress, self.sharding, may_alias=False)
+        return jax.device_put(progress, self.placement, may_alias=False)
 
     @property
     def bytes(self) -> int:
@@ -153,7 +165,12 @@ class HostPrograms:
     acts by parameters that are not its latest. Arguments and errors are those of ``Programs``; a callback trains one seed.
     """
 
-    def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool):
+    def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1):
+        if per_seed > 1:
+            raise ConfigError(
+                f"devices_per_seed={per_seed} is for environments on the device; those of {trainer.config.env.name} are in "
+                f"processes, and env.envs_per_worker spreads them over processors"
+            )
         if num_seeds > 1 and not trainer.env.on_host:
             raise ConfigError(
                 f"env.front_end=callback trains one seed, because a program cannot call the same workers for "
@@ -244,10 +261,10 @@ def _in_one_program(trainer: Trainer) -> Callable[[RunnerState], tuple[RunnerSta
 AnyPrograms = Programs | HostPrograms
 
 
-def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool) -> AnyPrograms:
+def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1) -> AnyPrograms:
     """What a run consists of; arguments and errors as of ``Programs``."""
     kind = HostPrograms if trainer.env.in_processes else Programs
-    return kind(trainer, num_seeds, evaluates)
+    return kind(trainer, num_seeds, evaluates, per_seed)
 
 
 def program_of(config: Config, num_seeds: int) -> Hashable:
@@ -264,15 +281,17 @@ class CompiledOnce:
     def __init__(self) -> None:
         self._kept: dict[Hashable, Programs] = {}
 
-    def make(self, trainer: Trainer, num_seeds: int, evaluates: bool, files: Hashable = ()) -> AnyPrograms:
+    def make(
+        self, trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1, files: Hashable = ()
+    ) -> AnyPrograms:
         """``make_programs``.
 
         Args:
-            trainer, num_seeds, evaluates: as of ``Programs``. files: what is known of those that the run is made of.
+            trainer, num_seeds, evaluates, per_seed: as of ``Programs``. files: what is known of those that the run is made of.
         """
-        mine = program_of(trainer.config, num_seeds), evaluates, files, tuple(map(id, jax.devices()))
+        mine = program_of(trainer.config, num_seeds), evaluates, per_seed, files, tuple(map(id, jax.devices()))
         found = self._kept.pop(mine, None)
-        programs = found.of(trainer) if found else make_programs(trainer, num_seeds, evaluates)
+        programs = found.of(trainer) if found else make_programs(trainer, num_seeds, evaluates, per_seed)
         if isinstance(programs, Programs):
             self._kept[mine] = programs  # the last one
             for old in [*self._kept][:-KEPT]:

@@ -30,7 +30,7 @@ from .failures import failures_of
 from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .notes import Notes
-from .pace import Pace, Signals, Streak, listening
+from .pace import Pace, Signals, Streak, in_a_job
 from .programs import CAPACITY, AnyPrograms, CompiledOnce, Progress, progress_shapes, split_replay, with_replay
 from .reporter import Reporter, clock
 from .schedule import files_of, is_finished, schedule, steps_per_update
@@ -42,7 +42,7 @@ def train(
     job: Job,
     longer: bool = False,
     reporter: Callable[[int, int], Reporter] = Reporter,
-    listening: Callable[[Callable[[str], None]], AbstractContextManager[Signals]] = listening,
+    listening: Callable[[Callable[[str], None]], AbstractContextManager[Signals]] = in_a_job,
     programs: CompiledOnce | None = None,
 ) -> RunDir:
     """Train all seeds of a job, or go on with them, and leave a run directory that explains itself.
@@ -148,8 +148,9 @@ class Training:
             self.logger = make_logger(
                 self.job.logger, self.run.path, self.job.resolved, found.update * self.per_update if found else -1
             )
-            about = self.trainer, len(self.seeds), bool(self.evals), inputs.stamps(files_of(self.job))
-            programs = self.programs = self.workers = self.compiled.make(*about)
+            about = self.trainer, len(self.seeds), bool(self.evals), self.job.run.devices_per_seed
+            programs = self.compiled.make(*about, inputs.stamps(files_of(self.job)))
+            self.programs = self.workers = programs
             self.seconds["compiling"] += programs.seconds
             memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
             total = self.job.config.num_updates * self.per_update

@@ -13,7 +13,7 @@ from .files import read_text
 
 # Settings that leave the numbers of a run as they are, so that it may go on with other ones.
 RESUMABLE = "log_every checkpoint_every checkpoint_replay absolute_metric on_nan nan_patience".split()
-RESUMABLE += "run_dir plugin objective certify logger env.python env.envs_per_worker".split()
+RESUMABLE += "run_dir plugin objective devices_per_seed certify logger env.python env.envs_per_worker".split()
 WHOLE = "total_timesteps num_envs num_steps seed num_seeds".split()
 
 
