@@ -173,6 +173,7 @@ def test_the_page_on_certificates_says_what_the_code_does(tmp_path, monkeypatch)
     assert named == kinds and len(kinds) == 7
 
 
+@pytest.mark.long  # test_tabular has small ones of each command
 def test_the_commands_and_the_python_of_the_page_on_theory_run():
     environments = environments_of("theory")
     assert len(environments) >= 2 and set(environments) == {"game/crowding"}

@@ -117,7 +117,7 @@ def record(run: Path) -> pd.DataFrame:
 def test_a_run_is_the_same_and_may_go_on_with_another_number(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
     words = ["train", "env=bridge/host", f"env.path={COUNTER}", "env.options=[length:3]", "num_envs=3", "num_steps=4"]
-    words += ["num_evals=2", "num_eval_episodes=4", "total_timesteps=24", "network.hidden_sizes=[8]"]
+    words += ["num_evals=0", "absolute_metric=false", "total_timesteps=24", "network.hidden_sizes=[8]"]
     runs = [tmp_path / str(each) for each in (1, 3)]
     for run, each in zip(runs, (1, 3), strict=True):
         assert main([*words, f"env.envs_per_worker={each}", f"run_dir={run}"]) == 0

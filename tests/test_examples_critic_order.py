@@ -211,6 +211,7 @@ def test_the_first_is_drawn_in_proportion_and_everybody_has_a_turn(scores):
     np.testing.assert_allclose(first, chances / chances.sum(), atol=0.02)
 
 
+@pytest.mark.long  # test_examples_family has the small one of the kind
 def test_both_train_resume_load_and_evaluate_from_the_command_line(tmp_path, capsys):
     both, run = tmp_path / "both.py", tmp_path / "run"
     both.write_text(CRITIC.read_text() + ORDER.read_text())

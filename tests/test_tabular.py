@@ -359,7 +359,7 @@ def test_what_theory_does_not_know_is_one_line(words, line, capsys):
     assert line in said and len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("agents", [(2,), pytest.param((4, 10), marks=pytest.mark.long)])
+@pytest.mark.parametrize("agents", [pytest.param(agents, marks=pytest.mark.long) for agents in ((2,), (4, 10))])
 def test_networks_stand_beside_the_first_proposition(agents):
     """Two agents find it in no time."""
     exactly = CHECKS["prop1"](asked(1), lambda text: None)

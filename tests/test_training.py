@@ -77,7 +77,7 @@ ROWS = [name for name in ALGORITHMS if not is_off_policy(name)]
 
 
 # With HAPPO, below, one of each coordination, drift and neighbourhood, of which a row is a combination; the others are long.
-SOME = [("mlp", "matrpo_ns"), ("gru", "maa2c_s")]
+SOME = [("gru", "matrpo_ns")]
 EVERYTHING = [*(("mlp", algo) for algo in ROWS), *(("gru", algo) for algo in ("happo", "hatrpo", "mappo_s"))]
 
 
