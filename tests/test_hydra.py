@@ -125,7 +125,7 @@ def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch, capsys):
         hydra_app._check(ours, "-m" in flags, draws)
         if not draws and "hydra/launcher=ray" not in theirs:  # which are packages that are not installed here
             assert main(["train", "--cfg", "hydra", *theirs]) == 0 and "sweep:" in capsys.readouterr().out
-    (names,) = {tuple(hydra_app._names(ours, True)) for _, ours, _ in [hydra_app._sorted(lines[2])]}
+    (names,) = {tuple(hydra_app._names(ours)) for _, ours, _ in [hydra_app._sorted(lines[2])]}
     assert "exclude_keys=['run_dir']" in names[0] and names[1] == "hydra.sweep.dir='runs/sweep'"
 
 
@@ -194,6 +194,20 @@ def test_one_run_goes_where_hydra_or_its_own_setting_says(tmp_path, monkeypatch,
     capsys.readouterr()
     assert main(["train", *words, "hydra.run.dir=there", "hydra.job.chdir=true"]) == 0
     assert "is finished" in capsys.readouterr().out
+
+
+def test_a_preset_may_bring_a_sweep_with_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    sweep = "# @package _global_\ngamma: 0.5\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n"
+    (tmp_path / "mine/experiment/two.yaml").write_text(sweep)
+    words = ["--config-dir", "mine", "experiment=two", *TINY, "num_evals=0", "absolute_metric=false", "run_dir=two"]
+    assert main(["train", *words]) == 0
+    configs = [yaml.safe_load(file.read_text()) for file in sorted((tmp_path / "two").glob("*/config.yaml"))]
+    assert [(config["seed"], config["gamma"], config["run_dir"]) for config in configs] == [
+        (0, 0.5, "two/seed=0"),
+        (1, 0.5, "two/seed=1"),
+    ]
 
 
 @pytest.mark.parametrize("launcher", [JOBLIB, *long(["hydra/launcher=submitit_local"])])

@@ -13,6 +13,7 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,7 +72,7 @@ def train(words: list[str]) -> None:
     with searching([asked.config_dir] if asked.config_dir else []):
         _check(ours, many, draws)
         register_groups()
-        argv = [*flags, *_in_hydras_words(ours, draws), *theirs, *_names(ours, many)]
+        argv = [*flags, *_in_hydras_words(ours, draws), *theirs, *_names(ours)]
     register_resolvers()
     os.environ |= {COMMAND: shlex.join(["hamljax", *sys.argv[1:]]), PROCESS: str(os.getpid())}
     try:
@@ -187,13 +188,11 @@ def _resolved(word: str) -> str:
     return f"plugin={quote(str(path_of(file).resolve()))}" if file else word
 
 
-def _names(ours: list[str], many: bool) -> list[str]:
-    """Where a run goes, or a sweep, in Hydra's words."""
+def _names(ours: list[str]) -> list[str]:
+    """Where a run goes, or a sweep, in Hydra's words: a preset may make one of what was typed as a run."""
     given = next((str(o.value()) for o in reversed(read(ours)) if o.key_or_group == "run_dir"), "")
-    if not many:
-        return [f"hydra.run.dir={quote(given)}"] if given else []
     excluded = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quote, _fixed(ours)))}]"
-    return [excluded, *([f"hydra.sweep.dir={quote(given)}"] if given else [])]
+    return [excluded, *(f"hydra.{kind}.dir={quote(given)}" for kind in ("sweep", "run") if given)]
 
 
 class _WithoutOverrides(io.TextIOBase):
@@ -217,14 +216,21 @@ def _run(argv: list[str], quiet: bool) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions arrive here
     handlers, level = logging.root.handlers[:], logging.root.level
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
+    quietly = contextlib.redirect_stderr(_WithoutOverrides(sys.stderr)) if quiet else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stderr(_WithoutOverrides(sys.stderr)) if quiet else contextlib.nullcontext():
+        with quietly, warnings.catch_warnings():
+            # Of a sweeper that is older than the package that it calls.
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"hydra_plugins\.|optuna\.")
             application()
     except (ConfigError, Stopped):
         raise
     except (HydraException, OmegaConfBaseException) as error:
         cause = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, Exception) else ""
         raise ConfigError(f"{one_line(error)}{cause}{_to_install(argv)}") from None
+    except ValueError as error:
+        if "No trials are completed" not in str(error):
+            raise
+        raise Stopped("no trial came to a number that could be compared; each has said why", 1) from None
     finally:
         logging.root.handlers[:], logging.root.level = handlers, level
         sys.argv = before
@@ -310,5 +316,5 @@ def objective(run: Path, name: str = "") -> float:
     found = next((float(mean) for mean in means if mean is not None), math.nan)
     if not math.isfinite(found) and (sweeper := HydraConfig.get().runtime.choices["hydra/sweeper"]) != "basic":
         known = nearest(name, numbers) if name else ""
-        raise ConfigError(f"{run}: there is no finite {names[-1]}{known}, and hydra/sweeper={sweeper} goes by it")
+        raise ConfigError(f"there is no finite {names[-1]}{known}, and hydra/sweeper={sweeper} goes by it")
     return found
