@@ -58,14 +58,13 @@ def ours(envs_per_worker: int) -> None:
     trainer = hamljax.make_learner(
         hamljax.config(
             "happo",
-            "bridge/mamujoco_halfcheetah_2x3",
+            hamljax.configure("bridge/mamujoco_halfcheetah_2x3", envs_per_worker=envs_per_worker),
             num_envs=NUM_ENVS,
             num_steps=NUM_STEPS,
             update_epochs=EPOCHS,
             critic_epochs=EPOCHS,
             hidden_sizes=HIDDEN,
             total_timesteps=1e6,
-            envs_per_worker=envs_per_worker,
         )
     )
     state = [jax.jit(trainer.init)(jax.random.key(0))]

@@ -43,7 +43,7 @@ def test_it_is_what_the_command_line_does(tmp_path, capsys):
     one, other = (yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("python", "typed"))
     assert one | {"run_dir": ""} == other | {"run_dir": ""}
     capsys.readouterr()
-    assert len(run.metrics) == 10 and run.summary["steps"] == 64
+    assert len(run.metrics) == 10 and run.summary["steps_per_seed"] == 64
     assert list(run.load("best").seeds) == [0, 1]
     again = hamljax.run(game(), run.path, num_seeds=2)
     assert again.path == run.path and "is finished" in capsys.readouterr().out
