@@ -19,7 +19,7 @@ from ..configuration.groups import load_plugin
 from ..configuration.jobs import Job, parse
 from ..drawing.tables import print_facts, print_table
 from ..storage.files import write_json
-from ..storage.paths import output_file, path_of, writing
+from ..storage.paths import as_typed, output_file, path_of, writing
 
 ALL = "all"
 
@@ -247,18 +247,23 @@ def look_before(jobs: Iterable[Job]) -> None:
         if name is None or name in SHIPPED or (name, repr(algo)) in seen:
             continue
         seen.add((name, repr(algo)))
-        say_if_refuted(name, algo)
+        say_if_refuted(name, algo, job.run.plugin or "FILE")
 
 
-def say_if_refuted(name: str, algo: Algo) -> None:
-    """A short search, and one line on the standard error where it finds something."""
+def say_if_refuted(name: str, algo: Algo, plugin: str = "FILE") -> None:
+    """A short search, and one line on the standard error where it finds something.
+
+    Args:
+        name: of the drift. algo: whose numbers it has. plugin: the file that registers it.
+    """
     try:
         one = certify_with(name, DRIFTS[name], algo, quick=True)
     except ConfigError as error:
         print(f"note: {error}; it could not be certified (certify=false says nothing)", file=sys.stderr)
         return
     if one.interior.verdict == "refuted":
-        hint = f"hamljax certify plugin=FILE drift={name} shows it, certify=false says nothing"
+        own = "".join(f" {key}={value}" for key, value in algo.drift_params.items())
+        hint = f"hamljax certify plugin={as_typed(Path(plugin))} drift={name}{own} shows it, certify=false says nothing"
         print(
             f"note: drift '{name}' is no drift in the sense of Definition 1: {one.interior.reason}; {hint}",
             file=sys.stderr,
