@@ -86,3 +86,32 @@ def test_some_programs_are_kept_and_what_a_file_says_is_no_float(monkeypatch):
     for number in range(programs.KEPT):
         make(files=(("b.py", number, 1),))
     assert len(kept._kept) == programs.KEPT and make() is not first
+
+
+def test_what_a_user_wrote_may_hold_floats_where_nobody_sees_them(monkeypatch):
+    """So a family, a critic or a policy of one's own has a program for each of its settings."""
+    from hamljax.algorithms.on_policy.registry import CRITICS, register_critic
+
+    register_critic("mine")(lambda config, team: CRITICS["ep"](config, team))
+    one = hamljax.config("happo", "game/climbing", **SIZES, critic="mine")
+    assert program_of(one, 1) != program_of(one.replace(gamma=0.5), 1)
+    assert program_of(one, 1) == program_of(one.replace(), 1)
+
+
+@pytest.mark.parametrize("order", ["a,b", "b,a"])
+def test_two_plugins_that_give_one_name_are_each_their_own(order, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, weight in (("a", 0.0), ("b", 50.0)):
+        (tmp_path / f"{name}.py").write_text(
+            "import hamljax\n\n@hamljax.register_drift('mine')\ndef mine(ratio, m_advantage):\n"
+            f"    return {weight} * (ratio - 1) ** 2\n"
+        )
+    seen = {}
+    monkeypatch.setattr(
+        "hamljax.lab.runs.run.train",
+        lambda job, *_, **__: seen.update({job.run.plugin: float(hamljax.haml.DRIFTS["mine"].function(2.0, 1.0))}),
+    )
+    files = ",".join(f"{name}.py" for name in order.split(","))
+    words = [*TINY, f"plugin={files}", "algo.drift=mine", "certify=false", "run_dir=sweep"]
+    assert main(["train", "-m", *words]) == 0
+    assert {Path(name).name: cost for name, cost in seen.items()} == {"a.py": 0.0, "b.py": 50.0}

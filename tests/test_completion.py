@@ -17,6 +17,7 @@ from hamljax.lab.commands.completion import complete
         ("hamljax train algo.cl", ["algo.clip_eps=", "algo.clip_value="]),
         ("hamljax train algo=hasac algo.bu", ["algo.buffer_size="]),
         ("hamljax train env=game/crowding env.num_a", ["env.num_agents="]),
+        ("hamljax train algo=happo,mappo_s algo.clip_e", ["algo.clip_eps="]),
         ("hamljax train num_", ["num_envs=", "num_seeds="]),
         ("hamljax train hydra/launcher=", ["hydra/launcher=basic", "hydra/launcher=joblib"]),
         ("hamljax train hydra/sweeper=t", ["hydra/sweeper=tune"]),
@@ -30,11 +31,11 @@ def test_a_word_is_completed(line, wanted):
 
 
 @pytest.mark.parametrize(
-    "line", ["hamljax train algo=hapo ", "hamljax train gamma=0", "hamljax resume ru", "hamljax zz"]
+    "line", ["hamljax train algo=hapo ", "hamljax train gamma=0", "hamljax resume ru", "hamljax zz", "", "hamljax"]
 )
 def test_what_has_no_names_is_left_to_the_shell(line):
     found = complete(line, COMMANDS)
-    assert not found or line.endswith(" ")
+    assert not found or line.endswith(" ") or len(line.split()) < 2
 
 
 def test_a_shell_asks_with_the_line_in_its_environment(monkeypatch, capsys):

@@ -64,6 +64,8 @@ def test_a_plugin_is_found_again_by_the_commands(tmp_path, capsys):
 def test_what_is_mistaken_is_an_error_of_one_line(tmp_path):
     with pytest.raises(ConfigError, match="unknown setting 'num_seed'; did you mean 'num_seeds'"):
         hamljax.run(game(), tmp_path / "run", num_seed=2)
+    with pytest.raises(ConfigError, match="dry_run is of the command line"):
+        hamljax.run(game(), tmp_path / "run", dry_run=True)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(ConfigError, match="something that is not a run"):
         hamljax.run(game(), tmp_path)

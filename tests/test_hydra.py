@@ -94,6 +94,9 @@ def test_a_folder_of_ones_own_brings_presets(tmp_path, capsys):
         (["--resolve"], "--cfg"),
         (["--cfg", "job", "--info"], "one can be asked for"),
         (["--config-name", "x"], "--config-dir"),
+        (["--config-dir", "nowhere", "experiment=mine"], "there is no such folder"),
+        (["-m", "hydra.sweeper.params.seed='0,1'"], "is for presets"),
+        (["hydra.mode=MULTIRUN", "algo=happo,hapo"], "did you mean 'happo'"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_begins(words, line, tmp_path, monkeypatch, capsys):
@@ -296,16 +299,22 @@ def test_where_nobody_submits_jobs_the_signal_is_what_it_was():
     try:
         with pace.listening(print, requeue=True):
             assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
-        signal.signal(signal.SIGUSR2, lambda *_: None)
+        heard = []
+        signal.signal(signal.SIGUSR2, lambda number, _: heard.append(number))
         ours = signal.getsignal(signal.SIGUSR2)
         with pace.listening(print):  # of other commands
             assert signal.getsignal(signal.SIGUSR2) is ours
         with pace.listening(print, requeue=True) as signals, signals.ending_at_once("nothing is lost"):
             assert signal.getsignal(signal.SIGUSR2) is not ours
-            os.kill(os.getpid(), signal.SIGUSR2)  # does not end the process, as other signals would
+            os.kill(os.getpid(), signal.SIGUSR2)  # is theirs at once: compiling may take longer than there is time
             while not signals.caught:
                 time.sleep(0.01)
-        assert signal.getsignal(signal.SIGUSR2) is ours
+            assert heard == [signal.SIGUSR2]
+        with pace.listening(print, requeue=True) as signals:
+            os.kill(os.getpid(), signal.SIGUSR2)  # while training it is noted, to save first
+            while not signals.caught:
+                time.sleep(0.01)
+        assert signal.getsignal(signal.SIGUSR2) is ours and len(heard) == 1
     finally:
         signal.signal(signal.SIGUSR2, before)
 

@@ -133,7 +133,7 @@ class Pool:
     def _greet(self, worker: Worker) -> dict[str, Any] | Fault:
         """The spec of a worker that has begun. A bug in a class of the user's own is raised, unless it just is not there."""
         try:
-            found = worker.receive(time.monotonic() + LAUNCH_SECONDS, limit=1 << 20)
+            found = worker.receive(time.monotonic() + LAUNCH_SECONDS * self.each, limit=1 << 20)
         except WorkerBug as error:
             what = last_line(str(error))
             if "." in self.launch.host and not what.startswith(("ModuleNotFoundError", "AttributeError: module")):

@@ -14,7 +14,7 @@ def floats_of(learner: Learner) -> list[Any]:
     """The leaves of a learner that are floats or arrays: its hyper-parameters, and what its policies and critics hold.
 
     Args:
-        learner: of any family. One that is no pytree has none, and each of its settings has a program of its own.
+        learner: of any family. One that is no pytree has none.
     """
     return [x for x in jax.tree.leaves(learner) if _is_argument(x)]
 

@@ -38,7 +38,7 @@ def complete(line: str, commands: Iterable[str]) -> list[str]:
     Args:
         line: up to the cursor. commands: of ``hamljax``.
     """
-    _, *words = line.split()
+    words = line.split()[1:]
     current = "" if line[-1:].isspace() or not words else words.pop()
     if not words:
         return [name for name in commands if name.startswith(current)]
@@ -67,7 +67,8 @@ def _ours(current: str, words: list[str]) -> list[str]:
     if equals:
         return []
     try:
-        keys = settings_of(given.get("algo", "happo"), given.get("env", "smax/3m"))
+        algo, env = (given.get(key, default).split(",")[0] for key, default in (("algo", "happo"), ("env", "smax/3m")))
+        keys = settings_of(algo, env)
     except ConfigError:  # one of these is no name
         keys = set()
     found = sorted({*(f"{name}=" for name in (*GROUPS, *keys)), "hydra/launcher=", "hydra/sweeper="})

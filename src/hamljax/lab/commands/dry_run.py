@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ...bridge import make
 from ...training.evaluate import ABSOLUTE_ROUNDS
 from ...training.train import make_learner
 from ..configuration import machine
@@ -119,7 +120,8 @@ def say_sweep(jobs: list[Job]) -> None:
         costs = measured(one)
         each = [costs.of(job) for job in alike]
         took, left = (sum(numbers) for numbers in zip(*each, strict=True))
-        seconds, size = seconds + costs.compiling + took, size + left
+        times = len(alike) if make(one.config.env).in_processes else 1  # whose programs belong to their workers
+        seconds, size = seconds + times * costs.compiling + took, size + left
         speed = one.run.num_seeds * steps_per_update(one) / costs.update
         what = f"{one.config.algo.name} on {one.config.env.name}"
         rows.append(

@@ -67,7 +67,9 @@ def train(words: list[str]) -> None:
     stopped = 0
     flags, ours, theirs = _sorted(words)
     asked = _flags(flags)
-    many, shows = asked.multirun, bool(asked.cfg or asked.info or asked.hydra_help)
+    many = asked.multirun or "hydra.mode=MULTIRUN" in theirs
+    shows = bool(asked.cfg or asked.info or asked.hydra_help)
+    _check_theirs(theirs)
     draws = many and any(word.lstrip("+").startswith("hydra/sweeper=") for word in theirs)
     with searching([asked.config_dir] if asked.config_dir else []):
         _check(ours, many, draws)
@@ -127,7 +129,16 @@ def _flags(flags: list[str]) -> argparse.Namespace:
     for name in ("config_path", "config_name", "experimental_rerun", "shell_completion"):
         if getattr(asked, name):
             parser.error(f"--{name.replace('_', '-')} is not known here; --config-dir FOLDER adds presets of your own")
+    if asked.config_dir and not Path(asked.config_dir).is_dir():
+        parser.error(f"--config-dir {asked.config_dir}: there is no such folder")
     return asked
+
+
+def _check_theirs(words: list[str]) -> None:
+    """Name what Hydra itself would answer with a traceback."""
+    drawn = any(word.lstrip("+").startswith("hydra/sweeper=") for word in words)
+    if not drawn and any(word.lstrip("+").startswith("hydra.sweeper.params") for word in words):
+        raise ConfigError("hydra.sweeper.params is for presets; on a command line a sweep is typed: -m seed=0,1")
 
 
 def _check(ours: list[str], many: bool, draws: bool = False) -> None:

@@ -106,6 +106,7 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
     from .certify import look_before
 
     look_before(jobs)
+    from ..configuration.groups import load_plugin
     from ..configuration.jobs import make_job
 
     failed, total = 0, len(typed) or len(jobs)
@@ -116,6 +117,8 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
         folder = typed[number][-1].removeprefix("run_dir=") if total > len(jobs) else jobs[number].run.run_dir
         try:
             job = make_job(typed[number]) if total > len(jobs) else jobs[number]
+            if total > 1 and job.run.plugin:  # which another job's may have the names of
+                load_plugin(job.run.plugin)
             if job.run.dry_run:
                 print_facts(dryrun.rows(job))
             else:

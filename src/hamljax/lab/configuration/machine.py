@@ -75,7 +75,9 @@ def prepare(num_seeds: int = 1, devices: int | None = None, per_seed: int = 1) -
 
 def devices_for(num_seeds: int, devices: int | None, per_seed: int = 1) -> int:
     """How many devices the cores are to be, arguments as of ``prepare``."""
-    return devices or per_seed * max(d for d in range(1, max(cores() // per_seed, 1) + 1) if num_seeds % d == 0)
+    if devices:
+        return max(devices, per_seed)
+    return per_seed * max(d for d in range(1, max(cores() // per_seed, 1) + 1) if num_seeds % d == 0)
 
 
 def prepare_worker(num_seeds: int, devices: int | None, per_seed: int = 1) -> None:

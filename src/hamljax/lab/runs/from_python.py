@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...algorithms.config import Config
-from ...errors import Stopped
+from ...errors import ConfigError, Stopped
 from ..configuration import machine
 from ..configuration.groups import load_plugin
 from ..configuration.jobs import job_of
@@ -83,6 +83,8 @@ def run(
         Stopped: training ended early and in order, such as for numbers that are not finite.
         KeyboardInterrupt: it was interrupted, and saved.
     """
+    if settings.get("dry_run"):
+        raise ConfigError("dry_run is of the command line: hamljax train dry_run=true")
     if plugin:
         load_plugin(str(plugin))
     kind = {"kind": logger} if isinstance(logger, str) else logger
@@ -141,4 +143,4 @@ def interruptible(say: Callable[[str], None]) -> Iterator[Signals]:
     try:
         yield signals
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)  # none, where it was set outside of Python

@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from ...algorithms.config import Config, nearest_divisor
+from ...algorithms.on_policy.registry import SHIPPED
 from ...algorithms.state import RunnerState
+from ...algorithms.table import family_of
 from ...errors import ConfigError
 from ...training.evaluate import Best
 from ...training.seeds import over_seeds, placement, seed_by_seed, seed_sharding, stacked, unstacked
@@ -268,8 +270,17 @@ def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: i
 
 
 def program_of(config: Config, num_seeds: int) -> Hashable:
-    """What runs have in common that have one program: all of their settings but floats; arguments as of ``Programs``."""
-    return jax.tree.structure(config), num_seeds
+    """What runs have in common that have one program: all of their settings but floats.
+
+    A family, a critic or a policy of a user's own may hold floats where no leaf of the learner is: then these count too.
+
+    Args:
+        config: of the run. num_seeds: as of ``Programs``.
+    """
+    algo = config.algo
+    named = all(getattr(algo, what, None) in (None, *SHIPPED[what]) for what in SHIPPED)
+    ours = named and family_of(algo.name).learner.__module__.startswith("hamljax.")
+    return jax.tree.structure(config), num_seeds, () if ours else tuple(jax.tree.leaves(config))
 
 
 class CompiledOnce:

@@ -21,6 +21,7 @@ from .saved_config import differences, read_config, write_yaml
 if TYPE_CHECKING:  # imported where it is used: ``hamljax info`` does without
     import pandas as pd
 
+HYDRAS_LOG = "hamljax.log"  # which Hydra writes into the folder of a run where hydra/job_logging=default
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)  # of some network file systems
 
 
@@ -171,7 +172,7 @@ def holds_this_run(path: Path, resolved: dict[str, Any], resume: str, longer: bo
     if above := next((p for p in path.parents if p.exists() and not p.is_dir()), None):
         raise ConfigError(f"run_dir={path} is below '{above}', which is a file; choose another")
     # Names with a dot are our own, of files that a killed process did not finish.
-    there = {name for name in names_in(path) if not name.startswith(".")}
+    there = {name for name in names_in(path) if not name.startswith(".")} - {HYDRAS_LOG}
     if "config.yaml" not in there:
         if there:
             raise ConfigError(f"run_dir={path} already holds something that is not a run; choose another")
