@@ -151,7 +151,8 @@ def listening(say: Callable[[str], None], requeue: bool = False) -> Iterator[Sig
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     for number in _heard(requeue):
         before[number] = signal.signal(number, lambda *_: None)
-    if REQUEUE in before:  # where nothing can be lost it is for them at once: compiling may take longer than there is time
+    if REQUEUE in before:
+        # Where nothing can be lost it is for them at once: compiling may take longer than there is time.
         again = before[REQUEUE]
         signal.signal(REQUEUE, lambda *about: again(*about) if signals.nothing_to_lose else None)
     try:
