@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sizes import EXACT, long
+from tiny_runs import numbers
 
 import hamljax
 from hamljax.algorithms.rollout import episode_metrics
@@ -59,11 +60,6 @@ TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2"
 
 def open_pool(host: str, size: int, timeout=20.0, max_restarts=100, **settings) -> Pool:
     return Pool(Launch(host, settings, timeout=timeout, max_restarts=max_restarts), size, [str(TESTS)])
-
-
-def numbers(start: int, size: int):
-    """Keys (size, 2) that a ``Counter`` reads ``start``, ``start + 1``, ... from."""
-    return np.stack([np.zeros(size), start + np.arange(size)], axis=1).astype(np.uint32)
 
 
 def left(sessions) -> int:

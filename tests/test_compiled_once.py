@@ -7,6 +7,7 @@ import jax
 import pandas as pd
 import pytest
 from sizes import is_off_policy, long
+from tiny_runs import TINY, record
 
 import hamljax
 from hamljax.algorithms import ALGORITHMS
@@ -17,8 +18,6 @@ from hamljax.lab.runs.programs import CompiledOnce, program_of
 from hamljax.training.floats import floats_of, with_floats
 from hamljax.training.train import make_learner
 
-TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_evals=2", "num_eval_episodes=4", "total_timesteps=64"]
-TINY += ["network.hidden_sizes=[8]"]
 SIZES = {"num_envs": 4, "num_steps": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
 SOME = ("happo", "hatrpo", "hasac")
 
@@ -50,11 +49,6 @@ def test_the_floats_of_a_learner_can_be_exchanged():
     assert other.config.algo.clip_eps == 2 * learner.config.algo.clip_eps
     assert other.config.algo.update_epochs == learner.config.algo.update_epochs and other.env is learner.env
     assert floats_of(other) == [2 * x for x in floats]
-
-
-def record(run: Path) -> pd.DataFrame:
-    found = pd.read_parquet(run / "metrics.parquet")
-    return found[[column for column in found.columns if not column.startswith("perf/")]]
 
 
 def test_a_sweep_over_floats_compiles_once_and_its_runs_are_lone_ones(tmp_path, monkeypatch, capsys):

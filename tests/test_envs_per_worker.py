@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_runs import numbers, record
 
 import hamljax
 from hamljax.bridge.pool import Pool
@@ -20,11 +21,6 @@ COUNTER = "hosts_of_tests.Counter"
 def open_pool(size: int, each: int, host: str = COUNTER, max_restarts: int = 100, **settings) -> Pool:
     launch = Launch(host, settings, timeout=20.0, max_restarts=max_restarts, envs_per_worker=each)
     return Pool(launch, size, [str(TESTS)])
-
-
-def numbers(start: int, size: int):
-    """Keys (size, 2) that a ``Counter`` reads ``start``, ``start + 1``, ... from."""
-    return np.stack([np.zeros(size), start + np.arange(size)], axis=1).astype(np.uint32)
 
 
 @pytest.mark.parametrize("size, each, workers", [(5, 2, 3), (4, 4, 1), (3, 8, 1), (3, 1, 3)])
@@ -107,11 +103,6 @@ def test_a_worker_is_one_of_the_budget_however_many_environments_it_has():
     with pytest.raises(Stopped, match="worker 0 .*all 1 restarts"):
         pool.step(np.zeros((4, 2)), numbers(0, 4), numbers(0, 4))
     pool.close()
-
-
-def record(run: Path) -> pd.DataFrame:
-    found = pd.read_parquet(run / "metrics.parquet")
-    return found[[column for column in found.columns if not column.startswith("perf/")]]
 
 
 def test_a_run_is_the_same_and_may_go_on_with_another_number(tmp_path, monkeypatch, capsys):

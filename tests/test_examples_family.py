@@ -19,7 +19,7 @@ from hamljax.envs import ENVIRONMENTS
 from hamljax.envs.games import FiniteGame
 from hamljax.lab.cli import main
 from hamljax.lab.configuration.jobs import load_plugin
-from hamljax.lab.runs.programs import progress_shapes, split_replay
+from hamljax.lab.runs.progress import progress_shapes, split_replay
 from hamljax.lab.storage import checkpoints
 from hamljax.lab.storage.digests import folder_of
 from hamljax.training.train import make_learner

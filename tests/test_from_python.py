@@ -2,11 +2,11 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from tiny_runs import record
 
 import hamljax
 from hamljax.errors import ConfigError
@@ -25,11 +25,6 @@ def leash(ratio, m_advantage, *, weight=1.0):
 
 def game(**settings) -> hamljax.Config:
     return hamljax.config("happo", "game/climbing", total_timesteps=64, **SIZES, **settings)
-
-
-def record(run: Path) -> pd.DataFrame:
-    found = pd.read_parquet(run / "metrics.parquet")
-    return found[[column for column in found.columns if not column.startswith("perf/")]]
 
 
 def test_it_is_what_the_command_line_does(tmp_path, capsys):

@@ -14,8 +14,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import submitit
+import tiny_runs
 import yaml
 from sizes import long
+from tiny_runs import ONCE, record
 
 from hamljax.errors import ConfigError, Stopped
 from hamljax.lab.cli import main
@@ -23,8 +25,7 @@ from hamljax.lab.commands import hydra_app
 from hamljax.lab.configuration.folders import LONGEST, by_hydra
 from hamljax.lab.runs import pace
 
-TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_evals=2", "num_eval_episodes=4", "total_timesteps=64"]
-TINY += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
+TINY = [*tiny_runs.TINY, *ONCE]
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 HAMLJAX = [sys.executable, "-c", "import sys; from hamljax.lab.cli import main; sys.exit(main())"]
 PLUGIN = """
@@ -34,11 +35,6 @@ import hamljax
 def mine(ratio, m_advantage, *, weight=1.0):
     return weight * (ratio - 1) ** 2
 """
-
-
-def record(run: Path) -> pd.DataFrame:
-    found = pd.read_parquet(run / "metrics.parquet")
-    return found[[column for column in found.columns if not column.startswith("perf/")]]
 
 
 def shown(words, capsys) -> str:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny_runs
 import yaml
+from tiny_runs import ONCE, record
 
 from hamljax.lab.cli import main
 from hamljax.lab.commands.hydra_app import MISSING
 
 ROOT = Path(__file__).parents[1]
-TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_evals=2", "num_eval_episodes=4", "total_timesteps=64"]
-TINY += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
+TINY = [*tiny_runs.TINY, *ONCE]
 TUNE = ["-m", "hydra/sweeper=tune", "hydra.sweeper.n_trials=3", "algo.actor_lr=tag(log,interval(1e-4,1e-2))"]
 
 pytestmark = pytest.mark.long
@@ -39,11 +40,6 @@ def hamljax(tmp_path_factory):
             words = command.replace("'", "").split()[1:]
             subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", *words], check=True)
     return [python, "-c", "import sys; from hamljax.lab.cli import main; sys.exit(main())"]
-
-
-def record(run: Path) -> pd.DataFrame:
-    found = pd.read_parquet(run / "metrics.parquet")
-    return found[[column for column in found.columns if not column.startswith("perf/")]]
 
 
 def test_what_was_drawn_is_drawn_again_by_the_same_command(hamljax, tmp_path):

@@ -19,7 +19,7 @@ from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.commands import info
 from hamljax.lab.commands.resume import read as read_resume
-from hamljax.lab.runs.programs import progress_shapes, split_replay
+from hamljax.lab.runs.progress import progress_shapes, split_replay
 from hamljax.lab.runs.trained import load
 from hamljax.lab.storage import checkpoints
 from hamljax.lab.storage.digests import damage, folder_of, kept

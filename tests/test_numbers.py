@@ -14,7 +14,7 @@ from hamljax.envs import VecEnv
 from hamljax.envs.autoreset import Numbering
 from hamljax.envs.protocol import Environment, Observation, Step, Team
 from hamljax.errors import ConfigError
-from hamljax.lab.runs import memory, programs
+from hamljax.lab.runs import memory, programs, progress
 from hamljax.lab.runs.notes import Notes
 from hamljax.nn.distributions import Categorical, Deterministic, Gaussian, SquashedGaussian
 from hamljax.nn.normalisation import Moments, ValueNorm
@@ -599,7 +599,7 @@ def test_what_cannot_fit_is_refused_with_its_sizes(monkeypatch):
     learner = make_learner(config("happo", num_envs=64, num_steps=512, total_timesteps=64 * 512))
     for seeds in (1, 2):  # each has a rollout of its own
         monkeypatch.setattr(memory, "memory", lambda: 5 << 20)
-        shapes = programs.progress_shapes(learner, seeds)
+        shapes = progress.progress_shapes(learner, seeds)
         if seeds == 1:
             memory.check_memory(learner, shapes)
         else:

@@ -4,14 +4,12 @@ import itertools
 import re
 
 import pytest
+from tiny_runs import TINY
 
 from hamljax.lab.cli import main
 from hamljax.lab.commands import train
 from hamljax.lab.commands.train import CHECKED, to_check
 from hamljax.lab.configuration import jobs
-
-TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_evals=2", "num_eval_episodes=4", "total_timesteps=64"]
-TINY += ["network.hidden_sizes=[8]"]
 
 
 def test_of_few_jobs_all_are_checked_and_of_many_every_value():

@@ -1,7 +1,6 @@
 """``hamljax train dry_run=true``: what a run, or a sweep, would be, without training it."""
 
 import contextlib
-import math
 import time
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -9,15 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...bridge import make
 from ...training.evaluate import ABSOLUTE_ROUNDS
 from ...training.train import make_learner
-from ..configuration import machine
 from ..configuration.jobs import Job
 from ..configuration.remarks import of_family, whole_rollouts
 from ..drawing.tables import print_facts, print_table, who_shares
 from ..runs.memory import size_of
-from ..runs.programs import CAPACITY, AnyPrograms, HostPrograms, make_programs, program_of, split_replay
+from ..runs.programs import CAPACITY, AnyPrograms, HostPrograms, make_programs, program_of
+from ..runs.progress import split_replay
 from ..runs.reporter import clock
 from ..runs.schedule import schedule, steps_per_update
 from ..storage.checkpoints import KEEP
@@ -89,6 +87,7 @@ class Costs(NamedTuple):
     update: float
     evaluation: float
     checkpoint: int
+    shared: bool  # whether runs of one program share it: not where it belongs to workers
 
     def of(self, job: Job) -> tuple[float, int]:
         """The seconds of one of its runs without compiling, and the bytes that it leaves."""
@@ -107,8 +106,6 @@ def say_sweep(jobs: list[Job]) -> None:
     Raises:
         ConfigError: one cannot be made, or does not fit into this machine.
     """
-    shared = max(job.run.devices_per_seed for job in jobs)
-    machine.prepare(math.gcd(*(job.run.num_seeds for job in jobs)), per_seed=shared)
     programs: dict[Hashable, list[Job]] = {}
     for job in jobs:
         mine = program_of(job.config, job.run.num_seeds), job.run.plugin
@@ -116,14 +113,14 @@ def say_sweep(jobs: list[Job]) -> None:
     rows, seconds, size = [], 0.0, 0
     for number, alike in enumerate(programs.values(), start=1):
         one = alike[0]
-        print(f"[{number}/{len(programs)}] compiling {one.config.algo.name} on {one.config.env.name}", flush=True)
+        what = f"{one.config.algo.name} on {one.config.env.name}"
+        print(f"[{number}/{len(programs)}] compiling {what}", flush=True)
         costs = measured(one)
         each = [costs.of(job) for job in alike]
         took, left = (sum(numbers) for numbers in zip(*each, strict=True))
-        times = len(alike) if make(one.config.env).in_processes else 1  # whose programs belong to their workers
+        times = 1 if costs.shared else len(alike)
         seconds, size = seconds + times * costs.compiling + took, size + left
         speed = one.run.num_seeds * steps_per_update(one) / costs.update
-        what = f"{one.config.algo.name} on {one.config.env.name}"
         rows.append(
             (what, str(len(alike)), clock(costs.compiling), f"{speed:,.0f}", clock(took / len(alike)), clock(took))
         )
@@ -162,4 +159,5 @@ def _measured(job: Job, programs: AnyPrograms) -> Costs:
         began = time.perf_counter()
         jax.block_until_ready(programs.evaluate(progress.best.actors, jnp.int32(0)))
         evaluation = time.perf_counter() - began
-    return Costs(programs.seconds, took, evaluation, size_of(programs.shapes)[1])
+    shared = not isinstance(programs, HostPrograms)
+    return Costs(programs.seconds, took, evaluation, size_of(programs.shapes)[1], shared)

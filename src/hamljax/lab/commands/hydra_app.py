@@ -69,8 +69,10 @@ def train(words: list[str]) -> None:
     asked = _flags(flags)
     many = asked.multirun or "hydra.mode=MULTIRUN" in theirs
     shows = bool(asked.cfg or asked.info or asked.hydra_help)
-    _check_theirs(theirs)
-    draws = many and any(word.lstrip("+").startswith("hydra/sweeper=") for word in theirs)
+    draws = any(word.lstrip("+").startswith("hydra/sweeper=") for word in theirs)
+    if not draws and any(word.lstrip("+").startswith("hydra.sweeper.params") for word in theirs):
+        raise ConfigError("hydra.sweeper.params is for presets; on a command line a sweep is typed: -m seed=0,1")
+    draws = draws and many
     with searching([asked.config_dir] if asked.config_dir else []):
         _check(ours, many, draws)
         register_groups()
@@ -132,13 +134,6 @@ def _flags(flags: list[str]) -> argparse.Namespace:
     if asked.config_dir and not Path(asked.config_dir).is_dir():
         parser.error(f"--config-dir {asked.config_dir}: there is no such folder")
     return asked
-
-
-def _check_theirs(words: list[str]) -> None:
-    """Name what Hydra itself would answer with a traceback."""
-    drawn = any(word.lstrip("+").startswith("hydra/sweeper=") for word in words)
-    if not drawn and any(word.lstrip("+").startswith("hydra.sweeper.params") for word in words):
-        raise ConfigError("hydra.sweeper.params is for presets; on a command line a sweep is typed: -m seed=0,1")
 
 
 def _check(ours: list[str], many: bool, draws: bool = False) -> None:

@@ -40,6 +40,7 @@ def train(arguments: list[str]) -> None:
     jobs = _sweep(combinations, root)
     checked = [make_job(w) for w in to_check(jobs)]
     if all(job.run.dry_run for job in checked):
+        _prepare(checked)
         from .dry_run import say_sweep
 
         say_sweep(checked if len(checked) == len(jobs) else [make_job(w) for w in jobs])
@@ -85,7 +86,6 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
         ConfigError: one of them cannot go on where it would; nothing was trained.
         Stopped: a signal came, or some failed.
     """
-    from ..configuration import machine
     from ..storage.paths import path_of
     from ..storage.provenance import devices_of
     from ..storage.rundir import holds_this_run
@@ -97,8 +97,9 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
         if job.run.run_dir:
             begun |= holds_this_run(path_of(job.run.run_dir), job.resolved, job.run.resume, longer)
     devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
-    seeds, shared = (job.run.num_seeds for job in jobs), max(job.run.devices_per_seed for job in jobs)
-    machine.prepare(math.gcd(*seeds), devices, shared)
+    _prepare(jobs, devices)
+    from ..configuration.groups import load_plugin
+    from ..configuration.jobs import make_job
     from ..drawing.tables import print_facts
     from ..runs.programs import CompiledOnce
     from ..runs.run import train as train_one
@@ -106,18 +107,15 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
     from .certify import look_before
 
     look_before(jobs)
-    from ..configuration.groups import load_plugin
-    from ..configuration.jobs import make_job
-
-    failed, total = 0, len(typed) or len(jobs)
-    programs = CompiledOnce()
-    for number in range(total):
+    every: Sequence[Job | list[str]] = typed if len(typed) > len(jobs) else jobs
+    failed, total, programs = 0, len(every), CompiledOnce()
+    for number, each in enumerate(every, start=1):
         if total > 1:
-            print(f"[{number + 1}/{total}]", flush=True)
-        folder = typed[number][-1].removeprefix("run_dir=") if total > len(jobs) else jobs[number].run.run_dir
+            print(f"[{number}/{total}]", flush=True)
+        folder = each[-1].removeprefix("run_dir=") if isinstance(each, list) else each.run.run_dir
         try:
-            job = make_job(typed[number]) if total > len(jobs) else jobs[number]
-            if total > 1 and job.run.plugin:  # which another job's may have the names of
+            job = make_job(each) if isinstance(each, list) else each
+            if job is each and total > 1 and job.run.plugin:  # that of a later job may have taken its names
                 load_plugin(job.run.plugin)
             if job.run.dry_run:
                 print_facts(dryrun.rows(job))
@@ -130,6 +128,14 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
             failed += 1
     if failed:
         raise Stopped(f"{failed} of {total} runs failed; the same command tries them again", 1)
+
+
+def _prepare(jobs: Sequence[Job], devices: int | None = None) -> None:
+    """Make this machine's devices, for all of ``jobs``; ``devices`` as of ``machine.prepare``."""
+    from ..configuration import machine
+
+    seeds, shared = (job.run.num_seeds for job in jobs), max(job.run.devices_per_seed for job in jobs)
+    machine.prepare(math.gcd(*seeds), devices, shared)
 
 
 def _root_of(words: list[str]) -> tuple[str, bool]:

@@ -15,7 +15,7 @@ from .record import Metrics
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .programs import Progress
+    from .progress import Progress
 
 
 class ExactColumns:

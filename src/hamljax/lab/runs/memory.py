@@ -8,6 +8,7 @@ import jax
 from ...errors import ConfigError
 from ...training.train import Trainer
 from ..configuration.machine import memory
+from .progress import Progress, split_replay
 
 
 def size_of(tree: Any) -> tuple[int, int]:
@@ -16,20 +17,19 @@ def size_of(tree: Any) -> tuple[int, int]:
     return sum(math.prod(x.shape) for x in leaves), sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 
-def check_memory(trainer: Trainer, shapes: Any) -> None:
+def check_memory(trainer: Trainer, shapes: Progress) -> None:
     """Check that this machine can hold the state of all seeds, and the rollouts that they collect side by side.
 
     Args:
         trainer: of the run.
-        shapes: of its ``programs.Progress``, stacked over the seeds.
+        shapes: of its ``Progress``, stacked over the seeds.
 
     Raises:
         ConfigError: it cannot; with the sizes that make it so.
     """
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), shapes.state)
     rollout = jax.eval_shape(trainer.learner.collect, one)[1]
-    seeds, replay = shapes.state.eval_key.shape[0], shapes.state.replay
-    rest = shapes._replace(state=shapes.state._replace(replay=None))
+    seeds, (rest, replay) = shapes.state.eval_key.shape[0], split_replay(shapes)
     parts = {"rollouts": seeds * size_of(rollout)[1], "replays": size_of(replay)[1], "the rest": size_of(rest)[1]}
     needed, there = sum(parts.values()), memory()
     if needed <= there:

@@ -11,7 +11,8 @@ from ..storage import checkpoints
 from ..storage.files import replaced
 from ..storage.paths import as_typed, writing
 from .debug_batch import not_finite
-from .programs import CAPACITY, split_replay
+from .programs import CAPACITY
+from .progress import split_replay
 
 if TYPE_CHECKING:  # which imports this
     from .run import Training

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from ...algorithms.config import Config, nearest_divisor
 from ...algorithms.on_policy.registry import SHIPPED
@@ -23,39 +23,12 @@ from ...training.seeds import over_seeds, placement, seed_by_seed, seed_sharding
 from ...training.train import Trainer, make_learner
 from .failures import failures_of
 from .memory import check_memory, check_programs, size_of
+from .progress import Progress, begin_progress, progress_shapes
 
 # Updates between two looks of the host, at most. One number for all, because another one is another program: a run that is
 # made longer would round differently from the one that was long from the start.
 CAPACITY = 1024
 KEPT = 8  # programs of a sweep: each is some ten megabytes
-
-
-class Progress(NamedTuple):
-    """All of a run that changes, stacked over its seeds; a checkpoint of it is a checkpoint of the run."""
-
-    state: RunnerState
-    best: Best
-
-
-def split_replay(progress: Progress) -> tuple[Progress, Any]:
-    """A run's progress without its replay, and the replay; None where there is none."""
-    return with_replay(progress, None), progress.state.replay
-
-
-def with_replay(progress: Progress, replay: Any) -> Progress:
-    """The inverse of ``split_replay``."""
-    return progress._replace(state=progress.state._replace(replay=replay))
-
-
-def progress_shapes(trainer: Trainer, num_seeds: int) -> Progress:
-    """The shapes of a run's ``Progress``, without making one."""
-    one = jax.eval_shape(lambda key: _begin(trainer, key), jax.random.key(0))
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype), one)
-
-
-def _begin(trainer: Trainer, key: Key[Array, ""]) -> Progress:
-    state = trainer.init(key)
-    return Progress(state, Best.none_yet(trainer.actor_state(state)))
 
 
 class Programs:
@@ -94,7 +67,7 @@ class Programs:
         began = time.perf_counter()
 
         def begin(key, floats):
-            return _begin(trainer.with_floats(floats), key)
+            return begin_progress(trainer.with_floats(floats), key)
 
         def advance(state, count, floats):
             return trainer.with_floats(floats).run_updates(state, count, CAPACITY)
@@ -219,7 +192,7 @@ class HostPrograms:
 
     def begin(self, seeds: Sequence[int] | np.ndarray) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
-        begin = [jax.jit(functools.partial(_begin, each)) for each in self.trainers]
+        begin = [jax.jit(functools.partial(begin_progress, each)) for each in self.trainers]
         return self._in_turn(begin, [jax.random.key(int(seed)) for seed in seeds])
 
     def place(self, progress: Progress) -> Progress:

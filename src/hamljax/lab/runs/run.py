@@ -31,7 +31,8 @@ from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .notes import Notes
 from .pace import Pace, Signals, Streak, in_a_job
-from .programs import CAPACITY, AnyPrograms, CompiledOnce, Progress, progress_shapes, split_replay, with_replay
+from .programs import CAPACITY, AnyPrograms, CompiledOnce
+from .progress import Progress, progress_shapes, split_replay, with_replay
 from .reporter import Reporter, clock
 from .schedule import files_of, is_finished, schedule, steps_per_update
 

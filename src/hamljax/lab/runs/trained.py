@@ -19,7 +19,7 @@ from ..configuration.jobs import Job
 from ..configuration.saved import read_job
 from ..storage import checkpoints
 from ..storage.paths import path_of
-from .programs import Progress, progress_shapes, split_replay
+from .progress import Progress, progress_shapes, split_replay
 
 
 @functools.partial(jax.jit, static_argnums=1)  # once for all runs that are equal, however often they are loaded
