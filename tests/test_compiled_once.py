@@ -69,12 +69,12 @@ def test_some_programs_are_kept_and_what_a_file_says_is_no_float(monkeypatch):
 
     def make(**more):
         files = more.pop("files", ())
-        program = kept.make(trainer, more.pop("num_seeds", 1), False, more.pop("per_seed", 1), files)
+        program = kept.make(trainer, more.pop("num_seeds", 1), False, more.pop("devices", 1), files=files)
         program.name = getattr(program, "name", object())  # goes along where the program does
         return program.name
 
     first = make()
-    assert make() is first and make(num_seeds=2) is not first and make(per_seed=2) is not first
+    assert make() is first and make(num_seeds=2) is not first and make(devices=2) is not first
     assert make(files=(("a.py", 1, 2),)) is not make(files=(("a.py", 2, 2),))
     assert make() is first
     for number in range(programs.KEPT):

@@ -44,6 +44,31 @@ def plot(arguments: list[str]) -> None:
     print(f"drawn: {out}")
 
 
+def study(arguments: list[str]) -> None:
+    from .commands.study import read
+    from .commands.study import study as run
+
+    run(read(arguments))
+
+
+def compare(arguments: list[str]) -> None:
+    from .commands.compare import compare as run
+    from .commands.compare import read
+    from .drawing.tables import print_table
+    from .studies.tables import COLUMNS, rows_of
+
+    _, pairs, said = run(read(arguments))
+    print_table(COLUMNS, rows_of(pairs))
+    print(said)
+
+
+def report(arguments: list[str]) -> None:
+    from .commands.report import answers, read, write_report
+
+    request = read(arguments)
+    print(write_report(request.paths, request.out), *answers(request.paths), sep="\n")
+
+
 def watch(arguments: list[str]) -> None:
     from .configuration import machine
 
@@ -168,6 +193,9 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "export": export,
     "certify": certify,
     "plot": plot,
+    "compare": compare,
+    "report": report,
+    "study": study,
     "theory": theory,
     "list": listing,
     "doctor": doctor,

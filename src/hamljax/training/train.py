@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -59,6 +59,15 @@ class Trainer:
     def floats(self) -> list[Any]:
         """What may be said otherwise without another program (``floats_of`` its learner)."""
         return floats_of(self.learner)
+
+    def floats_of_seeds(self, configs: Sequence[Config]) -> list[np.ndarray]:
+        """``floats`` of configurations that differ in floats alone, each (seeds, ...).
+
+        Args:
+            configs: one for each seed.
+        """
+        learners = [family_of(config.algo.name).learner(config, self.env) for config in configs]
+        return [np.stack(same) for same in zip(*map(floats_of, learners), strict=True)]
 
     def with_floats(self, floats: list[Any]) -> "Trainer":
         """The same, for programs, with others.

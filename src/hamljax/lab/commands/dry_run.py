@@ -33,7 +33,7 @@ def rows(job: Job) -> list[tuple[str, str]]:
     """
     trainer, config, seeds = make_learner(job.config), job.config, job.run.num_seeds
     team = trainer.env.team
-    programs = make_programs(trainer, seeds, bool(config.num_evals), job.run.devices_per_seed)
+    programs = make_programs(trainer, seeds, bool(config.num_evals), job.run.devices_per_seed, job.configs)
     state = programs.shapes.state
     rollout = jax.eval_shape(trainer.learner.collect, jax.eval_shape(trainer.init, jax.random.key(0)))[1]
     _, held = split_replay(programs.shapes)
@@ -108,7 +108,7 @@ def say_sweep(jobs: list[Job]) -> None:
     """
     programs: dict[Hashable, list[Job]] = {}
     for job in jobs:
-        mine = program_of(job.config, job.run.num_seeds), job.run.plugin
+        mine = program_of(job.config, job.run.num_seeds), bool(job.run.per_seed), job.run.plugin
         programs.setdefault(mine, []).append(job)
     rows, seconds, size = [], 0.0, 0
     for number, alike in enumerate(programs.values(), start=1):
@@ -139,7 +139,7 @@ def say_sweep(jobs: list[Job]) -> None:
 
 def measured(job: Job) -> Costs:
     """Compile a job, and let it make some updates and evaluate once."""
-    about = job.run.num_seeds, bool(job.config.num_evals), job.run.devices_per_seed
+    about = job.run.num_seeds, bool(job.config.num_evals), job.run.devices_per_seed, job.configs
     programs = make_programs(make_learner(job.config), *about)
     with contextlib.closing(programs):
         return _measured(job, programs)

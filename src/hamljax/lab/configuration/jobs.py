@@ -26,6 +26,7 @@ from ..storage.paths import path_of
 from . import overrides as grammar
 from .groups import GROUPS, choices, conf_dir, load_plugin, plain, register_groups, search_path, values_once
 from .overrides import LARGEST_SWEEP, quote, values_of
+from .per_seed import configs_by_seed, dotted
 from .run_settings import (
     LOGGER_SETTINGS,
     ONCE,
@@ -45,6 +46,11 @@ class Job:
     run: RunSettings
     logger: dict[str, Any]
     resolved: dict[str, Any]  # plain data, as written to config.yaml
+
+    @property
+    def configs(self) -> list[Config]:
+        """Of every seed, where they differ; else empty."""
+        return configs_by_seed(self.config, self.run.num_seeds, self.run.per_seed)
 
 
 def parse(words: list[str], env: str = "") -> list[Override]:
@@ -145,8 +151,10 @@ def in_full(overrides: list[Override]) -> list[Override]:
 def is_own(override: Override) -> bool:
     """Whether it is about a parameter of a user's own function, or all of them: ``+algo.drift_params.weight=2``.
 
-    Nobody can know their names beforehand, so they are no part of what Hydra composes.
+    Nobody can know their names beforehand, so they are no part of what Hydra composes. Nor is ``per_seed``.
     """
+    if override.key_or_group.split(".")[0] == "per_seed":
+        return True
     fields = [f for family in FAMILIES.values() for f in dataclasses.fields(family.settings)]
     own = {f"algo.{f.name}" for f in fields if typing.get_origin(f.type) is dict}
     return ".".join(override.key_or_group.split(".")[:2]) in own
@@ -222,9 +230,10 @@ def make_job(words: list[str]) -> Job:
         raise ConfigError(one_line(error)) from None
     _check_preset(overrides, values["algo"])
     for override in filter(is_own, overrides):
-        _, group, *name = override.key_or_group.split(".", 2)
-        before, said = values["algo"].get(group, {}), override.value()
-        values["algo"][group] = {**before, name[0]: said} if name else said
+        part, said = override.key_or_group, override.value()
+        inside, group = (values["algo"], part.split(".")[1]) if part.startswith("algo.") else (values, "per_seed")
+        name = part.partition(f"{group}.")[2]
+        inside[group] = {**inside.get(group, {}), name: said} if name else said
     return job_of(values)
 
 
@@ -249,12 +258,14 @@ def job_of(values: dict[str, Any]) -> Job:
     env = configure(name, **env_values)
     run_kinds = _kinds(RunSettings)
     kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | run_kinds
+    values["per_seed"] = dotted(values.get("per_seed") or {})
     flat = _typed("", values, kinds)
     run = RunSettings(**{key: flat.pop(key) for key in run_kinds if key in flat})
     config = Config(algo, network, env, **flat)
     validate(config)
     check_row(algo)
     validate_run(run)
+    configs_by_seed(config, run.num_seeds, run.per_seed)
     validate_logger(logger)
     row = {key: value for key, value in dataclasses.asdict(resolve(algo)).items() if hasattr(algo, key)}
     resolved = {
@@ -263,7 +274,7 @@ def job_of(values: dict[str, Any]) -> Job:
         "env": plain(dataclasses.asdict(env)),
         "logger": plain(dataclasses.asdict(logger)),
         **flat,
-        **{key: value for key, value in dataclasses.asdict(run).items() if key not in ONCE},
+        **plain({key: value for key, value in dataclasses.asdict(run).items() if key not in ONCE}),
         "plugin": str(path_of(run.plugin).resolve()) if run.plugin else "",
     }
     return Job(config, run, resolved["logger"], resolved)

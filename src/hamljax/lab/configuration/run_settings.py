@@ -12,6 +12,7 @@ class RunSettings:
 
     seed: int = 0
     num_seeds: int = 1
+    per_seed: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     devices_per_seed: int = 1
     log_every: int = 0
     checkpoint_every: int = 0

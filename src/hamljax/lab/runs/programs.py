@@ -14,13 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ...algorithms.config import Config, nearest_divisor
-from ...algorithms.on_policy.registry import SHIPPED
 from ...algorithms.state import RunnerState
-from ...algorithms.table import family_of
 from ...errors import ConfigError
 from ...training.evaluate import Best
 from ...training.seeds import over_seeds, placement, seed_by_seed, seed_sharding, stacked, unstacked
 from ...training.train import Trainer, make_learner
+from ..configuration.per_seed import floats_are_arguments
 from .failures import failures_of
 from .memory import check_memory, check_programs, size_of
 from .progress import Progress, begin_progress, progress_shapes
@@ -36,25 +35,30 @@ class Programs:
 
     ``advance`` makes up to ``CAPACITY`` updates, gives up the state that it is given, and returns metrics (seeds,
     CAPACITY) of which the first ``count`` hold. However the updates of a run are divided among calls, they are the same. The
-    floats of its settings are arguments of all of them, so that runs which differ in floats alone have one program.
+    floats of its settings are arguments of all of them, so that runs which differ in floats alone have one program, and so
+    have the seeds of a run.
 
     Args:
         trainer: of the run.
         num_seeds: of the run.
         evaluates: whether ``evaluate`` is wanted.
-        per_seed: devices over which each seed's environments and minibatches are spread.
+        devices: over which each seed's environments and minibatches are spread.
+        configs: of every seed; empty: that of the trainer for all.
 
     Raises:
         ConfigError: this machine has too little memory, or too few devices.
     """
 
-    def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1):
+    def __init__(
+        self, trainer: Trainer, num_seeds: int, evaluates: bool, devices: int = 1, configs: Sequence[Config] = ()
+    ):
         self.trainer, self.num_seeds = trainer, num_seeds
-        self.sharding = seed_sharding(num_seeds, per_seed)
-        if trainer.config.num_envs % per_seed:
+        self.floats = trainer.floats_of_seeds(configs) if configs else trainer.floats
+        self.sharding = seed_sharding(num_seeds, devices)
+        if trainer.config.num_envs % devices:
             raise ConfigError(
-                f"devices_per_seed={per_seed} does not divide num_envs={trainer.config.num_envs}; nearest divisor: "
-                f"{nearest_divisor(trainer.config.num_envs, per_seed)}"
+                f"devices_per_seed={devices} does not divide num_envs={trainer.config.num_envs}; nearest divisor: "
+                f"{nearest_divisor(trainer.config.num_envs, devices)}"
             )
         self.shapes = progress_shapes(trainer, num_seeds)
         by_seed = jax.tree.map(lambda x: self.sharding, self.shapes)
@@ -69,22 +73,23 @@ class Programs:
         def begin(key, floats):
             return begin_progress(trainer.with_floats(floats), key)
 
-        def advance(state, count, floats):
+        def advance(state, floats, count):
             return trainer.with_floats(floats).run_updates(state, count, CAPACITY)
 
-        def evaluate(actors, round, floats):
+        def evaluate(actors, floats, round):
             return trainer.with_floats(floats).evaluate(actors, round)
 
-        self._begin = jax.jit(over_seeds(begin, num_seeds, shared=1, per_seed=per_seed))
+        same = 0 if configs else 1  # whether all seeds have the floats of one
+        self._begin = jax.jit(over_seeds(begin, num_seeds, shared=same, per_seed=devices))
         # Said outright, because the compiler forgets where empty arrays (memories of feed-forward networks) are.
         out = (states, self.sharding)
-        updates = over_seeds(advance, num_seeds, shared=2, per_seed=per_seed)
+        updates = over_seeds(advance, num_seeds, shared=same + 1, per_seed=devices)
         updates = jax.jit(updates, donate_argnums=0, out_shardings=out)
-        self._advance = updates.lower(placed.state, jnp.int32(1), trainer.floats).compile()
+        self._advance = updates.lower(placed.state, self.floats, jnp.int32(1)).compile()
         self._evaluate: Callable[..., Any] | None = None
         if evaluates:
-            episodes = jax.jit(over_seeds(evaluate, num_seeds, shared=2, per_seed=per_seed))
-            self._evaluate = episodes.lower(trainer.actor_state(placed.state), jnp.int32(0), trainer.floats).compile()
+            episodes = jax.jit(over_seeds(evaluate, num_seeds, shared=same + 1, per_seed=devices))
+            self._evaluate = episodes.lower(trainer.actor_state(placed.state), self.floats, jnp.int32(0)).compile()
         self.choose = jax.jit(jax.vmap(Best.update))
         self.seconds = time.perf_counter() - began
         check_programs(self.bytes * self.sharding.mesh.size)
@@ -100,24 +105,29 @@ class Programs:
     def begin(self, seeds: Sequence[int] | np.ndarray) -> Progress:
         """A run that has not begun, for every one of ``seeds``."""
         keys = jnp.stack([jax.random.key(int(seed)) for seed in seeds])
-        return self.place(self._begin(keys, self.trainer.floats))
+        return self.place(self._begin(keys, self.floats))
 
     def advance(self, state: RunnerState, count: Int[Any, ""]) -> tuple[RunnerState, dict[str, Array]]:
         """``count`` updates of every seed."""
-        return self._advance(state, count, self.trainer.floats)
+        return self._advance(state, self.floats, count)
 
     @property
     def evaluate(self) -> Callable[..., Any] | None:
         """``Trainer.evaluate`` of every seed's actors, in the round that is its second argument; None: not wanted."""
         if self._evaluate is None:
             return None
-        measure, floats = self._evaluate, self.trainer.floats
-        return lambda actors, round: measure(actors, round, floats)
+        measure, floats = self._evaluate, self.floats
+        return lambda actors, round: measure(actors, floats, round)
 
-    def of(self, trainer: Trainer) -> "Programs":
-        """The same for another run, whose settings differ in floats alone (``program_of``)."""
+    def of(self, trainer: Trainer, configs: Sequence[Config] = ()) -> "Programs":
+        """The same for another run, whose settings differ in floats alone (``program_of``).
+
+        Args:
+            trainer, configs: of it.
+        """
         other = copy.copy(self)
         other.trainer, other.seconds = trainer, 0.0
+        other.floats = trainer.floats_of_seeds(configs) if configs else trainer.floats
         return other
 
     def place(self, progress: Any) -> Any:
@@ -140,10 +150,12 @@ class HostPrograms:
     acts by parameters that are not its latest. Arguments and errors are those of ``Programs``; a callback trains one seed.
     """
 
-    def __init__(self, trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1):
-        if per_seed > 1:
+    def __init__(
+        self, trainer: Trainer, num_seeds: int, evaluates: bool, devices: int = 1, configs: Sequence[Config] = ()
+    ):
+        if devices > 1:
             raise ConfigError(
-                f"devices_per_seed={per_seed} is for environments on the device; those of {trainer.config.env.name} are in "
+                f"devices_per_seed={devices} is for environments on the device; those of {trainer.config.env.name} are in "
                 f"processes, and env.envs_per_worker spreads them over processors"
             )
         if num_seeds > 1 and not trainer.env.on_host:
@@ -151,7 +163,9 @@ class HostPrograms:
                 f"env.front_end=callback trains one seed, because a program cannot call the same workers for "
                 f"{num_seeds}; env.front_end=loop gives each seed workers of its own"
             )
-        self.trainers = [trainer, *(make_learner(trainer.config) for _ in range(1, num_seeds))]
+        by_seed = configs or [trainer.config] * num_seeds
+        first = make_learner(by_seed[0]) if configs else trainer
+        self.trainers = [first, *map(make_learner, by_seed[1:])]
         self.shapes = progress_shapes(trainer, num_seeds)
         check_memory(trainer, self.shapes)
         self.sharding, began = seed_sharding(1), time.perf_counter()
@@ -236,24 +250,21 @@ def _in_one_program(trainer: Trainer) -> Callable[[RunnerState], tuple[RunnerSta
 AnyPrograms = Programs | HostPrograms
 
 
-def make_programs(trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1) -> AnyPrograms:
+def make_programs(
+    trainer: Trainer, num_seeds: int, evaluates: bool, devices: int = 1, configs: Sequence[Config] = ()
+) -> AnyPrograms:
     """What a run consists of; arguments and errors as of ``Programs``."""
     kind = HostPrograms if trainer.env.in_processes else Programs
-    return kind(trainer, num_seeds, evaluates, per_seed)
+    return kind(trainer, num_seeds, evaluates, devices, configs)
 
 
 def program_of(config: Config, num_seeds: int) -> Hashable:
-    """What runs have in common that have one program: all of their settings but floats.
-
-    A family, a critic or a policy of a user's own may hold floats where no leaf of the learner is: then these count too.
+    """What runs have in common that have one program: all of their settings, but floats only where they are no arguments.
 
     Args:
         config: of the run. num_seeds: as of ``Programs``.
     """
-    algo = config.algo
-    named = all(getattr(algo, what, None) in (None, *SHIPPED[what]) for what in SHIPPED)
-    ours = named and family_of(algo.name).learner.__module__.startswith("hamljax.")
-    return jax.tree.structure(config), num_seeds, () if ours else tuple(jax.tree.leaves(config))
+    return jax.tree.structure(config), num_seeds, () if floats_are_arguments(config) else tuple(jax.tree.leaves(config))
 
 
 class CompiledOnce:
@@ -266,16 +277,26 @@ class CompiledOnce:
         self._kept: dict[Hashable, Programs] = {}
 
     def make(
-        self, trainer: Trainer, num_seeds: int, evaluates: bool, per_seed: int = 1, files: Hashable = ()
+        self,
+        trainer: Trainer,
+        num_seeds: int,
+        evaluates: bool,
+        devices: int = 1,
+        configs: Sequence[Config] = (),
+        files: Hashable = (),
     ) -> AnyPrograms:
         """``make_programs``.
 
         Args:
-            trainer, num_seeds, evaluates, per_seed: as of ``Programs``. files: what is known of those that the run is made of.
+            trainer, num_seeds, evaluates, devices, configs: as of ``Programs``.
+            files: what is known of those that the run is made of.
         """
-        mine = program_of(trainer.config, num_seeds), evaluates, per_seed, files, tuple(map(id, jax.devices()))
+        same = program_of(trainer.config, num_seeds), bool(configs)
+        mine = same, evaluates, devices, files, tuple(map(id, jax.devices()))
         found = self._kept.pop(mine, None)
-        programs = found.of(trainer) if found else make_programs(trainer, num_seeds, evaluates, per_seed)
+        programs = (
+            found.of(trainer, configs) if found else make_programs(trainer, num_seeds, evaluates, devices, configs)
+        )
         if isinstance(programs, Programs):
             self._kept[mine] = programs  # the last one
             for old in [*self._kept][:-KEPT]:

@@ -149,7 +149,7 @@ class Training:
             self.logger = make_logger(
                 self.job.logger, self.run.path, self.job.resolved, found.update * self.per_update if found else -1
             )
-            about = self.trainer, len(self.seeds), bool(self.evals), self.job.run.devices_per_seed
+            about = self.trainer, len(self.seeds), bool(self.evals), self.job.run.devices_per_seed, self.job.configs
             programs = self.compiled.make(*about, inputs.stamps(files_of(self.job)))
             self.programs = self.workers = programs
             self.seconds["compiling"] += programs.seconds

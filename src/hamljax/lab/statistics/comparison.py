@@ -12,7 +12,7 @@ from ...errors import ConfigError, lookup
 from .aggregates import Statistic, improvement_by_task
 from .intervals import Estimate, difference, few_runs, probability_of_improvement
 from .planning import runs_to_tell_apart
-from .scores import Scores, as_scores, numbers, together
+from .scores import Scores, as_scores, numbers, share, together
 
 
 def welch(x: Scores | ArrayLike, y: Scores | ArrayLike) -> np.ndarray:
@@ -33,6 +33,25 @@ def paired_t(x: Scores | ArrayLike, y: Scores | ArrayLike) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         found = 2 * stats.t.sf(np.abs(average) / (sd / math.sqrt(count)), count - 1)
     return _without_spread(found, sd == 0, average == 0)
+
+
+def mean_difference(
+    x: Scores | ArrayLike, y: Scores | ArrayLike, *, paired: bool = False, level: float = 0.95
+) -> Estimate:
+    """(tasks,): the mean of X minus that of Y, with the t interval that goes with ``welch``, or ``paired_t`` where paired."""
+    a, b = _at_least_two(*together(x, y, paired=paired))
+    if paired:
+        gap, sd, count = _moments(a - b)
+        error, freedom = sd / math.sqrt(count), np.full(np.shape(gap), count - 1.0)
+    else:
+        (mean_a, sd_a, n), (mean_b, sd_b, m) = _moments(a), _moments(b)
+        parts = np.stack([sd_a**2 / n, sd_b**2 / m])
+        gap, error = mean_a - mean_b, np.sqrt(parts.sum(axis=0))
+        # Welch and Satterthwaite's; any number where there is no spread at all
+        below = (parts**2 / np.array([[n - 1], [m - 1]])).sum(axis=0)
+        freedom = np.where(below > 0, parts.sum(axis=0) ** 2 / np.where(below > 0, below, 1), 1)
+    half = stats.t.ppf((1 + share("level", level)) / 2, freedom) * error
+    return Estimate(gap, gap - half, gap + half, (len(a), len(b)), level, "Student's t")
 
 
 def mann_whitney(x: Scores | ArrayLike, y: Scores | ArrayLike) -> np.ndarray:

@@ -1,0 +1,81 @@
+"""``hamljax compare``: groups of runs against each other, with intervals, as a paper's table."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...errors import ConfigError, nearest, one_of
+from ..configuration.arguments import boolean
+from ..storage.files import write_text
+from ..storage.paths import output_file, writing
+from ..studies.comparison import Pair, compared, groups_of
+from ..studies.leaderboard import Line, lines_at
+from ..studies.study import STATISTICS
+from ..studies.tables import COLUMNS, FORMATS, rows_of
+
+
+class Request(NamedTuple):
+    """What to compare; see ``groups_of`` and ``compared``. ``out``: a file for the table, or None."""
+
+    paths: list[str]
+    by: str = ""
+    metric: str = ""
+    against: str = ""
+    statistic: str = "iqm"
+    paired: bool = False
+    stage: str = ""
+    out: Path | None = None
+
+
+def _text(key: str, text: str) -> str:
+    del key
+    return text
+
+
+def _statistic(key: str, text: str) -> str:
+    return one_of(key, text, STATISTICS)
+
+
+READERS: dict[str, Callable[[str, str], Any]] = {
+    "by": _text,
+    "metric": _text,
+    "against": _text,
+    "statistic": _statistic,
+    "paired": boolean,
+    "stage": _text,
+    "out": functools.partial(output_file, suffixes=tuple(FORMATS)),
+}
+
+
+def read(words: list[str]) -> Request:
+    """``RUN... [key=value...]`` of the command line. Raises ConfigError for anything else."""
+    paths = [word for word in words if word.partition("=")[0] not in READERS or "=" not in word]
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if equals and key in READERS:
+            values[key] = READERS[key](key, text)
+            continue
+        if word.startswith("-") or equals and "/" not in key:
+            raise ConfigError(f"compare knows no '{key}'{nearest(key, READERS)}")
+    if not paths:
+        raise ConfigError("compare needs folders of runs, such as: hamljax compare runs/sweep by=algo.coordination")
+    return Request(paths, **values)
+
+
+def compare(request: Request) -> tuple[list[Line], list[Pair], str]:
+    """What is compared, how it came out, and where it was written.
+
+    Raises:
+        ConfigError: these runs cannot be compared.
+    """
+    lines = lines_at(request.paths, request.stage)
+    metric, groups = groups_of(lines, request.metric, request.by)
+    pairs = compared(groups, metric, request.statistic, against=request.against, paired=request.paired)
+    if request.out:
+        with writing(request.out):
+            write_text(request.out, FORMATS[request.out.suffix](COLUMNS, rows_of(pairs)))
+    said = f"{len(lines)} run(s), {metric} of the best teams over fresh episodes, greedy; intervals of 95 %: Student's t for a"
+    said += " task, a stratified bootstrap for all; p is Holm's over the tasks"
+    return lines, pairs, said + (f"\nwritten: {request.out}" if request.out else "")

@@ -1,0 +1,88 @@
+"""``hamljax report``: one page of HTML about finished runs, or about a study."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import ConfigError, nearest
+from ..storage.files import read_text, write_text
+from ..storage.paths import as_typed, existing, output_file, writing
+from ..storage.saved_config import read_yaml
+from ..studies import leaderboard
+from ..studies.comparison import groups_of
+from ..studies.report import answer, primary_of, report
+from ..studies.study import Study, file_of, study_of
+
+NAME = "report.html"
+read_out = functools.partial(output_file, suffixes=(".html", ".htm"))
+
+
+class Request(NamedTuple):
+    """What to report: folders, or leaderboards. ``out`` None: ``report.html`` in the first of them."""
+
+    paths: list[Path]
+    out: Path | None = None
+
+
+def read(words: Sequence[str]) -> Request:
+    """``FOLDER... [out=FILE.html]`` of the command line. Raises ConfigError for anything else."""
+    out, paths = None, []
+    for word in words:
+        if word.startswith("out="):
+            out = read_out("out", word.partition("=")[2])
+        elif word.startswith("-") or "=" in word and "/" not in word.partition("=")[0]:
+            raise ConfigError(f"report knows no '{word.partition('=')[0]}'{nearest(word, ['out'])}")
+        else:
+            paths.append(existing(word))
+    if not paths:
+        raise ConfigError("report needs a folder of runs or of a study, such as: hamljax report studies/figure1-smoke")
+    return Request(paths, out)
+
+
+def write_report(paths: Iterable[Path], out: Path | None = None) -> str:
+    """Write the page.
+
+    Args:
+        paths: folders of runs, or of one study. out: the file; None: ``report.html`` in the first.
+
+    Returns:
+        A line that says where it is.
+
+    Raises:
+        ConfigError: there is nothing to report, or several studies.
+    """
+    paths = list(paths)
+    study, budget = study_at(paths)
+    lines = leaderboard.lines_at([str(path) for path in paths], every=True)
+    page = report(lines, study, budget, ", ".join(path.name or str(path) for path in paths))
+    first = paths[0] if paths[0].is_dir() else paths[0].parent
+    file = out or first / NAME
+    with writing(file):
+        write_text(file, str(page))
+    return f"report: {as_typed(file)}"
+
+
+def study_at(paths: Sequence[Path]) -> tuple[Study | None, str]:
+    """The study of a folder, and its budget; None where it is of none."""
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    files = [file for folder in folders for file in [file_of(folder)] if file.is_file()]
+    if not files:
+        return None, ""
+    if len(folders) > 1:
+        raise ConfigError("a report is of one study; name one folder")
+    values = read_yaml(read_text(files[0]))
+    if not isinstance(values, dict) or len(values.get("budgets") or {}) != 1:
+        raise ConfigError(f"'{files[0]}' is not what a study writes")
+    return study_of(str(values.pop("name", "")), values), next(iter(values["budgets"]))
+
+
+def answers(paths: Sequence[Path]) -> list[str]:
+    """What the primary comparison of a study says so far; empty of other runs, or before it is measured."""
+    study, _ = study_at(paths)
+    measured = leaderboard.lines_at([str(path) for path in paths])
+    if study is None or not measured:
+        return []
+    metric, groups = groups_of(measured, study.metric)
+    found = primary_of(groups, metric, study)
+    return [answer(found, study)] if found else []

@@ -1,0 +1,147 @@
+"""A study under way: which of its runs are there, which are to be made, and in what order."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError
+from ..configuration.folders import name_of
+from ..configuration.overrides import quote
+from ..storage.files import read_text, write_text
+from ..storage.paths import writing
+from ..storage.saved_config import read_yaml, write_yaml
+from . import leaderboard
+from .choice import chosen
+from .leaderboard import Line, fingerprint, line_of
+from .plan import Cell, Draw, draws_of, job_of_cell, measuring, pairs, tuning, write_preset
+from .study import Budget, Study, file_of
+
+Train = Callable[[list[str]], None]  # of the words of ``hamljax train``
+
+
+class Conduct:
+    """A study in its folder.
+
+    ``study.yaml`` is what was asked, ``leaderboard.jsonl`` has a line for every finished run, ``presets/`` is what each run
+    trains, ``runs/`` are the runs; without these the lines are enough to go on.
+
+    Args:
+        study: what is asked. name: of its budget. budget: the same with what was chosen of its tasks and arms. folder: of it.
+    """
+
+    def __init__(self, study: Study, name: str, budget: Budget, folder: Path):
+        self.study, self.name, self.budget, self.folder = study, name, budget, folder
+        self.file = folder / leaderboard.FILE
+        self.draws = draws_of(study, budget)
+        self.lines = {line.settings_sha256: line for line in leaderboard.read_lines(self.file)}
+        self._prints: dict[str, str] = {}  # of cells that were composed, by command
+
+    def asked(self) -> dict[str, Any]:
+        """What ``study.yaml`` holds: all that decides what a run is compared with."""
+        plain = dataclasses.asdict(self.study)
+        plain["budgets"] = {self.name: plain["budgets"][self.name]}
+        return _lists(plain)
+
+    def claim(self) -> None:
+        """Make the folder, and write down what is asked before anything runs.
+
+        Raises:
+            ConfigError: it holds another study.
+        """
+        asked, file = self.asked(), file_of(self.folder)
+        if file.is_file():
+            if read_yaml(read_text(file)) != asked:
+                raise ConfigError(
+                    f"'{self.folder}' holds a study that asks something else (study.yaml); choose another run_dir"
+                )
+            return
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            raise ConfigError(f"'{self.folder}' holds something that is no study; choose another run_dir")
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(file, f"# Written on {time.strftime('%Y-%m-%d')}, before the first run.\n{write_yaml(asked)}")
+
+    def line(self, cell: Cell) -> Line | None:
+        """The line of a cell, if its run is finished."""
+        if cell.command not in self._prints:
+            self._prints[cell.command] = fingerprint(job_of_cell(cell).resolved)
+        return self.lines.get(self._prints[cell.command])
+
+    def tuning_of(self, task: str, arm: str) -> list[Cell]:
+        """The runs in which an arm is tuned on a task."""
+        return tuning(self.study, self.budget, task, arm)
+
+    def draw_of(self, task: str, arm: str) -> Draw | None:
+        """What tuning chose; None while it is not finished."""
+        lines = [self.line(cell) for cell in self.tuning_of(task, arm)]
+        found = [line for line in lines if line is not None]
+        return chosen(found, self.study.metric, self.draws) if len(found) == len(lines) else None
+
+    def measured(self, stage: str, task: str, arm: str) -> Cell | None:
+        """The run in which an arm is measured on a task; None while it is not known with which settings."""
+        draw = {} if stage == "preset" else self.draw_of(task, arm)
+        return None if draw is None else measuring(self.study, self.budget, stage, task, arm, draw)
+
+    def wanted(self, stage: str, some: Iterable[tuple[str, str]]) -> list[Cell]:
+        """The runs of a stage that are still to be made.
+
+        Args:
+            stage: of ``STAGES``. some: (task, arm).
+        """
+        cells = []
+        for task, arm in some:
+            each = self.tuning_of(task, arm) if stage == "tune" else [self.measured(stage, task, arm)]
+            cells += [cell for cell in each if cell is not None and self.line(cell) is None]
+        return cells
+
+    def conduct(self, train: Train, launcher: list[str]) -> None:
+        """Make all of its runs.
+
+        Args:
+            train: trains what the words of a command line say. launcher: words about Hydra for them; empty: one run after
+                another, and each has its line as soon as it is finished.
+        """
+        every = list(pairs(self.study, self.budget))
+        batches = [every] if launcher else [[pair] for pair in every]
+        for batch in batches:
+            for stage in ("tune", "tuned"):
+                self._make(self.wanted(stage, batch), train, launcher)
+        for batch in batches if self.budget.presets else []:
+            self._make(self.wanted("preset", batch), train, launcher)
+
+    def _make(self, cells: list[Cell], train: Train, launcher: list[str]) -> None:
+        for some in [cells] if launcher else [[cell] for cell in cells]:
+            if not some:
+                continue
+            presets, runs = self.folder / "presets", self.folder / "runs"
+            names = [write_preset(cell, presets, self.study.title) for cell in some]
+            words = ["--config-dir", str(presets), f"experiment={','.join(names)}", "logger=files"]
+            words += ["-m", *launcher] if len(some) > 1 else []
+            where = runs if len(some) > 1 else self.run_of(some[0])
+            try:
+                train([*words, f"run_dir={quote(str(where))}"])
+            finally:
+                self.collect(some)
+
+    def run_of(self, cell: Cell) -> Path:
+        """Where a run is, as a sweep names it."""
+        return self.folder / "runs" / name_of([f"experiment={cell.name.replace('/', '-')}"])
+
+    def collect(self, cells: Iterable[Cell]) -> None:
+        """Give every one of these runs that is finished its line."""
+        for cell in cells:
+            about = {"study": self.study.name, "stage": cell.stage, "task": cell.task, "arm": cell.arm}
+            with contextlib.suppress(ConfigError, OSError):  # it is not finished
+                line = line_of(self.run_of(cell), cell.command, **about, draws=list(cell.draws))
+                self.lines[line.settings_sha256] = line
+        leaderboard.write_lines(self.file, self.lines.values())
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, as YAML has them."""
+    if isinstance(value, dict):
+        return {key: _lists(x) for key, x in value.items()}
+    return [_lists(x) for x in value] if isinstance(value, list | tuple) else value

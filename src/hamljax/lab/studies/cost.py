@@ -1,0 +1,51 @@
+"""How long runs of a study take here: as those did that are finished, else as a short trial does."""
+
+from collections.abc import Iterable
+
+from ..configuration.jobs import Job
+from ..runs.schedule import steps_per_update
+from .leaderboard import Line
+
+SPENT = ("training", "evaluating", "saving")
+
+
+class Costs:
+    """Seconds to compile, and seconds for each environment step of each seed, by environment and row.
+
+    Args:
+        lines: of runs that were made on this machine.
+    """
+
+    def __init__(self, lines: Iterable[Line]):
+        self.compiling: dict[str, float] = {}
+        self.stepping: dict[tuple[str, str], float] = {}
+        for line in lines:
+            seconds, steps = line.seconds, line.steps * len(line.seeds)
+            known = self.compiling.get(line.environment, 0.0)
+            self.compiling[line.environment] = max(known, seconds["compiling"])
+            self.stepping[line.environment, line.row] = sum(seconds.get(name, 0.0) for name in SPENT) / steps
+
+    def knows(self, job: Job) -> bool:
+        """Whether anything is known of the environment of a job."""
+        return job.config.env.name in self.compiling
+
+    def measure(self, job: Job) -> None:
+        """Compile a job and let it make some updates, to know its environment."""
+        from ..commands.dry_run import measured
+
+        costs, name = measured(job), job.config.env.name
+        steps = job.config.num_updates * steps_per_update(job) * job.run.num_seeds
+        self.compiling[name] = costs.compiling
+        self.stepping[name, job.config.algo.name] = costs.of(job)[0] / steps
+
+    def seconds(self, job: Job) -> float:
+        """What a job takes, of which the environment is known; another row of it is taken to be as fast as the slowest."""
+        name, row = job.config.env.name, job.config.algo.name
+        rates = {known: rate for (environment, known), rate in self.stepping.items() if environment == name}
+        rate = rates.get(row, max(rates.values()))
+        return self.compiling[name] + rate * steps_of(job)
+
+
+def steps_of(job: Job) -> int:
+    """Environment steps of all seeds of a job."""
+    return job.config.num_updates * steps_per_update(job) * job.run.num_seeds
