@@ -91,13 +91,8 @@ def tuning(study: Study, budget: Budget, task: str, arm: str) -> list[Cell]:
         }
         own = [f"{key}={value:g}" for key, value in zip(fixed, chosen, strict=True)]
         own += [f"per_seed.{key}=[{values}]" for key, values in lists.items()]
-        seeds, first = len(numbers) * budget.tuning_seeds, FIRST_SEED["tune"] + numbers[0] * budget.tuning_seeds
-        own += [
-            f"seed={first}",
-            f"num_seeds={seeds}",
-            f"total_timesteps={budget.tuning_timesteps}",
-            "absolute_metric=false",
-        ]
+        own += [f"seed={FIRST_SEED['tune']}", f"num_seeds={len(numbers) * budget.tuning_seeds}"]
+        own += [f"total_timesteps={budget.tuning_timesteps}", "absolute_metric=false"]
         cells.append(Cell("tune", task, arm, (*words, *own), tuple(numbers)))
     return cells
 
