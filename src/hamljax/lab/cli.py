@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import ConfigError, Stopped
+from ..errors import ConfigError, Stopped, one_of
 from .commands.completion import FLAGS, completion
 from .commands.train import run_jobs, train
 from .configuration.variables import import_jax
@@ -21,27 +21,30 @@ def resume(arguments: list[str]) -> None:
 
 
 def plot(arguments: list[str]) -> None:
-    from .drawing.plots import SUFFIXES, draw_runs, table
+    from .drawing.plots import BANDS, SUFFIXES, draw_runs, table
     from .drawing.tables import print_table
     from .storage.paths import output_file, path_of
     from .storage.rundir import find_runs
 
-    out = None
+    out, band = None, "ci"
     if "--out" in arguments:
         at = arguments.index("--out")
         if at + 1 == len(arguments):
             raise ConfigError("--out needs a file name")
         out = output_file("--out", arguments[at + 1], SUFFIXES)
         arguments = arguments[:at] + arguments[at + 2 :]
+    if bands := [a for a in arguments if a.startswith("band=")]:
+        band = one_of("band", bands[-1].removeprefix("band="), BANDS)
+        arguments = [a for a in arguments if a not in bands]
     if not arguments:
         raise ConfigError("plot needs at least one run directory, such as: hamljax plot runs")
     if unknown := [a for a in arguments if a.startswith("-")]:
         raise ConfigError(f"plot knows no '{unknown[0]}'; did you mean '--out'?")
     runs = find_runs(arguments)
     out = out or (path_of(arguments[0]) if len(arguments) == 1 else Path()) / "curves.png"
-    draw_runs(runs, out)
+    draw_runs(runs, out, band)
     print_table(("run", "seeds", "steps", "win rate", "return"), table(runs))
-    print(f"drawn: {out}")
+    print(f"drawn: {out}; bands: {BANDS[band]}")
 
 
 def study(arguments: list[str]) -> None:
@@ -96,10 +99,12 @@ def export(arguments: list[str]) -> None:
     from .configuration import machine
 
     machine.prepare()
+    from .commands import compare as of_runs
     from .commands.export import export as run
     from .commands.export import read
 
-    print(run(read(arguments)))
+    asked = of_runs.read_export(arguments)
+    print(of_runs.export(asked) if asked else run(read([a for a in arguments if a != "format=safetensors"])))
 
 
 def certify(arguments: list[str]) -> None:

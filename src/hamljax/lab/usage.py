@@ -8,10 +8,13 @@ commands
   info RUN|FOLDER [--watch]  a run on one screen, or all of a folder: what, how far, how well, how to go on; --watch: live
   evaluate RUN [key=value]   play episodes of a trained team; a table with 95 % intervals
   watch RUN [key=value]      play one episode and write a picture that moves
-  export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them
+  export RUN [key=value]     the trained actors as safetensors, with a JSON file that explains them; format=marl_eval: scores
   certify drift=NAME [...]   whether a drift meets the theorem's premises: proved, not refuted, or refuted by a game
   theory [NAME...] [...]     check the theorem on finite games: identities, monotone, nash, orders, prop1, prop2, controls
-  plot RUN... [--out FILE]   curves with a band over seeds, of runs or of a folder of runs; FOLDER/curves.png
+  plot RUN... [--out FILE]   curves with intervals over seeds, of runs or of a folder of runs; FOLDER/curves.png
+  compare RUN... [key=value] groups of runs against each other, with intervals: a paper's table, as .md, .tex or .csv too
+  report FOLDER [out=FILE]   all of it as one page of HTML: FOLDER/report.html
+  study NAME budget=...      arms tuned alike, measured on fresh seeds, compared as was said before: figure1, sharing, ...
   list                       algorithms, drifts, environments, networks, presets
   doctor [python=PATH]       what this machine can run, and for what is missing the next step
   bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco, off_policy or bridge: of those
@@ -27,6 +30,12 @@ settings of evaluate, watch and export
   checkpoint=last|best|UPDATE  out=FILE  plugin=FILE (where it is now)
   evaluate: num_episodes=1000  greedy=true  env=smax/2s3z  env.max_steps=50
   watch: seed=0  episode=0  greedy=true  max_frames=120
+
+settings of plot, compare, report and study
+  plot: band=ci|minmax|std
+  compare: by=algo.coordination (or any setting; arm: of a study)  metric=eval/won  statistic=iqm|improvement
+           against=mappo_ns  paired=true  stage=preset  out=FILE.md
+  study: budget=smoke|cpu|gpu|paper  run_dir=FOLDER  dry_run=true  tasks=NAME,NAME  arms=NAME,NAME  hydra/launcher=joblib
 
 settings of certify
   plugin=FILE  out=FILE.json|FOLDER (with a picture beside it)  budget=SECONDS of proof  seed=0

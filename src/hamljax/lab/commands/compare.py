@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from ...errors import ConfigError, nearest, one_of
 from ..configuration.arguments import boolean
-from ..storage.files import write_text
-from ..storage.paths import output_file, writing
+from ..storage.files import write_json, write_text
+from ..storage.paths import output_file, path_of, writing
 from ..studies.comparison import Pair, compared, groups_of
 from ..studies.leaderboard import Line, lines_at
+from ..studies.marl_eval import as_marl_eval
 from ..studies.study import STATISTICS
 from ..studies.tables import COLUMNS, FORMATS, rows_of
 
@@ -62,6 +63,45 @@ def read(words: list[str]) -> Request:
     if not paths:
         raise ConfigError("compare needs folders of runs, such as: hamljax compare runs/sweep by=algo.coordination")
     return Request(paths, **values)
+
+
+class MarlEval(NamedTuple):
+    """What to write for marl-eval."""
+
+    paths: list[str]
+    by: str
+    out: Path
+
+
+def read_export(words: list[str]) -> MarlEval | None:
+    """``FOLDER... format=marl_eval [out=FILE.json]`` of the command line; None where another format, or none, is asked for.
+
+    Raises:
+        ConfigError: there is no such format, or anything else is said.
+    """
+    given = dict(
+        word.split("=", 1) for word in words if word.partition("=")[0] in ("format", "out", "by") and "=" in word
+    )
+    if one_of("format", given.pop("format", "safetensors"), ("safetensors", "marl_eval")) == "safetensors":
+        return None
+    paths = [word for word in words if word.partition("=")[0] not in ("format", "out", "by")]
+    if unknown := [word for word in paths if word.startswith("-") or "=" in word and "/" not in word.partition("=")[0]]:
+        raise ConfigError(f"export format=marl_eval knows no '{unknown[0]}'{nearest(unknown[0], ['out', 'by'])}")
+    if not paths:
+        raise ConfigError(
+            "export format=marl_eval needs folders of runs, such as: hamljax export runs/sweep format=marl_eval"
+        )
+    out = given.get("out") or str(path_of(paths[0]) / "marl_eval.json")
+    return MarlEval(paths, given.get("by", ""), output_file("out", out, (".json",)))
+
+
+def export(request: MarlEval) -> str:
+    """Write the runs as marl-eval reads them. Returns a line that says where."""
+    lines = lines_at(request.paths)
+    table = as_marl_eval(lines, request.by)
+    with writing(request.out):
+        write_json(request.out, table)
+    return f"{len(lines)} run(s) -> {request.out}, as marl-eval reads them"
 
 
 def compare(request: Request) -> tuple[list[Line], list[Pair], str]:

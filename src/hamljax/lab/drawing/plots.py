@@ -1,13 +1,19 @@
 """Curves with a band over seeds."""
 
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from ..statistics.intervals import half_width
 from ..storage.files import replaced
 from ..storage.rundir import read_run
 from ..storage.saved_config import RESUMABLE, flatten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
@@ -17,6 +23,9 @@ PANELS = {
     "train/episode_return": "return (training)",
     "exact/return": "J of the policies (exact)",
 }
+BESIDE = {"eval/won": "eval_sampled/won", "eval/return": "eval_sampled/return"}  # drawn with dashes in the same panel
+BANDS = {"ci": "Student's t, 95 %", "minmax": "lowest to highest seed", "std": "one standard deviation"}
+LONGEST = 24  # letters of a value in a label
 MEASURED = ("eval/won", "eval/return")  # of which the table shows the last
 APART = (*RESUMABLE, "seed", "num_seeds")  # settings that may differ within a curve
 
@@ -37,9 +46,14 @@ def told_apart(names: list[str], configs: list[dict]) -> list[str]:
         return sorted(key for key, value in flat.items() if any(value != other.get(key) for other in alike))
 
     return [
-        " ".join([name, *(f"{key.split('.')[-1]}={flat[key]}" for key in telling(name, flat))])
+        " ".join([name, *(f"{key.split('.')[-1]}={_short(flat[key])}" for key in telling(name, flat))])
         for name, flat in zip(names, flats, strict=True)
     ]
+
+
+def _short(value: str) -> str:
+    """A long one, such as a list, by its beginning and a number that others do not have."""
+    return value if len(value) <= LONGEST else f"{value[:12]}...{zlib.crc32(value.encode()):08x}"
 
 
 def gather(paths: list[Path]) -> dict[str, pd.DataFrame]:
@@ -72,19 +86,30 @@ def _without_what_all_share(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, 
     return {name.partition(" · ")[0]: metrics for name, metrics in groups.items()}, tails.pop()
 
 
-def draw_runs(paths: list[Path], out: Path) -> None:
-    """A panel per metric, a line per label: mean over seeds, band from the lowest to the highest seed.
+def band_of(values: np.ndarray, band: str) -> tuple[np.ndarray, np.ndarray]:
+    """The lower and the upper edge of a band.
+
+    Args:
+        values: (seeds, steps), two seeds or more. band: of ``BANDS``.
+    """
+    if band == "minmax":
+        return values.min(axis=0), values.max(axis=0)
+    half = values.std(axis=0, ddof=1) if band == "std" else half_width(values)
+    return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+
+def draw_runs(paths: list[Path], out: Path, band: str = "ci") -> None:
+    """A panel per metric, a line per label: the mean over seeds, with a band; of sampled actions with dashes.
 
     Args:
         paths: run directories.
         out: the file; its suffix says of which format.
+        band: of ``BANDS``.
 
     Raises:
         ConfigError: a run cannot be read.
     """
     from .paint import new_figure, plain  # first, because it imports matplotlib whatever its environment variable says
-
-    from matplotlib.ticker import EngFormatter, MaxNLocator  # isort: skip
 
     groups, title = _without_what_all_share(gather(paths))
     panels = [c for c in PANELS if any(c in m and m[c].notna().any() for m in groups.values())]
@@ -92,29 +117,38 @@ def draw_runs(paths: list[Path], out: Path) -> None:
     axes = figure.subplots(1, max(len(panels), 1), squeeze=False)
     for axis, column in zip(axes[0], panels, strict=False):
         for name, metrics in groups.items():
-            if column not in metrics:
-                continue
-            table = _curves(metrics, column)
-            line = axis.plot(
-                table.index,
-                table.mean(axis=1),
-                lw=2,
-                label=f"{plain(name)} ({table.shape[1]} seed{'s' if table.shape[1] > 1 else ''})",
-            )[0]
-            axis.fill_between(
-                table.index, table.min(axis=1), table.max(axis=1), color=line.get_color(), alpha=0.2, lw=0
-            )
-        axis.set(xlabel="environment steps", title=PANELS[column])
-        axis.xaxis.set_major_locator(MaxNLocator(6))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.grid(alpha=0.3)
-        if column == "eval/won":
-            axis.set_ylim(-0.02, 1.02)
+            if column in metrics:
+                _draw_line(axis, metrics, column, band, plain(name))
+        _finish_panel(axis, column)
     if panels:
-        axes[0][0].legend(fontsize=8)
+        axes[0][0].legend(fontsize=8, title=f"bands: {BANDS[band]}", title_fontsize=7)
     figure.suptitle(plain(title))
     with replaced(out) as unfinished:
         figure.savefig(unfinished, dpi=120)
+
+
+def _draw_line(axis: "Axes", metrics: pd.DataFrame, column: str, band: str, name: str) -> None:
+    table = _curves(metrics, column)
+    count = table.shape[1]
+    label = f"{name} ({count} seed{'s' if count > 1 else ''})"
+    line = axis.plot(table.index, table.mean(axis=1), lw=2, label=label)[0]
+    if count > 1:
+        edges = band_of(table.to_numpy().T, band)
+        axis.fill_between(table.index, *edges, color=line.get_color(), alpha=0.2, lw=0)
+    if (sampled := BESIDE.get(column)) in metrics:
+        beside = _curves(metrics, str(sampled))
+        axis.plot(beside.index, beside.mean(axis=1), "--", color=line.get_color(), label=f"{name}, sampled")
+
+
+def _finish_panel(axis: "Axes", column: str) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axis.set(xlabel="environment steps", title=PANELS[column])
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.grid(alpha=0.3)
+    if column == "eval/won":
+        axis.set_ylim(-0.02, 1.02)
 
 
 def table(paths: list[Path]) -> list[tuple[str, ...]]:

@@ -37,7 +37,6 @@ class Conduct:
         self.file = folder / leaderboard.FILE
         self.draws = draws_of(study, budget)
         self.lines = {line.settings_sha256: line for line in leaderboard.read_lines(self.file)}
-        self._prints: dict[str, str] = {}  # of cells that were composed, by command
 
     def asked(self) -> dict[str, Any]:
         """What ``study.yaml`` holds: all that decides what a run is compared with."""
@@ -66,9 +65,7 @@ class Conduct:
 
     def line(self, cell: Cell) -> Line | None:
         """The line of a cell, if its run is finished."""
-        if cell.command not in self._prints:
-            self._prints[cell.command] = fingerprint(job_of_cell(cell).resolved)
-        return self.lines.get(self._prints[cell.command])
+        return self.lines.get(fingerprint(job_of_cell(cell).resolved))
 
     def tuning_of(self, task: str, arm: str) -> list[Cell]:
         """The runs in which an arm is tuned on a task."""

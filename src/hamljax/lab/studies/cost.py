@@ -33,10 +33,13 @@ class Costs:
         """Compile a job and let it make some updates, to know its environment."""
         from ..commands.dry_run import measured
 
-        costs, name = measured(job), job.config.env.name
-        steps = job.config.num_updates * steps_per_update(job) * job.run.num_seeds
-        self.compiling[name] = costs.compiling
-        self.stepping[name, job.config.algo.name] = costs.of(job)[0] / steps
+        costs = measured(job)
+        self.add(job, costs.compiling, costs.of(job)[0] / steps_of(job))
+
+    def add(self, job: Job, compiling: float, stepping: float) -> None:
+        """What a job takes: seconds to compile it, and for each step of each seed."""
+        name = job.config.env.name
+        self.compiling[name], self.stepping[name, job.config.algo.name] = compiling, stepping
 
     def seconds(self, job: Job) -> float:
         """What a job takes, of which the environment is known; another row of it is taken to be as fast as the slowest."""

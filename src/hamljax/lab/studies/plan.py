@@ -1,5 +1,6 @@
 """The runs of a study: what each stage trains, as words of the command line and as presets."""
 
+import functools
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -99,7 +100,7 @@ def tuning(study: Study, budget: Budget, task: str, arm: str) -> list[Cell]:
 
 def presets_values(study: Study, ranges: Mapping[str, Range], words: Words) -> Draw:
     """What a preset has for the settings that are searched. Raises ConfigError where one is no number there."""
-    resolved, found = make_job(list(words)).resolved, Draw()
+    resolved, found = _job(words).resolved, Draw()
     for key in ranges:
         value: Any = resolved
         for part in key.split("."):
@@ -124,7 +125,12 @@ def measuring(study: Study, budget: Budget, stage: str, task: str, arm: str, dra
 
 def job_of_cell(cell: Cell) -> Job:
     """What it trains, checked."""
-    return make_job(list(cell.words))
+    return _job(cell.words)
+
+
+@functools.lru_cache(4096)  # a study asks again and again, and to compose one takes a quarter of a second
+def _job(words: Words) -> Job:
+    return make_job(list(words))
 
 
 def pairs(study: Study, budget: Budget) -> Iterator[tuple[str, str]]:
