@@ -20,7 +20,7 @@ from hamljax.lab.benchmarks import off_policy as bench_off_policy
 from hamljax.lab.benchmarks import training as bench
 from hamljax.lab.cli import main
 from hamljax.lab.configuration import machine
-from hamljax.lab.configuration.jobs import config
+from hamljax.lab.configuration.in_python import config
 from hamljax.lab.runs.trained import load
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]

@@ -30,7 +30,7 @@ MAY_IMPORT = {  # rooms above, from below to the top; each may import those befo
     "lab": "errors coercion cores settings haml tabular envs nn algorithms training bridge",
 }
 # Rooms of the lab, each of which may import those before it.
-LAB_ROOMS = ["statistics", "storage", "configuration", "drawing", "runs", "commands", "benchmarks"]
+LAB_ROOMS = ["statistics", "storage", "configuration", "drawing", "runs", "studies", "commands", "benchmarks"]
 MOST_LINES = (335, 60)  # of a module, of a function
 LAB_ONLY = {"hydra", "omegaconf", "rich", "matplotlib", "pandas", "wandb", "yaml", "tensorboardX", "orbax"}
 
@@ -149,6 +149,7 @@ TRACED = ("square.py", "near.py")  # by the small test; test_cli and test_extens
 ONCE = ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epochs=1"]
 SIZES = {"train": ["num_envs=4", "num_steps=4", "total_timesteps=32", "num_eval_episodes=2", "num_evals=2"]}
 SIZES |= {"bench": ["--quick"], "evaluate": ["num_episodes=4"], "theory": ["games=6", "sweeps=2", "drift=clip"]}
+SMALLER = {"study": ["dry_run=true"]}  # of the small test; test_studies conducts one
 
 
 def cheaper(text: str) -> str:
@@ -172,6 +173,7 @@ def test_every_command_of_the_readme_runs(bridge, large, tmp_path, monkeypatch):
             continue
         _, command, *words = line.split() if large else cheaper(line).split()
         sizes = SIZES.get(command, []) + (ONCE if command == "train" and not large else [])
+        sizes += [] if large else SMALLER.get(command, [])
         words = [w for w in words if w.split("=")[0] not in {s.split("=")[0] for s in sizes}]
         if not large and any(word in line for word in TRACED):
             learner = make_learner(make_job([*words, *sizes]).config)

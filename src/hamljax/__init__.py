@@ -44,7 +44,7 @@ _PUBLIC: dict[str, str | tuple[str, str]] = {
     "make_learner": "training.train",
     "make_train": "training.train",
     "exact_metrics": "training.exact",
-    "config": "lab.configuration.jobs",
+    "config": "lab.configuration.in_python",
     "run": "lab.runs.from_python",
     "load": "lab.runs.trained",
     "load_scores": "lab.runs.scores",

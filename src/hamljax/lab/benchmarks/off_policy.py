@@ -11,7 +11,7 @@ from ...algorithms.off_policy.replay import Replay, Transition
 from ...envs import make
 from ...envs.protocol import Observation, Team
 from ...training.train import make_learner
-from ..configuration.jobs import config
+from ..configuration.in_python import config
 from ..runs.memory import size_of
 from .training import best_time, finish, machine
 

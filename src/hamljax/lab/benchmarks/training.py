@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ...envs import Environment, VecEnv, make
 from ...training.seeds import over_seeds
 from ...training.train import make_learner
-from ..configuration.jobs import config
+from ..configuration.in_python import config
 from ..drawing.tables import print_table
 from ..storage.files import write_json
 

@@ -13,7 +13,7 @@ from ...tabular.checks import Report
 from ...tabular.checks.report import Curve
 from ...training.exact import exact_metrics
 from ...training.train import make_train
-from ..configuration.jobs import config
+from ..configuration.in_python import config
 
 NETWORKS = {"own networks": "own", "one network that sees who it plays for": "all"}
 ENVS, UPDATES, FOUND = 256, 80, 0.9

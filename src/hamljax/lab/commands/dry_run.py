@@ -1,24 +1,19 @@
 """``hamljax train dry_run=true``: what a run, or a sweep, would be, without training it."""
 
-import contextlib
-import time
 from collections.abc import Hashable
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from ...training.evaluate import ABSOLUTE_ROUNDS
 from ...training.train import make_learner
 from ..configuration.jobs import Job
 from ..configuration.remarks import of_family, whole_rollouts
 from ..drawing.tables import print_facts, print_table, who_shares
 from ..runs.memory import size_of
-from ..runs.programs import CAPACITY, AnyPrograms, HostPrograms, make_programs, program_of
+from ..runs.programs import AnyPrograms, HostPrograms, make_programs, program_of
 from ..runs.progress import split_replay
 from ..runs.reporter import clock
-from ..runs.schedule import schedule, steps_per_update
-from ..storage.checkpoints import KEEP
+from ..runs.schedule import steps_per_update
+from ..runs.trial import tried
 
 
 def _mib(number: int) -> str:
@@ -80,23 +75,6 @@ def _sizes(sizes: tuple[int, ...]) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
 
 
-class Costs(NamedTuple):
-    """What a program costs on this machine, in seconds, and a checkpoint of its runs in bytes."""
-
-    compiling: float
-    update: float
-    evaluation: float
-    checkpoint: int
-    shared: bool  # whether runs of one program share it: not where it belongs to workers
-
-    def of(self, job: Job) -> tuple[float, int]:
-        """The seconds of one of its runs without compiling, and the bytes that it leaves."""
-        _, evals, saves = schedule(job)
-        rounds = len(evals) + (ABSOLUTE_ROUNDS if job.run.absolute_metric and evals else 0)
-        seconds = job.config.num_updates * self.update + rounds * self.evaluation
-        return seconds, min(len(saves), KEEP) * self.checkpoint
-
-
 def say_sweep(jobs: list[Job]) -> None:
     """Print what a sweep would be: how many jobs and programs, and what they would take here. Compiles each program once.
 
@@ -115,7 +93,7 @@ def say_sweep(jobs: list[Job]) -> None:
         one = alike[0]
         what = f"{one.config.algo.name} on {one.config.env.name}"
         print(f"[{number}/{len(programs)}] compiling {what}", flush=True)
-        costs = measured(one)
+        costs = tried(one)
         each = [costs.of(job) for job in alike]
         took, left = (sum(numbers) for numbers in zip(*each, strict=True))
         times = 1 if costs.shared else len(alike)
@@ -135,29 +113,3 @@ def say_sweep(jobs: list[Job]) -> None:
             ("disk", f"{_mib(size)} of checkpoints at the end"),
         ]
     )
-
-
-def measured(job: Job) -> Costs:
-    """Compile a job, and let it make some updates and evaluate once."""
-    about = job.run.num_seeds, bool(job.config.num_evals), job.run.devices_per_seed, job.configs
-    programs = make_programs(make_learner(job.config), *about)
-    with contextlib.closing(programs):
-        return _measured(job, programs)
-
-
-def _measured(job: Job, programs: AnyPrograms) -> Costs:
-    progress, count, took = programs.begin(range(job.run.num_seeds)), 1, 0.0
-    state = progress.state
-    for _ in range(2):  # the second time for long enough to be measured
-        began = time.perf_counter()
-        state, metrics = programs.advance(state, jnp.int32(count))
-        jax.block_until_ready(metrics)
-        took = (time.perf_counter() - began) / count
-        count = max(1, min(int(0.5 / took), CAPACITY))
-    evaluation = 0.0
-    if programs.evaluate is not None:
-        began = time.perf_counter()
-        jax.block_until_ready(programs.evaluate(progress.best.actors, jnp.int32(0)))
-        evaluation = time.perf_counter() - began
-    shared = not isinstance(programs, HostPrograms)
-    return Costs(programs.seconds, took, evaluation, size_of(programs.shapes)[1], shared)

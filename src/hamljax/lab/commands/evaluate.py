@@ -18,7 +18,7 @@ from ...training.evaluate import make_evaluate
 from ...training.exact import episode_values, reader
 from ...training.seeds import over_seeds, seed_by_seed
 from ..configuration.arguments import boolean, checkpoint, file, read_arguments, whole
-from ..configuration.jobs import make_env
+from ..configuration.in_python import make_env
 from ..runs.failures import failures_of
 from ..runs.trained import Trained, load
 from ..statistics.intervals import half_width

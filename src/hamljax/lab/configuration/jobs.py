@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 import typing
-from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -17,15 +16,15 @@ from omegaconf.errors import OmegaConfBaseException
 from ...algorithms import FAMILIES
 from ...algorithms.config import Config, validate
 from ...algorithms.table import check_row, family_of, resolve
-from ...bridge import configure, make
+from ...bridge import configure
 from ...coercion import typed
-from ...envs import ENVIRONMENTS, Environment, schema
+from ...envs import ENVIRONMENTS, schema
 from ...errors import ConfigError, lookup, nearest, one_line
 from ...nn.networks import Network
 from ..storage.paths import path_of
 from . import overrides as grammar
 from .groups import GROUPS, choices, conf_dir, load_plugin, plain, register_groups, search_path, values_once
-from .overrides import LARGEST_SWEEP, quote, values_of
+from .overrides import LARGEST_SWEEP, values_of
 from .per_seed import configs_by_seed, dotted
 from .run_settings import (
     LOGGER_SETTINGS,
@@ -71,7 +70,7 @@ def _texts(env: str) -> set[str]:
     groups: dict[str, type] = {"": RunSettings, "logger.": LoggerSettings}
     if env in ENVIRONMENTS:
         groups |= {"env.": schema(env)}
-    texts = {prefix + name for prefix, kind in groups.items() for name, k in _kinds(kind).items() if k is str}
+    texts = {prefix + name for prefix, kind in groups.items() for name, k in kinds_of(kind).items() if k is str}
     short = {key.removeprefix("env.") for key in texts if key.startswith("env.")} - set(GROUPS) - {"name"}
     return (texts | short) - set(RUN_CHOICES) - {"env.name", "logger.kind", "logger.mode"}
 
@@ -108,7 +107,7 @@ def expand(words: list[str]) -> list[list[str]]:
 def settings_of(algo_name: str, env_name: str) -> set[str]:
     """Every dotted key that may be overridden when these are chosen."""
     own = {f.name for f in dataclasses.fields(Config)} - {"algo", "network", "env"}
-    keys = own | set(_kinds(RunSettings)) | set(LOGGER_SETTINGS)
+    keys = own | set(kinds_of(RunSettings)) | set(LOGGER_SETTINGS)
     for prefix, kind in (("algo", family_of(algo_name).settings), ("network", Network), ("env", schema(env_name))):
         keys |= {f"{prefix}.{f.name}" for f in dataclasses.fields(kind)}
     return keys
@@ -174,7 +173,7 @@ def _check_keys(overrides: list[Override], chosen: DictConfig) -> None:
 def _check_preset(overrides: list[Override], algo: dict[str, Any]) -> None:
     """A preset for the other kind of algorithm sets what the chosen one does not have."""
     family = family_of(str(algo.get("name")))
-    foreign = sorted(set(algo) - set(_kinds(family.settings)))
+    foreign = sorted(set(algo) - set(kinds_of(family.settings)))
     preset = next((o.value() for o in overrides if o.key_or_group == "experiment" and o.value()), None)
     if foreign and preset:
         raise ConfigError(
@@ -191,7 +190,8 @@ def _typed(prefix: str, values: dict[str, Any], kinds: dict[str, Any]) -> dict[s
     return {name: typed(f"{prefix}{name}", value, kinds[name]) for name, value in values.items()}
 
 
-def _kinds(kind: type) -> dict[str, Any]:
+def kinds_of(kind: type) -> dict[str, Any]:
+    """The annotations of a dataclass, by field."""
     return {f.name: f.type for f in dataclasses.fields(kind)}
 
 
@@ -248,16 +248,16 @@ def job_of(values: dict[str, Any]) -> Job:
     """
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     values.pop("experiment", None)
-    logger = LoggerSettings(**_typed("logger.", values.pop("logger"), _kinds(LoggerSettings)))
+    logger = LoggerSettings(**_typed("logger.", values.pop("logger"), kinds_of(LoggerSettings)))
     algo_values = values.pop("algo")
     kind = family_of(str(algo_values.get("name"))).settings
-    algo = kind(**_typed("algo.", algo_values, _kinds(kind)))
-    network = Network(**_typed("network.", values.pop("network"), _kinds(Network)))
+    algo = kind(**_typed("algo.", algo_values, kinds_of(kind)))
+    network = Network(**_typed("network.", values.pop("network"), kinds_of(Network)))
     env_values = values.pop("env")
     name = env_values.pop("name")
     env = configure(name, **env_values)
-    run_kinds = _kinds(RunSettings)
-    kinds = {k: t for k, t in _kinds(Config).items() if k not in ("algo", "network", "env")} | run_kinds
+    run_kinds = kinds_of(RunSettings)
+    kinds = {k: t for k, t in kinds_of(Config).items() if k not in ("algo", "network", "env")} | run_kinds
     values["per_seed"] = dotted(values.get("per_seed") or {})
     flat = _typed("", values, kinds)
     run = RunSettings(**{key: flat.pop(key) for key in run_kinds if key in flat})
@@ -278,64 +278,3 @@ def job_of(values: dict[str, Any]) -> Job:
         "plugin": str(path_of(run.plugin).resolve()) if run.plugin else "",
     }
     return Job(config, run, resolved["logger"], resolved)
-
-
-def make_env(env: Any, name: str | None, words: Sequence[str]) -> tuple[Any, Environment]:
-    """The settings of an environment, and the environment.
-
-    Args:
-        env: settings to begin with.
-        name: of another environment, with its default settings; None: that of ``env``.
-        words: overrides ``env.key=value`` on top.
-
-    Raises:
-        ConfigError: there is no such environment or setting, or a value will not do.
-    """
-    name = name or env.name
-    kinds = _kinds(schema(name))
-    values = dataclasses.asdict(env) if name == env.name else {}
-    for override in parse(list(words), name):
-        key = override.key_or_group.removeprefix("env.")
-        if key not in kinds or key == "name":
-            raise ConfigError(f"unknown setting 'env.{key}'{nearest('env.' + key, {f'env.{k}' for k in kinds})}")
-        if override.is_sweep_override():
-            raise ConfigError(f"'{override.input_line}' has several values, and one is wanted")
-        values[key] = override.value()
-    values.pop("name", None)
-    settings = configure(name, **values)
-    return settings, make(settings)
-
-
-def config(
-    algo: str = "happo", env: Any = "smax/3m", network: str = "mlp", experiment: str = "", **overrides: Any
-) -> Config:
-    """The configuration that the command line would train, for ``make_train``.
-
-    Args:
-        algo: a row, such as ``happo``.
-        env: the name of an environment, or its settings: ``hamljax.configure("my/meet", length=7)``.
-        network: ``mlp`` or ``gru``.
-        experiment: a preset; empty: none.
-        overrides: settings of any group by name, such as ``total_timesteps=1e6, clip_eps=0.1, drift="square",
-            drift_params={"weight": 2.0}``.
-
-    Raises:
-        ConfigError: there is no such name or setting, or a value will not do.
-    """
-    named, settings = isinstance(env, str), dataclasses.is_dataclass(env)
-    if not named and not settings:
-        raise ConfigError(f"env must be a name or what hamljax.configure(name, ...) returns, not {env!r}")
-    groups = {
-        "algo": algo,
-        "env": env if named else env.name,
-        "network": network,
-        "experiment": experiment,
-    }
-    words = [f"{key}={quote(typed(key, value, str))}" for key, value in groups.items() if value]
-    base = make_job(words).config
-    if not named:
-        base = dataclasses.replace(base, env=env)
-    made = base.replace(**overrides)
-    validate(made)
-    check_row(made.algo)
-    return made

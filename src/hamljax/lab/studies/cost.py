@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ..configuration.jobs import Job
 from ..runs.schedule import steps_per_update
+from ..runs.trial import tried
 from .leaderboard import Line
 
 SPENT = ("training", "evaluating", "saving")
@@ -31,10 +32,8 @@ class Costs:
 
     def measure(self, job: Job) -> None:
         """Compile a job and let it make some updates, to know its environment."""
-        from ..commands.dry_run import measured
-
-        costs = measured(job)
-        self.add(job, costs.compiling, costs.of(job)[0] / steps_of(job))
+        trial = tried(job)
+        self.add(job, trial.compiling, trial.of(job)[0] / steps_of(job))
 
     def add(self, job: Job, compiling: float, stepping: float) -> None:
         """What a job takes: seconds to compile it, and for each step of each seed."""
