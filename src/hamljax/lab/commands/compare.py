@@ -12,6 +12,7 @@ from ..storage.paths import output_file, path_of, writing
 from ..studies.comparison import Pair, compared, groups_of
 from ..studies.leaderboard import Line, lines_at
 from ..studies.marl_eval import as_marl_eval
+from ..studies.report import acting
 from ..studies.study import STATISTICS
 from ..studies.tables import COLUMNS, FORMATS, rows_of
 
@@ -116,6 +117,6 @@ def compare(request: Request) -> tuple[list[Line], list[Pair], str]:
     if request.out:
         with writing(request.out):
             write_text(request.out, FORMATS[request.out.suffix](COLUMNS, rows_of(pairs)))
-    said = f"{len(lines)} run(s), {metric} of the best teams over fresh episodes, greedy; intervals of 95 %: Student's t for a"
-    said += " task, a stratified bootstrap for all; p is Holm's over the tasks"
+    said = f"{len(lines)} run(s), {metric} of the best teams over fresh episodes, {acting(metric)}; intervals of 95 %: "
+    said += "Student's t for a task, a stratified bootstrap for all; p is Holm's over the tasks"
     return lines, pairs, said + (f"\nwritten: {request.out}" if request.out else "")

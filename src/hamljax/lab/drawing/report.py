@@ -17,7 +17,7 @@ Curve = tuple[Sequence[int], np.ndarray]  # steps, and scores (seeds, evaluation
 COLUMNS = 3  # of panels
 
 
-def curves(by_task: Mapping[str, Mapping[str, Curve]], metric: str) -> str:
+def curves(by_task: Mapping[str, Mapping[str, Curve]], label: str) -> str:
     """A panel for each task, a line for each arm: means over seeds with Student's t intervals. Returns a picture as text."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -36,7 +36,7 @@ def curves(by_task: Mapping[str, Mapping[str, Curve]], metric: str) -> str:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
-    axes[0].set_ylabel(plain(f"{metric}, greedy"))
+    axes[0].set_ylabel(plain(label))
     return _as_text(figure)
 
 

@@ -12,9 +12,10 @@ from rich.text import Text
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, such as ``2:05``."""
+    """Minutes and seconds, such as ``2:05``; from an hour on with hours, ``1:02:05``."""
     minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 @contextlib.contextmanager

@@ -11,10 +11,10 @@ img { max-width: 100%; height: auto; display: block; margin: .5rem 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; margin: .5rem 0; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #e4e6ea; vertical-align: top; }
-th { background: #f4f5f7; } td { font-variant-numeric: tabular-nums; }
+th { background: #f4f5f7; } th, td { white-space: nowrap; } td { font-variant-numeric: tabular-nums; }
 .answer { border-left: 4px solid #35609c; background: #f1f5fa; padding: .6rem 1rem; }
 .note { color: #5c626c; font-size: .9rem; }
-pre { background: #f4f5f7; padding: .6rem; overflow-x: auto; font-size: .82rem; }
+pre { background: #f4f5f7; padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .82rem; }
 summary { cursor: pointer; }
 """
 

@@ -55,6 +55,11 @@ def report(lines: Sequence[Line], study: Study | None = None, budget: str = "", 
     return page
 
 
+def acting(metric: str) -> str:
+    """How teams act where a metric is measured."""
+    return "sampled actions" if metric.startswith("eval_sampled") else "greedy"
+
+
 def primary_of(groups: dict[str, ByTask], metric: str, study: Study) -> Pair | None:
     """The comparison that a study is made for; None while it cannot be made."""
     x, y = study.primary.x, study.primary.y
@@ -87,6 +92,8 @@ def _answer(page: Page, study: Study, groups: dict[str, ByTask], metric: str) ->
         return
     page.text(answer(found, study), "answer")
     page.text("It was written down before the first run (study.yaml). Everything below it is exploratory.", "note")
+    if note := found.all.difference.note:
+        page.text(f"Note: {note}.", "note")
 
 
 def _pairs(groups: dict[str, ByTask], metric: str, study: Study | None) -> list[Pair]:
@@ -107,7 +114,10 @@ def _curves(page: Page, lines: Sequence[Line], metric: str) -> None:
         there[group] = (line.at, scores)
     if by_task:
         page.heading("Curves")
-        page.picture(pictures.curves(by_task, metric), f"{metric} over environment steps, a panel for each task")
+        page.picture(
+            pictures.curves(by_task, f"{metric}, {acting(metric)}"),
+            f"{metric} over environment steps, a panel for each task",
+        )
         page.text("Lines: means over seeds, whose number stands beside the name. Bands: Student's t, 95 %.", "note")
 
 
@@ -125,8 +135,8 @@ def _scores(page: Page, lines: Sequence[Line], groups: dict[str, ByTask], metric
             rows.append((f"{name}, preset", *cells))
     page.table(("", *tasks), rows)
     page.text(
-        f"{metric} of each seed's best team over ten times the episodes of an evaluation, greedy: means over seeds with "
-        f"Student's t intervals of 95 %.",
+        f"{metric} of each seed's best team over ten times the episodes of an evaluation, {acting(metric)}: means over seeds "
+        f"with Student's t intervals of 95 %.",
         "note",
     )
 
