@@ -6,7 +6,6 @@ Hydra is asked for by a word of its own (``hydra/launcher=joblib``, ``hydra.swee
 import argparse
 import contextlib
 import importlib.util
-import io
 import logging
 import math
 import os
@@ -36,6 +35,7 @@ from ..storage.files import read_json
 from ..storage.paths import path_of
 from ..storage.provenance import COMMAND, devices_of
 from ..storage.rundir import holds_this_run
+from .streams import Prefixed, WithoutOverrides
 from .train import to_check
 
 WITH_A_VALUE = (
@@ -201,28 +201,13 @@ def _names(ours: list[str]) -> list[str]:
     return [excluded, *(f"hydra.{kind}.dir={quote(given)}" for kind in ("sweep", "run") if given)]
 
 
-class _WithoutOverrides(io.TextIOBase):
-    """Standard error, but for a line that Hydra writes of a failed job, whose own line says what failed."""
-
-    def __init__(self, stream: Any):
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        if not text.startswith("Error executing job with overrides"):
-            self.stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-
 def _run(argv: list[str], quiet: bool) -> None:
     """``hydra.main`` of a command line, with its complaints on one line."""
     before, sys.argv = sys.argv, ["hamljax", *argv]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions arrive here
     handlers, level = logging.root.handlers[:], logging.root.level
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
-    quietly = contextlib.redirect_stderr(_WithoutOverrides(sys.stderr)) if quiet else contextlib.nullcontext()
+    quietly = contextlib.redirect_stderr(WithoutOverrides(sys.stderr)) if quiet else contextlib.nullcontext()
     try:
         with quietly, warnings.catch_warnings():
             # Of a sweeper that is older than the package that it calls.
@@ -276,6 +261,9 @@ def task(composed: DictConfig) -> float:
     prepare = machine.prepare if _is_here() else machine.prepare_worker
     prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]), job.run.devices_per_seed)
     try:
+        if not _is_here():  # others may print beside it
+            with contextlib.redirect_stdout(Prefixed(sys.stdout, f"[{Path(job.run.run_dir).name}] ")):
+                return objective(train_one(job, programs=programs).path, job.run.objective)
         return objective(train_one(job, programs=programs).path, job.run.objective)
     except (ConfigError, Stopped) as error:
         code = getattr(error, "code", 2)
