@@ -14,6 +14,7 @@ from sizes import long
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.commands import study as command
+from hamljax.lab.commands.report import study_at
 from hamljax.lab.configuration.jobs import make_job
 from hamljax.lab.statistics import runs_to_tell_apart
 from hamljax.lab.studies import comparison, leaderboard
@@ -312,6 +313,16 @@ def test_a_dry_run_of_every_study(name, monkeypatch, capsys):
     assert "about" in out and "one after another" in out and read_study(name).primary.question[:20] in out
 
 
+@pytest.mark.parametrize("name", long(*known()))
+def test_every_study_is_conducted_at_its_smallest(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", name, "budget=smoke"]) == 0
+    study, page = read_study(name), tmp_path / f"studies/{name}-smoke/report.html"
+    assert study.primary.question in capsys.readouterr().out.splitlines()[-1] and "data:image/png" in page.read_text()
+    stages = [one.stage for one in lines_at([str(page.parent)], every=True)]
+    assert stages.count("tuned") == 2 and ("tune" in stages) == bool(study.tuning)
+
+
 # COMPARISONS
 
 
@@ -404,6 +415,27 @@ def test_tables_of_papers():
     latex = as_latex(columns, rows)
     assert r"x\_1" in latex and r"1 $<$ 2 & 50 \% \\" in latex and latex.count("&") == 3
     assert as_csv(columns, rows).splitlines()[2] == '"q,r","say ""x"""'
+
+
+# WHAT IS KEPT HERE
+
+KEPT = sorted((Path(__file__).parents[1] / "experiments/studies").glob("*/leaderboard.jsonl"))
+
+
+@pytest.mark.parametrize("file", KEPT, ids=lambda file: file.parent.name)
+def test_a_leaderboard_that_is_kept_here_can_be_made_again(file):
+    """Every line is of a run of its study that composes today, and no two are of one."""
+    lines = leaderboard.read_lines(file)
+    study, budget = study_at([file.parent])
+    assert study.primary.question and file.parent.name == f"{study.name}-{budget}"
+    for one in lines:
+        words = shlex.split(one.command)
+        assert leaderboard.fingerprint(make_job(words[2:]).resolved) == one.settings_sha256
+        assert one.study == study.name and one.arm in study.arms and one.task in study.tasks
+        shape = (len(one.seeds), len(one.at))
+        assert all(np.shape(scores) == shape for scores in one.curves.values()) and one.at[-1] == one.steps
+        assert all(len(scores) == len(one.seeds) for scores in one.absolute.values())
+    assert len({one.settings_sha256 for one in lines}) == len(lines)
 
 
 # FILES OF OTHERS
