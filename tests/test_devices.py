@@ -94,6 +94,7 @@ def test_each_worker_takes_the_first_gpu_that_is_free(tmp_path):
         return workers[-1].stdout.readline().strip()
 
     assert [begin(), begin()] == ["0", "1"]
+    assert begin(JAX_PLATFORMS="cpu") == "None"  # it wants none
     assert begin().startswith("note: there are more workers than the 2 GPUs") and begin(CUDA_VISIBLE_DEVICES="5") == "5"
     workers[0].communicate("\n")
     assert begin() == "0"

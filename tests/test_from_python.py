@@ -3,6 +3,7 @@
 import os
 import signal
 
+import jax
 import pandas as pd
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from tiny_runs import record
 import hamljax
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
+from hamljax.lab.configuration.machine import SETTINGS
 from hamljax.lab.runs.from_python import interruptible
 
 SIZES = {"num_envs": 4, "num_steps": 4, "num_evals": 2, "num_eval_episodes": 4, "hidden_sizes": (8,)}
@@ -29,7 +31,9 @@ def game(**settings) -> hamljax.Config:
 
 def test_it_is_what_the_command_line_does(tmp_path, capsys):
     told = []
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
     run = hamljax.run(game(), tmp_path / "python", num_seeds=2, progress=lambda step, shown: told.append((step, shown)))
+    assert before == {name: getattr(jax.config, name) for name in SETTINGS}  # a script's own
     assert capsys.readouterr().out == "" and [step for step, _ in told][-1] == 64 and "return" in told[-1][1]
     words = ["train", "env=game/climbing", "num_seeds=2", "total_timesteps=64", "network.hidden_sizes=[8]"]
     words += [f"{name}={SIZES[name]}" for name in ("num_envs", "num_steps", "num_evals", "num_eval_episodes")]

@@ -72,6 +72,9 @@ def test_a_folder_of_ones_own_brings_presets(tmp_path, capsys):
     (tmp_path / "experiment/slow.yaml").write_text("# @package _global_\ngamma: 0.75\n")
     found = yaml.safe_load(shown(["--config-dir", str(tmp_path), "--cfg", "job", "experiment=slow"], capsys))
     assert found["gamma"] == 0.75
+    (tmp_path / "experiment/slow.yaml").write_text("# @package _global_\nalgo: {actor_lrr: 1e-3}\n")
+    assert main(["train", "--config-dir", str(tmp_path), "experiment=slow"]) == 2
+    assert "did you mean 'algo.actor_lr'?; it stands in experiment=slow" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,7 @@ def test_a_folder_of_ones_own_brings_presets(tmp_path, capsys):
         (["--config-dir", "nowhere", "experiment=mine"], "there is no such folder"),
         (["-m", "hydra.sweeper.params.seed='0,1'"], "is for presets"),
         (["hydra.mode=MULTIRUN", "algo=happo,hapo"], "did you mean 'happo'"),
+        (["-m", "hydra.sweep.subdir=x", "seed=0,1"], "is one folder for all jobs"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_begins(words, line, tmp_path, monkeypatch, capsys):

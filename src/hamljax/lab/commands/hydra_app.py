@@ -73,6 +73,11 @@ def train(words: list[str]) -> None:
     if not draws and any(word.lstrip("+").startswith("hydra.sweeper.params") for word in theirs):
         raise ConfigError("hydra.sweeper.params is for presets; on a command line a sweep is typed: -m seed=0,1")
     draws = draws and many
+    for word in theirs if many else []:
+        if word.lstrip("+").startswith("hydra.sweep.subdir=") and "${" not in word:
+            raise ConfigError(
+                f"'{word}' is one folder for all jobs; their own names, or hydra.sweep.subdir='${{hydra:job.num}}'"
+            )
     with searching([asked.config_dir] if asked.config_dir else []):
         _check(ours, many, draws)
         register_groups()

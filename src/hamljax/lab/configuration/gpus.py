@@ -16,7 +16,8 @@ def take_one() -> None:
 
     Not where the variable CUDA_VISIBLE_DEVICES is there already, as from SLURM or Ray, nor where there are not several.
     """
-    if VARIABLE in os.environ or _held or len(gpus := there()) < 2:
+    without = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
+    if without or VARIABLE in os.environ or _held or len(gpus := there()) < 2:
         return
     folder = Path(tempfile.gettempdir()) / f"hamljax-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -173,7 +173,8 @@ def _check_keys(overrides: list[Override], chosen: DictConfig) -> None:
 def _check_preset(overrides: list[Override], algo: dict[str, Any]) -> None:
     """A preset for the other kind of algorithm sets what the chosen one does not have."""
     family = family_of(str(algo.get("name")))
-    foreign = sorted(set(algo) - set(kinds_of(family.settings)))
+    known = {name for other in FAMILIES.values() for name in kinds_of(other.settings)}  # else it is a typo
+    foreign = sorted(set(algo) & known - set(kinds_of(family.settings)))
     preset = next((o.value() for o in overrides if o.key_or_group == "experiment" and o.value()), None)
     if foreign and preset:
         raise ConfigError(
@@ -234,7 +235,18 @@ def make_job(words: list[str]) -> Job:
         inside, group = (values["algo"], part.split(".")[1]) if part.startswith("algo.") else (values, "per_seed")
         name = part.partition(f"{group}.")[2]
         inside[group] = {**inside.get(group, {}), name: said} if name else said
-    return job_of(values)
+    try:
+        return job_of(values)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_of_preset(overrides, str(error))}") from None
+
+
+def _of_preset(overrides: list[Override], complaint: str) -> str:
+    """Where a setting that nobody typed comes from, if a complaint is about one."""
+    preset = next((str(o.value()) for o in overrides if o.key_or_group == "experiment" and o.value()), "")
+    named = complaint.partition("unknown setting '")[2].partition("'")[0]
+    typed_here = {o.key_or_group for o in overrides}
+    return f"; it stands in experiment={preset}" if preset and named and named not in typed_here else ""
 
 
 def job_of(values: dict[str, Any]) -> Job:

@@ -26,6 +26,9 @@ XLA_OPTIONS = {"--xla_cpu_use_fusion_emitters": "false", "--xla_gpu_deterministi
 LAST_FUSION_CHOICE = (0, 11, 0)  # of jaxlib; later ones end at once on that option
 
 
+# Of JAX, which ``prepare`` changes.
+SETTINGS = ["jax_default_matmul_precision", "jax_compilation_cache_dir", "jax_compilation_cache_max_size"]
+SETTINGS += ["jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes"]
 _opened = False  # whether this process has devices
 
 
@@ -71,6 +74,17 @@ def prepare(num_seeds: int = 1, devices: int | None = None, per_seed: int = 1) -
         with contextlib.suppress(RuntimeError):  # a notebook or test has used JAX already: its devices stay as they are
             jax.config.update("jax_num_cpu_devices", wanted)
     _open_devices()
+
+
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Around ``prepare`` in the process of somebody else: afterwards JAX's settings are as they were, but for its devices."""
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 def devices_for(num_seeds: int, devices: int | None, per_seed: int = 1) -> int:

@@ -91,10 +91,11 @@ def run(
     around = {"run_dir": str(run_dir), "plugin": str(plugin), **settings}
     job = job_of({**dataclasses.asdict(config), "logger": kind, **around})
     devices = devices_of([path_of(job.run.run_dir)]) if run_dir else None
-    machine.prepare(job.run.num_seeds, devices, job.run.devices_per_seed)
     reporter = Reporter if progress is True else _quiet(progress or None)
     try:
-        return Run(train(job, reporter=reporter, listening=interruptible).path)
+        with machine.settings_kept():
+            machine.prepare(job.run.num_seeds, devices, job.run.devices_per_seed)
+            return Run(train(job, reporter=reporter, listening=interruptible).path)
     except Stopped as error:
         if error.code == 128 + signal.SIGINT:
             raise KeyboardInterrupt(str(error)) from None
