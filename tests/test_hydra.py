@@ -74,7 +74,7 @@ def test_a_folder_of_ones_own_brings_presets(tmp_path, capsys):
     assert found["gamma"] == 0.75
     (tmp_path / "experiment/slow.yaml").write_text("# @package _global_\nalgo: {actor_lrr: 1e-3}\n")
     assert main(["train", "--config-dir", str(tmp_path), "experiment=slow"]) == 2
-    assert "did you mean 'algo.actor_lr'?; it stands in experiment=slow" in capsys.readouterr().err
+    assert "did you mean 'actor_lr'?; it stands in experiment=slow" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
