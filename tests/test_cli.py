@@ -1,6 +1,7 @@
 """The command line as its users meet it."""
 
 import contextlib
+import importlib
 import io
 import json
 import re
@@ -16,7 +17,6 @@ from sizes import long
 
 from hamljax.envs import ENVIRONMENTS
 from hamljax.errors import ConfigError, Stopped
-from hamljax.lab.benchmarks import off_policy as bench_off_policy
 from hamljax.lab.benchmarks import training as bench
 from hamljax.lab.cli import main
 from hamljax.lab.configuration import machine
@@ -265,12 +265,15 @@ def test_optional_loggers_work_without_an_account(logger, trace, tmp_path, monke
     "kind, word, env",
     [
         ("off_policy", "reacher_2x1", "game/tracking"),  # measures this one's learner instead, which is there at once
+        ("recurrent", "pieces of 8", "game/tracking"),
         *long(("off_policy", "reacher_2x1", ""), ("mamujoco", "reacher_2x1", ""), ("bridge", "halfcheetah_6x1", "")),
+        *long(("recurrent", "pieces of 8", ""), ("devices", "2 devices", "")),
     ],
 )
 def test_benches_print_and_store_their_tables(kind, word, env, tmp_path, monkeypatch, capsys):
     if env:
-        monkeypatch.setattr(bench_off_policy, "config", lambda algo, _, **settings: config(algo, env, **settings))
+        module = importlib.import_module(f"hamljax.lab.benchmarks.{kind}")
+        monkeypatch.setattr(module, "config", lambda algo, _, **settings: config(algo, env, **settings))
     monkeypatch.chdir(tmp_path)
     assert main(["bench", kind, "--quick"]) == 0
     assert word in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,18 +175,13 @@ def doctor(arguments: list[str]) -> None:
 def bench(arguments: list[str]) -> None:
     from .configuration import machine
 
-    kinds = ("mamujoco", "off_policy", "bridge")
+    kinds = ("mamujoco", "off_policy", "bridge", "recurrent", "devices")
     unknown = [a for a in arguments if a not in ("--quick", *kinds)]
     if unknown:
         raise ConfigError(f"bench takes no '{unknown[0]}'; only {', '.join(kinds)} and --quick")
     machine.prepare()
-    from .benchmarks import bridge as bench_bridge
-    from .benchmarks import mamujoco as bench_mamujoco
-    from .benchmarks import off_policy as bench_off_policy
-    from .benchmarks import training as bench
-
-    modules = {"mamujoco": bench_mamujoco, "off_policy": bench_off_policy, "bridge": bench_bridge}
-    for module in [modules[a] for a in arguments if a in modules] or [bench]:
+    for kind in [a for a in arguments if a in kinds] or ["training"]:
+        module = importlib.import_module(f".benchmarks.{kind}", __package__)
         module.run(quick="--quick" in arguments)
 
 

@@ -17,7 +17,7 @@ commands
   study NAME budget=...      arms tuned alike, measured on fresh seeds, compared as was said before: figure1, sharing, ...
   list                       algorithms, drifts, environments, networks, presets
   doctor [python=PATH]       what this machine can run, and for what is missing the next step
-  bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco, off_policy or bridge: of those
+  bench [KIND] [--quick]     measure the speed of this machine; KIND mamujoco, off_policy, bridge, recurrent, devices
 
 settings of train (all of them: conf/config.yaml and hamljax list)
   algo=happo  env=smax/3m  network=mlp|gru  logger=files|wandb|tensorboard  experiment=PRESET
