@@ -295,6 +295,25 @@ def test_whatever_stands_on_a_page_is_text():
     assert not read.links and not {"img", "script"} & set(read.tags) and read.text.count(evil) == 8
 
 
+def test_a_run_that_fails_does_not_keep_the_others(small, monkeypatch, capsys):
+    from hamljax.errors import Stopped
+    from hamljax.lab.commands import hydra_app
+
+    begun = []
+
+    def fail(words: list[str]) -> None:
+        begun.append(words[2])
+        raise Stopped("it diverged", 130 if len(begun) == 4 else 1)
+
+    monkeypatch.setattr(hydra_app, "train", fail)
+    assert (
+        main(["study", "small.yaml", "budget=smoke"]) == 1 and len(begun) == 3
+    )  # no arm has a draw to be measured with
+    error = capsys.readouterr().err
+    assert error.count("it diverged") == 3 and "3 run(s) failed; the same command tries them again" in error
+    assert main(["study", "small.yaml", "budget=smoke"]) == 130 and len(begun) == 4
+
+
 def test_a_launcher_has_all_runs_of_a_stage_at_once(small, monkeypatch):
     from hamljax.lab.commands import hydra_app
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError
+from ...errors import ConfigError, Stopped
 from ..configuration.folders import name_of
 from ..configuration.overrides import quote
 from ..storage.files import read_text, write_text
@@ -100,7 +101,11 @@ class Conduct:
         Args:
             train: trains what the words of a command line say. launcher: words about Hydra for them; empty: one run after
                 another, and each has its line as soon as it is finished.
+
+        Raises:
+            Stopped: a signal came, or some failed; the others are made.
         """
+        self.failed = 0
         every = list(pairs(self.study, self.budget))
         batches = [every] if launcher else [[pair] for pair in every]
         for batch in batches:
@@ -108,6 +113,8 @@ class Conduct:
                 self._make(self.wanted(stage, batch), train, launcher)
         for batch in batches if self.budget.presets else []:
             self._make(self.wanted("preset", batch), train, launcher)
+        if self.failed:
+            raise Stopped(f"{self.failed} run(s) failed; the same command tries them again", 1)
 
     def _make(self, cells: list[Cell], train: Train, launcher: list[str]) -> None:
         for some in [cells] if launcher else [[cell] for cell in cells]:
@@ -120,8 +127,13 @@ class Conduct:
             where = runs if len(some) > 1 else self.run_of(some[0])
             try:
                 train([*words, f"run_dir={quote(str(where))}"])
+            except Stopped as error:
+                if error.code > 128:  # a signal means all of them
+                    raise
+                print(f"hamljax: {error}", file=sys.stderr)
             finally:
                 self.collect(some)
+            self.failed += sum(self.line(cell) is None for cell in some)
 
     def run_of(self, cell: Cell) -> Path:
         """Where a run is, as a sweep names it."""

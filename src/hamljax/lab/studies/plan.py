@@ -93,7 +93,7 @@ def tuning(study: Study, budget: Budget, task: str, arm: str) -> list[Cell]:
         own = [f"{key}={value:g}" for key, value in zip(fixed, chosen, strict=True)]
         own += [f"per_seed.{key}=[{values}]" for key, values in lists.items()]
         own += [f"seed={FIRST_SEED['tune']}", f"num_seeds={len(numbers) * budget.tuning_seeds}"]
-        own += [f"total_timesteps={budget.tuning_timesteps}", "absolute_metric=false"]
+        own += [f"total_timesteps={budget.tuning_timesteps}", "absolute_metric=false", "on_nan=skip"]
         cells.append(Cell("tune", task, arm, (*words, *own), tuple(numbers)))
     return cells
 
