@@ -1,6 +1,7 @@
 """``hamljax study``: arms tuned alike, measured on fresh seeds, compared as was said before; resumes where it was cut off."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from ..runs.reporter import clock
 from ..storage.paths import path_of
 from ..studies.conduct import Conduct
 from ..studies.cost import Costs, steps_of
-from ..studies.plan import STAGES, Cell, job_of_cell, measuring, pairs
+from ..studies.plan import STAGES, Cell, job_of_cell, pairs
 from ..studies.study import BUDGETS, known, read_study
 from .report import answers, write_report
 
@@ -73,36 +74,23 @@ def study(asked: Asked) -> None:
         for cell in conduct.tuning_of(*pair)
     ]
     machine.prepare(math.gcd(conduct.budget.seeds, *sizes))  # its runs are made in one process
-    say(conduct, cells_to_come(conduct))
+    costs = say(conduct)
     if asked.dry_run:
         return
     conduct.claim()
     from .hydra_app import train
 
     try:
-        conduct.conduct(train, asked.launcher)
+        conduct.conduct(train, asked.launcher, functools.partial(announce, conduct, costs))
     finally:  # of what is there, also where it was cut off
         if conduct.lines:
             print(write_report([conduct.folder]), flush=True)
     print(*answers([conduct.folder]), sep="\n")
 
 
-def cells_to_come(conduct: Conduct) -> list[Cell]:
-    """All runs that are to be made; what tuning has yet to choose is taken to be the preset, which takes as long."""
-    every = list(pairs(conduct.study, conduct.budget))
-    cells = [cell for pair in every for cell in conduct.tuning_of(*pair)]
-    for task, arm in every:
-        known = conduct.draw_of(task, arm)
-        if known is not None or len(conduct.draws) > 1:
-            cells.append(measuring(conduct.study, conduct.budget, "tuned", task, arm, known or {}))
-    if conduct.budget.presets:
-        cells += [measuring(conduct.study, conduct.budget, "preset", task, arm, {}) for task, arm in every]
-    return [cell for cell in cells if conduct.line(cell) is None]
-
-
-def say(conduct: Conduct, cells: list[Cell]) -> None:
-    """Print what is asked, what is to be run, and how long that takes here."""
-    jobs = {cell: job_of_cell(cell) for cell in cells}
+def say(conduct: Conduct) -> Costs:
+    """Print what is asked, what is to be run, and how long that takes here. Returns what it costs."""
+    jobs = {cell: job_of_cell(cell) for cell in conduct.to_come()}
     costs, trial = Costs(conduct.lines.values()), dict[str, Cell]()
     for cell, job in jobs.items():
         if not costs.knows(job) and cell.task not in trial:
@@ -124,6 +112,20 @@ def say(conduct: Conduct, cells: list[Cell]) -> None:
         print(
             f"about {clock(total)} here, one after another, and the longest run {clock(longest)}; any launcher runs them"
         )
+    return costs
+
+
+def announce(conduct: Conduct, costs: Costs, cells: list[Cell]) -> None:
+    """Print which runs begin, how many are to come, and how long all of them take."""
+    for line in conduct.lines.values():
+        costs.learn(line)
+    coming = conduct.to_come()
+    left = sum(costs.seconds(job_of_cell(cell)) for cell in coming)
+    what = ", ".join(f"{cell.arm} on {cell.task}" for cell in cells)
+    print(
+        f"[{len(conduct.lines)} runs there, {len(coming)} to come, {clock(left)} left] {cells[0].stage}: {what}",
+        flush=True,
+    )
 
 
 def _facts(conduct: Conduct) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -95,17 +96,28 @@ class Conduct:
             cells += [cell for cell in each if cell is not None and self.line(cell) is None]
         return cells
 
-    def conduct(self, train: Train, launcher: list[str]) -> None:
+    def to_come(self) -> list[Cell]:
+        """All runs that are to be made; what tuning has yet to choose is taken to be the preset, which takes as long."""
+        every, measure = list(pairs(self.study, self.budget)), functools.partial(measuring, self.study, self.budget)
+        cells, presets = [cell for pair in every for cell in self.tuning_of(*pair)], []
+        for pair in every:
+            draw = self.draw_of(*pair)
+            cells.append(measure("tuned", *pair, draw or {}))
+            if self.budget.presets and draw != {}:  # which tuning chose
+                presets.append(measure("preset", *pair, {}))
+        return [cell for cell in (*cells, *presets) if self.line(cell) is None]
+
+    def conduct(self, train: Train, launcher: list[str], announce: Callable[[list[Cell]], None]) -> None:
         """Make all of its runs.
 
         Args:
             train: trains what the words of a command line say. launcher: words about Hydra for them; empty: one run after
-                another, and each has its line as soon as it is finished.
+                another, and each has its line as soon as it is finished. announce: is told which runs begin.
 
         Raises:
             Stopped: a signal came, or some failed; the others are made.
         """
-        self.failed = 0
+        self.failed, self.announce = 0, announce
         every = list(pairs(self.study, self.budget))
         batches = [every] if launcher else [[pair] for pair in every]
         for batch in batches:
@@ -120,6 +132,7 @@ class Conduct:
         for some in [cells] if launcher else [[cell] for cell in cells]:
             if not some:
                 continue
+            self.announce(some)
             presets, runs = self.folder / "presets", self.folder / "runs"
             names = [write_preset(cell, presets, self.study.title) for cell in some]
             words = ["--config-dir", str(presets), f"experiment={','.join(names)}", "logger=files"]

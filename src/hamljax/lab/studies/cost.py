@@ -21,10 +21,14 @@ class Costs:
         self.compiling: dict[str, float] = {}
         self.stepping: dict[tuple[str, str], float] = {}
         for line in lines:
-            seconds, steps = line.seconds, line.steps * len(line.seeds)
-            known = self.compiling.get(line.environment, 0.0)
-            self.compiling[line.environment] = max(known, seconds["compiling"])
-            self.stepping[line.environment, line.row] = sum(seconds.get(name, 0.0) for name in SPENT) / steps
+            self.learn(line)
+
+    def learn(self, line: Line) -> None:
+        """What a run took."""
+        seconds, steps = line.seconds, line.steps * len(line.seeds)
+        known = self.compiling.get(line.environment, 0.0)
+        self.compiling[line.environment] = max(known, seconds["compiling"])
+        self.stepping[line.environment, line.row] = sum(seconds.get(name, 0.0) for name in SPENT) / steps
 
     def knows(self, job: Job) -> bool:
         """Whether anything is known of the environment of a job."""
