@@ -89,7 +89,7 @@ def test_every_study_says_what_decides_and_composes(name):
     for task, arm in pairs(study, budget):
         assert [
             job_of_cell(cell)
-            for cell in [*tuning(study, budget, task, arm), measuring(study, budget, "tuned", task, arm, {})]
+            for cell in [*tuning(study, budget, task, arm), *measuring(study, budget, "tuned", task, arm, {})]
         ]
 
 
@@ -99,7 +99,8 @@ def test_every_run_of_every_study_composes(name):
     budget = study.budget("paper")
     draw = draws_of(study, budget)[-1]
     for task, arm in pairs(study, budget):
-        job = job_of_cell(measuring(study, budget, "tuned", task, arm, draw))
+        (cell,) = measuring(study, budget, "tuned", task, arm, draw)
+        job = job_of_cell(cell)
         assert job.run.num_seeds == budget.seeds
         for cell in tuning(study, budget, task, arm):
             assert len(job_of_cell(cell).configs) == len(cell.draws) * budget.tuning_seeds
@@ -121,7 +122,13 @@ def test_every_arm_has_the_same_draws_on_seeds_of_the_search():
     )  # one program for each epochs
     job = job_of_cell(happo[0])
     assert job.run.seed == 100_000 and job.config.algo.actor_lr == 1e-3  # the preset's own
-    assert job_of_cell(measuring(study, budget, "tuned", "5m_vs_6m", "happo", draws[1])).run.seed == 0
+    one, more, rest = measuring(study, budget, "tuned", "5m_vs_6m", "happo", draws[1], seeds=25)
+    assert [(each.run.seed, each.run.num_seeds) for each in map(job_of_cell, (one, more, rest))] == [
+        (0, 10),
+        (10, 10),
+        (20, 5),
+    ]
+    assert len({each.name for each in (one, more, rest)}) == 3
 
 
 def test_what_an_arm_itself_names_is_not_tuned():
@@ -168,6 +175,7 @@ def test_a_file_that_says_something_else_is_one_line(wrong, said):
         (["figure1"], "needs budget=, one of: smoke, cpu, gpu, paper"),
         (["figure1", "budget=large"], "unknown budget 'large'"),
         (["figure1", "budget=cpu", "arms=hapo"], "unknown arm 'hapo'; did you mean 'happo'?"),
+        (["figure1", "budget=cpu", "seeds=3"], "seeds must be a whole number, at least 10"),
         (["figure1", "budget=cpu", "task=3m"], "study knows no 'task'; did you mean 'tasks'?"),
         (["mine.yaml", "budget=cpu"], "'mine.yaml' is not a file"),
         (["figure1", "budget=cpu", "-m"], "study knows no '-m'"),
@@ -251,6 +259,9 @@ def test_a_study_cut_off_anywhere_goes_on_to_the_same_tables(small, monkeypatch,
         main(["compare", str(folder), "out=table.md"]) == 0
         and "| a | b | climbing |" in (small / "table.md").read_text()
     )
+    assert main(["study", "small.yaml", "budget=smoke", "seeds=4"]) == 0  # more of them are runs of their own
+    assert len(shown(folder)) == len(whole) + 2 and "4 seeds of each" in capsys.readouterr().out.splitlines()[-1]
+    whole = shown(folder)
     (small / "small.yaml").write_text(SMALL.replace("Is a ahead", "Is b behind"), encoding="utf-8")
     assert main(["study", "small.yaml", "budget=smoke"]) == 2 and "asks something else" in capsys.readouterr().err
     assert shown(folder) == whole

@@ -35,7 +35,8 @@ settings of plot, compare, report and study
   plot: band=ci|minmax|std
   compare: by=algo.coordination (or any setting; arm: of a study)  metric=eval/won  statistic=iqm|improvement
            against=mappo_ns  paired=true  stage=preset  out=FILE.md
-  study: budget=smoke|cpu|gpu|paper  run_dir=FOLDER  dry_run=true  tasks=NAME,NAME  arms=NAME,NAME  hydra/launcher=joblib
+  study: budget=smoke|cpu|gpu|paper  run_dir=FOLDER  dry_run=true  tasks=NAME,NAME  arms=NAME,NAME  seeds=20
+         hydra/launcher=joblib
 
 settings of certify
   plugin=FILE  out=FILE.json|FOLDER (with a picture beside it)  budget=SECONDS of proof  seed=0

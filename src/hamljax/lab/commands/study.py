@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ConfigError, nearest, one_of
 from ..configuration import machine
-from ..configuration.arguments import boolean
+from ..configuration.arguments import boolean, whole
 from ..configuration.overrides import is_hydras
 from ..drawing.tables import print_facts, print_table
 from ..runs.reporter import clock
@@ -18,7 +18,7 @@ from ..studies.plan import STAGES, Cell, job_of_cell, pairs
 from ..studies.study import BUDGETS, known, read_study
 from .report import answers, write_report
 
-KEYS = ("budget", "run_dir", "dry_run", "tasks", "arms")
+KEYS = ("budget", "run_dir", "dry_run", "tasks", "arms", "seeds")
 ABOUT = {
     "tune": "tuning, on seeds of its own",
     "tuned": "measuring what tuning chose",
@@ -62,7 +62,8 @@ def read(words: list[str]) -> Asked:
             budget = dataclasses.replace(budget, **chosen)
     folder = path_of(given.get("run_dir") or f"studies/{study.name}-{given['budget']}")
     dry = boolean("dry_run", given.get("dry_run", "false"))
-    return Asked(Conduct(study, given["budget"], budget, folder), dry, launcher)
+    seeds = whole(budget.seeds)("seeds", given.get("seeds", str(budget.seeds)))
+    return Asked(Conduct(study, given["budget"], budget, folder, seeds), dry, launcher)
 
 
 def study(asked: Asked) -> None:
@@ -136,6 +137,9 @@ def _facts(conduct: Conduct) -> list[tuple[str, str]]:
         ("primary", f"{primary.question} {primary.x} against {primary.y}, {primary.statistic} of {asked.metric}"),
         ("arms", ", ".join(budget.arms)),
         ("tasks", ", ".join(budget.tasks)),
-        ("seeds", f"{budget.seeds} of each, after {len(conduct.draws)} draw(s) of {len(asked.tuning)} setting(s) each"),
+        (
+            "seeds",
+            f"{conduct.seeds} of each, after {len(conduct.draws)} draw(s) of {len(asked.tuning)} setting(s) each",
+        ),
         ("folder", f"{conduct.folder}; {len(conduct.lines)} run(s) are there"),
     ]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -32,10 +31,11 @@ class Conduct:
 
     Args:
         study: what is asked. name: of its budget. budget: the same with what was chosen of its tasks and arms. folder: of it.
+        seeds: of every arm on every task, where they are more than the budget's; 0: those.
     """
 
-    def __init__(self, study: Study, name: str, budget: Budget, folder: Path):
-        self.study, self.name, self.budget, self.folder = study, name, budget, folder
+    def __init__(self, study: Study, name: str, budget: Budget, folder: Path, seeds: int = 0):
+        self.study, self.name, self.budget, self.folder, self.seeds = study, name, budget, folder, seeds
         self.file = folder / leaderboard.FILE
         self.draws = draws_of(study, budget)
         self.lines = {line.settings_sha256: line for line in leaderboard.read_lines(self.file)}
@@ -79,32 +79,33 @@ class Conduct:
         found = [line for line in lines if line is not None]
         return chosen(found, self.study.metric, self.draws) if len(found) == len(lines) else None
 
-    def measured(self, stage: str, task: str, arm: str) -> Cell | None:
-        """The run in which an arm is measured on a task; None while it is not known with which settings."""
-        draw = {} if stage == "preset" else self.draw_of(task, arm)
-        return None if draw is None else measuring(self.study, self.budget, stage, task, arm, draw)
+    def measured(self, stage: str, task: str, arm: str, draw: Draw) -> list[Cell]:
+        """The runs in which an arm is measured on a task with what tuning chose."""
+        return measuring(self.study, self.budget, stage, task, arm, draw, self.seeds)
 
     def wanted(self, stage: str, some: Iterable[tuple[str, str]]) -> list[Cell]:
-        """The runs of a stage that are still to be made.
+        """The runs of a stage that are still to be made, as far as it is known with which settings.
 
         Args:
             stage: of ``STAGES``. some: (task, arm).
         """
         cells = []
-        for task, arm in some:
-            each = self.tuning_of(task, arm) if stage == "tune" else [self.measured(stage, task, arm)]
-            cells += [cell for cell in each if cell is not None and self.line(cell) is None]
-        return cells
+        for pair in some:
+            if stage == "tune":
+                cells += self.tuning_of(*pair)
+            elif (draw := Draw() if stage == "preset" else self.draw_of(*pair)) is not None:
+                cells += self.measured(stage, *pair, draw)
+        return [cell for cell in cells if self.line(cell) is None]
 
     def to_come(self) -> list[Cell]:
         """All runs that are to be made; what tuning has yet to choose is taken to be the preset, which takes as long."""
-        every, measure = list(pairs(self.study, self.budget)), functools.partial(measuring, self.study, self.budget)
-        cells, presets = [cell for pair in every for cell in self.tuning_of(*pair)], []
+        every = list(pairs(self.study, self.budget))
+        cells, presets = [cell for pair in every for cell in self.tuning_of(*pair)], list[Cell]()
         for pair in every:
             draw = self.draw_of(*pair)
-            cells.append(measure("tuned", *pair, draw or {}))
+            cells += self.measured("tuned", *pair, draw or {})
             if self.budget.presets and draw != {}:  # which tuning chose
-                presets.append(measure("preset", *pair, {}))
+                presets += self.measured("preset", *pair, {})
         return [cell for cell in (*cells, *presets) if self.line(cell) is None]
 
     def conduct(self, train: Train, launcher: list[str], announce: Callable[[list[Cell]], None]) -> None:

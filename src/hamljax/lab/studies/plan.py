@@ -23,18 +23,23 @@ Draw = dict[str, float]  # a value for each setting that is searched; empty: the
 
 
 class Cell(NamedTuple):
-    """One run of a study. ``draws``: numbers of the draws that it tries; each has as many seeds, in this order."""
+    """One run of a study.
+
+    draws: numbers of the draws that it tries; each has as many seeds, in this order. first: how many seeds of its stage come
+    before it, which are runs of their own.
+    """
 
     stage: str
     task: str
     arm: str
     words: Words
     draws: tuple[int, ...] = ()
+    first: int = 0
 
     @property
     def name(self) -> str:
         """Of its preset and its folder: no two cells of a study have one."""
-        few = "-".join(map(str, self.draws))
+        few = "-".join(map(str, self.draws)) or (f"from-{self.first}" if self.first else "")
         return f"{self.stage}/{self.task}/{self.arm}" + (f"/{few}" if few else "")
 
     @property
@@ -111,16 +116,20 @@ def presets_values(study: Study, ranges: Mapping[str, Range], words: Words) -> D
     return found
 
 
-def measuring(study: Study, budget: Budget, stage: str, task: str, arm: str, draw: Draw) -> Cell:
-    """The run in which an arm is measured on a task, on fresh seeds.
+def measuring(study: Study, budget: Budget, stage: str, task: str, arm: str, draw: Draw, seeds: int = 0) -> list[Cell]:
+    """The runs in which an arm is measured on a task, on fresh seeds.
 
     Args:
-        stage: ``tuned`` or ``preset``. draw: what tuning chose; empty: the preset.
+        stage: ``tuned`` or ``preset``. draw: what tuning chose; empty: the preset. seeds: more than the budget's, which are
+            runs of their own after it; 0: those.
     """
-    ranges = searched(study, arm)
+    ranges, cells = searched(study, arm), []
     own = [f"{key}={value:g}" for key, value in draw.items() if key in ranges]
-    own += [f"seed={FIRST_SEED[stage]}", f"num_seeds={budget.seeds}", f"total_timesteps={budget.total_timesteps}"]
-    return Cell(stage, task, arm, (*base(study, budget, task, arm), *own))
+    for first in range(0, seeds or budget.seeds, budget.seeds):
+        count = min(budget.seeds, (seeds or budget.seeds) - first)
+        some = [f"seed={FIRST_SEED[stage] + first}", f"num_seeds={count}", f"total_timesteps={budget.total_timesteps}"]
+        cells.append(Cell(stage, task, arm, (*base(study, budget, task, arm), *own, *some), first=first))
+    return cells
 
 
 def job_of_cell(cell: Cell) -> Job:

@@ -124,14 +124,17 @@ def _curves(page: Page, lines: Sequence[Line], metric: str) -> None:
 def _scores(page: Page, lines: Sequence[Line], groups: dict[str, ByTask], metric: str) -> None:
     tasks = list(dict.fromkeys(task for by_task in groups.values() for task in by_task))
     page.heading("Scores")
-    presets = {(line.arm, line.task): line for line in lines if line.stage == "preset" and metric in line.absolute}
+    presets: dict[tuple[str, str], list[float]] = {}
+    for line in lines:
+        if line.stage == "preset" and metric in line.absolute:
+            presets.setdefault((line.arm, line.task), []).extend(line.scores(metric))
     rows = []
     for name, by_task in groups.items():
         cells = [_mean(list(by_task[task].values())) if task in by_task else "-" for task in tasks]
         rows.append((name, *cells))
         untuned = [presets.get((name, task)) for task in tasks]
         if any(untuned):
-            cells = [_mean(line.scores(metric)) if line else "as tuned" for line in untuned]
+            cells = [_mean(scores) if scores else "as tuned" for scores in untuned]
             rows.append((f"{name}, preset", *cells))
     page.table(("", *tasks), rows)
     page.text(
