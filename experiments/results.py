@@ -47,7 +47,9 @@ def section(folder: Path) -> str:
         return "\n".join(parts)
     metric, groups = groups_of(tuned, study.metric)
     found = primary_of(groups, metric, study)
-    parts.append(f"**{answer(found, study)}**\n" if found else f"{study.primary.question} Not measured yet.\n")
+    parts.append(
+        f"**{answer(found, study, asked.tasks)}**\n" if found else f"{study.primary.question} Not measured yet.\n"
+    )
     draw(tuned, metric, folder / "curves.png")
     parts.append(f"![curves](studies/{folder.name}/curves.png)\n")
     try:

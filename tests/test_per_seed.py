@@ -55,6 +55,8 @@ def test_it_goes_on_bit_for_bit(tmp_path, monkeypatch):
         (["per_seed.algo.actor_lr=[1e-3,-1]"], "algo.actor_lr"),
         (["per_seed.env.reward_scale=[1,2]"], "env.reward_scale"),
         (["per_seed.algo.actor_lr=[1e-3,a]"], "a number"),
+        (["per_seed=3"], "per_seed must be lists by the names of settings"),
+        (["per_seed=[1,2]"], "per_seed must be lists by the names of settings"),
     ],
 )
 def test_what_is_no_float_of_a_seed_is_one_line(words, said, capsys):

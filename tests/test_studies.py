@@ -1,5 +1,6 @@
 """Studies: what their files say, that they go on wherever they were cut off, and that their comparisons find what is there."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -16,7 +17,7 @@ from hamljax.lab.cli import main
 from hamljax.lab.commands import study as command
 from hamljax.lab.commands.report import study_at
 from hamljax.lab.configuration.jobs import make_job
-from hamljax.lab.statistics import runs_to_tell_apart
+from hamljax.lab.statistics import mean_difference, runs_to_tell_apart
 from hamljax.lab.studies import comparison, leaderboard
 from hamljax.lab.studies.choice import chosen, scores_of_draws
 from hamljax.lab.studies.comparison import compared, groups_of, pair, runs_to_decide, verdict
@@ -24,6 +25,7 @@ from hamljax.lab.studies.leaderboard import Line, lines_at
 from hamljax.lab.studies.marl_eval import as_marl_eval
 from hamljax.lab.studies.page import Page
 from hamljax.lab.studies.plan import draws_of, job_of_cell, measuring, pairs, tuning
+from hamljax.lab.studies.report import report
 from hamljax.lab.studies.study import BUDGETS, known, read_study, study_of
 from hamljax.lab.studies.tables import as_csv, as_latex, as_markdown
 
@@ -40,6 +42,9 @@ tuning:
 budgets:
   smoke: {total_timesteps: 64, tuning_timesteps: 32, draws: 2}
 """
+
+PLAIN = {"title": "t", "question": "q?", "primary": {"question": "?", "x": "a", "y": "b"}}
+PLAIN |= {"arms": {"a": [], "b": []}, "tasks": {"t": []}}
 
 
 @pytest.fixture
@@ -154,17 +159,20 @@ def test_what_an_arm_itself_names_is_not_tuned():
         ({"budgets": {"cpu": {"arms": ["a"]}}}, "lacks an arm of the primary comparison"),
         ({"budgets": {"cpu": {"tasks": ["k"]}}}, "name in budgets.cpu.tasks 'k'"),
         ({"arms": {}}, "there are no arms"),
-        ({"arms": {"a/b": []}}, "the name 'a/b' of arms"),
+        ({"arms": {"a/b": []}}, "the name 'a/b' of arms must be of letters"),
         ({"tasks": ["t"]}, "tasks must be names with values"),
+        ({"arms": {"a": [], "b": [], "c(d)": []}}, "must be of letters, digits and"),
+        ({"tasks": {"t": [], "t-x": []}, "arms": {"a": [], "b": [], "x-a": []}}, "two runs would be called 't-x-a'"),
+        ({"primary": {"question": "?", "x": "a", "y": "a"}}, "are both 'a'"),
+        ({"tuning": {"algo.actor_lr": []}}, "tuning.algo.actor_lr"),
+        ({"tuning": {"algo.actor_lr": {"low": 0, "high": float("inf")}}}, "is no interval"),
         ({"title": None}, "title"),
     ],
 )
 def test_a_file_that_says_something_else_is_one_line(wrong, said):
-    values = {"title": "t", "question": "q?", "primary": {"question": "?", "x": "a", "y": "b"}}
-    values |= {"arms": {"a": [], "b": []}, "tasks": {"t": []}}
-    assert study_of("mine", values).budget("cpu").seeds == 10
+    assert study_of("mine", PLAIN).budget("cpu").seeds == 10
     with pytest.raises(ConfigError, match=re.escape(said)):
-        study_of("mine", values | wrong)
+        study_of("mine", PLAIN | wrong)
 
 
 @pytest.mark.parametrize(
@@ -389,6 +397,8 @@ def test_by_a_setting_runs_are_compared_that_differ_in_nothing_else():
     lines += [of("haa2c", "sequential", "none", [5, 6]), of("maa2c_ns", "simultaneous", "none", [3, 4])]
     metric, groups = groups_of(lines, by="algo.coordination")
     assert metric == "eval/return" and set(groups) == {"sequential", "simultaneous"}
+    with pytest.raises(ConfigError, match="is a search"):
+        groups_of([line("happo", "t", [1, 2], settings={"algo": {}, "env": {}, "per_seed": {"gamma": [0.9, 0.5]}})])
     (found,) = compared(groups, metric)
     assert [row.task for row in found.rows] == ["game/t drift=clip", "game/t drift=none"]
     assert [float(row.difference.value) for row in found.rows] == [0.5, 2.0]
@@ -413,8 +423,9 @@ def test_a_planted_difference_is_found_with_the_seeds_that_were_said(fewer_resam
         found.append([one.rows[0].verdict, verdict(one.decides)])
     ahead = (np.array(found) == "ahead").mean(axis=0)
     assert (ahead > 0.72).all() and not (np.array(found) == "behind").any()  # it was said for a power of 0.8
-    few = compared(groups_of([line("a", "t", x[:4]), line("b", "t", y[:4])])[1], "eval/return")[0]
-    assert few.rows[0].more > 0 if few.rows[0].verdict == "undecided" else few.rows[0].more == 0
+    few = compared(groups_of([line("a", "t", [3.0, 2.0]), line("b", "t", [1.0, 1.5])])[1], "eval/return")[0]
+    assert float(few.decides.low) > 0 and verdict(few.decides) == "undecided" and runs_to_decide(few.decides) >= 3
+    assert few.rows[0].verdict == "undecided" and few.rows[0].more > 0
 
 
 @pytest.mark.parametrize("statistic", ["iqm", "improvement"])
@@ -434,9 +445,13 @@ def test_equals_are_seldom_declared_different(statistic, fewer_resamples):
 def test_more_runs_are_asked_for_by_how_wide_the_interval_is():
     _, groups = groups_of([line("a", "t", [1.0, 2.0, 3.0, 2.5]), line("b", "t", [1.1, 2.0, 2.0, 2.5])])
     found = compared(groups, "eval/return")[0].decides
-    more = runs_to_decide(found)
-    half = (found.high - found.low) / 2
-    assert more == np.ceil(4 * (2.8 * half / 1.96 / found.value) ** 2) - 4 > 0
+    wider = dataclasses.replace(
+        found, low=found.value - 0.2, high=found.value + 0.2, value=np.array(0.1), runs=(10, 10)
+    )
+    # A standard error of 0.2 / 1.96 with ten runs; 0.1 is 2.8 of them with 10 (2.8 * 0.102 / 0.1)^2 = 81.6 runs.
+    assert runs_to_decide(dataclasses.replace(wider, low=np.array(-0.1), high=np.array(0.3))) == 72
+    assert runs_to_decide(dataclasses.replace(wider, low=np.array(0.05))) == 0
+    assert runs_to_decide(dataclasses.replace(wider, value=np.array(0.0), low=np.array(-0.1))) == np.inf
 
 
 def test_tables_of_papers():
@@ -466,6 +481,44 @@ def test_a_leaderboard_that_is_kept_here_can_be_made_again(file):
         assert all(np.shape(scores) == shape for scores in one.curves.values()) and one.at[-1] == one.steps
         assert all(len(scores) == len(one.seeds) for scores in one.absolute.values())
     assert len({one.settings_sha256 for one in lines}) == len(lines)
+
+
+def test_intervals_of_differences_are_those_of_the_book():
+    from scipy import stats
+
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(7, 2)), 3 * generator.normal(size=(5, 2))
+    found = mean_difference(x, y, level=0.9)
+    wanted = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.9)
+    np.testing.assert_allclose([found.low, found.high], wanted, rtol=1e-12)
+    paired = stats.ttest_rel(x[:5], y).confidence_interval(0.95)
+    ours = mean_difference(x[:5], y, paired=True)
+    np.testing.assert_allclose([ours.low, ours.high], paired, rtol=1e-12)
+    same = mean_difference(np.ones((3, 1)), np.ones((4, 1)))
+    assert same.low[0] == same.high[0] == 0
+
+
+def test_every_task_has_its_own_seeds_and_paired_ones_are_those_of_both():
+    groups = {
+        "a": {"s": dict(enumerate([1.0, 2, 3, 4])), "t": {0: 1.0, 1: 2}},
+        "b": {"s": {0: 0.0, 1: 1}, "t": {0: 0.0, 1: 3}},
+    }
+    (found,) = compared(groups, "eval/return")
+    assert [row.x.runs for row in found.rows] == [(4,), (2,)] and found.difference.runs == (2, 2)
+    (found,) = compared(groups, "eval/return", paired=True)
+    assert [float(row.difference.value) for row in found.rows] == [1.0, 0.0] and found.rows[0].x.runs == (2,)
+    groups["c"] = {"s": {0: 1.0}}  # one seed, which is no reason to compare nothing
+    assert [(each.x, each.y) for each in compared(groups, "eval/return")] == [("a", "b")]
+    with pytest.raises(ConfigError, match="needs two seeds of each"):
+        compared(groups, "eval/return", against="c")
+
+
+def test_of_several_studies_or_lengths_the_task_says_which():
+    about = {"stage": "tuned", "task": "t", "arm": "a"}
+    lines = [line("a", "t", [1, 2], study="s", **about), line("a", "t", [3, 4], study="r", **about)]
+    assert set(groups_of(lines)[1]["a"]) == {"s t", "r t"}
+    lines = [line("a", "t", [1, 2], study="s", **about), line("a", "t", [3, 4], study="s", steps=200, **about)]
+    assert set(groups_of(lines)[1]["a"]) == {"t, 100 steps", "t, 200 steps"}
 
 
 # FILES OF OTHERS
@@ -513,6 +566,7 @@ def test_the_communitys_json_is_what_its_package_takes():
         ([("a", "s", [1, 2]), ("a", "t", [1, 2, 3])], "the same seeds and steps"),
         ([("a", "s", [1, 2]), ("A", "s", [1, 2])], "makes names lower case"),
         ([("a,b", "s", [1, 2])], "no comma"),
+        ([("a", "s", [1, 2]), ("a", "s", [1, 2])], "seed 0 of a on game/s is there twice"),
     ],
 )
 def test_what_the_package_would_break_at_is_said(lines, said):
@@ -526,6 +580,54 @@ def test_a_line_of_a_leaderboard_is_read_back_or_named(tmp_path):
     leaderboard.write_lines(file, wanted)
     assert leaderboard.read_lines(file) == wanted and leaderboard.read_lines(tmp_path / "none") == []
     assert lines_at([str(tmp_path)]) == wanted[:1] and lines_at([str(file)], every=True) == wanted
-    file.write_text(file.read_text() + "{}\n")
-    with pytest.raises(ConfigError, match="line 3 of"):
+    whole = file.read_text()
+    damaged = ["{}", "[", "[]", whole.splitlines()[0].replace("[1.0, 2.0]", "[1.0]")]
+    damaged += [whole.splitlines()[0].replace("[1.0, 2.0]", '["x", 2.0]'), whole.splitlines()[0].replace("[0, 1]", "3")]
+    for text in damaged:
+        file.write_text(f"{whole}{text}\n")
+        with pytest.raises(ConfigError, match="line 3 of"):
+            leaderboard.read_lines(file)
+    file.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(ConfigError, match="cannot read"):
         leaderboard.read_lines(file)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1", "3", "budgets: 3", "budgets: {cpu: {}}", "name: x\nbudgets: {cpu: {}}\ntitle: t"]
+)
+def test_a_damaged_study_is_one_line(text, tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text(text)
+    leaderboard.write_lines(tmp_path / leaderboard.FILE, [line("a", "t", [1.0, 2.0])])
+    assert main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "study.yaml" in error and error.count("\n") == 1
+
+
+def test_a_report_leaves_out_what_is_no_number_and_says_so():
+    study = study_of(
+        "s",
+        {**PLAIN, "tuning": {"algo.actor_lr": {"low": 0.1, "high": 1.0}}, "arms": {"a": [], "b": ["algo.actor_lr=1"]}},
+    )
+    about = {"study": "s", "task": "t"}
+    lines = [line("a", "t", [1.0, 2.0], stage="tuned", arm="a", **about)]
+    broken = {"absolute": {"eval/return": [None, 2.0]}, "stage": "tuned", "arm": "b"}
+    lines += [line("b", "t", [1.0, 2.0], **about, **broken)]
+    lines += [line("a", "t", [1.0, 2.0], stage="tune", arm="a", draws=[0, 1], **about)]
+    text = Reader()
+    text.feed(str(report(lines, study, "cpu", "here")))
+    assert "a score of b on t is no finite number; the run is left out" in text.text and "Not measured yet" in text.text
+    assert "algo.actor_lr=" in text.text  # which tuning chose for a
+    assert str(report([], study, "cpu", "here")).count("No run is measured yet") == 1
+
+
+def test_a_run_in_the_folder_of_another_is_not_taken_for_it(small, monkeypatch):
+    """A study whose preset was changed has another run, and the line of the old one goes."""
+    from hamljax.lab.studies.conduct import Conduct
+
+    study = read_study("small.yaml")
+    ours = Conduct(study, "smoke", study.budget("smoke"), small / "x")
+    (cell,) = ours.measured("tuned", "climbing", "a", {})
+    folder = ours.run_of(cell)
+    assert main(["train", *cell.words, "gamma=0.5", f"run_dir={folder}"]) == 0
+    ours.collect([cell])
+    assert ours.line(cell) is None and ours.lines == {}

@@ -12,6 +12,7 @@ from ..storage.paths import output_file, path_of, writing
 from ..studies.comparison import Pair, compared, groups_of
 from ..studies.leaderboard import Line, lines_at
 from ..studies.marl_eval import as_marl_eval
+from ..studies.plan import STAGES
 from ..studies.report import acting
 from ..studies.study import STATISTICS
 from ..studies.tables import COLUMNS, FORMATS, rows_of
@@ -39,13 +40,17 @@ def _statistic(key: str, text: str) -> str:
     return one_of(key, text, STATISTICS)
 
 
+def _stage(key: str, text: str) -> str:
+    return one_of(key, text, STAGES)
+
+
 READERS: dict[str, Callable[[str, str], Any]] = {
     "by": _text,
     "metric": _text,
     "against": _text,
     "statistic": _statistic,
     "paired": boolean,
-    "stage": _text,
+    "stage": _stage,
     "out": functools.partial(output_file, suffixes=tuple(FORMATS)),
 }
 
@@ -119,4 +124,6 @@ def compare(request: Request) -> tuple[list[Line], list[Pair], str]:
             write_text(request.out, FORMATS[request.out.suffix](COLUMNS, rows_of(pairs)))
     said = f"{len(lines)} run(s), {metric} of the best teams over fresh episodes, {acting(metric)}; intervals of 95 %: "
     said += "Student's t for a task, a stratified bootstrap for all; p is Holm's over the tasks"
+    for note in dict.fromkeys(each.difference.note for each in pairs if each.difference.note):
+        said += f"\nnote: {note}"
     return lines, pairs, said + (f"\nwritten: {request.out}" if request.out else "")

@@ -267,7 +267,8 @@ def task(composed: DictConfig) -> float:
     prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]), job.run.devices_per_seed)
     try:
         if not _is_here():  # others may print beside it
-            with contextlib.redirect_stdout(Prefixed(sys.stdout, f"[{Path(job.run.run_dir).name}] ")):
+            ours = Prefixed(sys.stdout, f"[{Path(job.run.run_dir).name}] ")
+            with contextlib.closing(ours), contextlib.redirect_stdout(ours):
                 return objective(train_one(job, programs=programs).path, job.run.objective)
         return objective(train_one(job, programs=programs).path, job.run.objective)
     except (ConfigError, Stopped) as error:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import ConfigError, nearest
-from ..storage.files import read_text, write_text
+from ..storage.files import write_text
 from ..storage.paths import as_typed, existing, output_file, writing
-from ..storage.saved_config import read_yaml
 from ..studies import leaderboard
 from ..studies.comparison import groups_of
+from ..studies.conduct import read_asked
 from ..studies.report import answer, primary_of, report
 from ..studies.study import Study, file_of, study_of
 
@@ -71,18 +71,23 @@ def study_at(paths: Sequence[Path]) -> tuple[Study | None, str]:
         return None, ""
     if len(folders) > 1:
         raise ConfigError("a report is of one study; name one folder")
-    values = read_yaml(read_text(files[0]))
-    if not isinstance(values, dict) or len(values.get("budgets") or {}) != 1:
+    values = read_asked(files[0])
+    budgets = values.get("budgets") if isinstance(values, dict) else None
+    if not isinstance(budgets, dict) or len(budgets) != 1:
         raise ConfigError(f"'{files[0]}' is not what a study writes")
-    return study_of(str(values.pop("name", "")), values), next(iter(values["budgets"]))
+    try:
+        return study_of(str(values.pop("name", "")), values), next(iter(budgets))
+    except ConfigError as error:
+        raise ConfigError(f"{files[0]}: {error}") from None
 
 
 def answers(paths: Sequence[Path]) -> list[str]:
     """What the primary comparison of a study says so far; empty of other runs, or before it is measured."""
-    study, _ = study_at(paths)
+    study, budget = study_at(paths)
     measured = leaderboard.lines_at([str(path) for path in paths])
+    measured = [line for line in measured if study and line.is_whole(study.metric)]
     if study is None or not measured:
         return []
     metric, groups = groups_of(measured, study.metric)
     found = primary_of(groups, metric, study)
-    return [answer(found, study)] if found else []
+    return [answer(found, study, study.budget(budget).tasks)] if found else []

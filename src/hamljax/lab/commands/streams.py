@@ -45,3 +45,9 @@ class Prefixed(io.TextIOBase):
     def flush(self) -> None:
         """Write the lines that are whole."""
         self.stream.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self.held:
+            self.write("\n")
+        self.stream.flush()

@@ -1,5 +1,6 @@
 """``hamljax study``: arms tuned alike, measured on fresh seeds, compared as was said before; resumes where it was cut off."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -85,7 +86,8 @@ def study(asked: Asked) -> None:
         conduct.conduct(train, asked.launcher, functools.partial(announce, conduct, costs))
     finally:  # of what is there, also where it was cut off
         if conduct.lines:
-            print(write_report([conduct.folder]), flush=True)
+            with contextlib.suppress(ConfigError):  # what went wrong is said already
+                print(write_report([conduct.folder]), flush=True)
     print(*answers([conduct.folder]), sep="\n")
 
 
@@ -94,10 +96,10 @@ def say(conduct: Conduct) -> Costs:
     jobs = {cell: job_of_cell(cell) for cell in conduct.to_come()}
     costs, trial = Costs(conduct.lines.values()), dict[str, Cell]()
     for cell, job in jobs.items():
-        if not costs.knows(job) and cell.task not in trial:
-            trial[cell.task] = cell
-    for number, (task, cell) in enumerate(trial.items(), start=1):
-        print(f"[{number}/{len(trial)}] trying {task}, to say how long it takes here", flush=True)
+        if not costs.knows(job):
+            trial.setdefault(job.config.env.name, cell)
+    for number, (environment, cell) in enumerate(trial.items(), start=1):
+        print(f"[{number}/{len(trial)}] trying {environment}, to say how long it takes here", flush=True)
         costs.measure(jobs[cell])
     rows, total = [], 0.0
     for stage in STAGES:

@@ -13,8 +13,16 @@ from ...errors import ConfigError, nearest, one_line
 PerSeed = Mapping[str, tuple[float, ...]]  # dotted name of a setting -> its value for each seed
 
 
-def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"algo": {"actor_lr": x}}`` as ``{"algo.actor_lr": x}``, which may be how it was written."""
+def dotted(values: Any, prefix: str = "") -> dict[str, Any]:
+    """``{"algo": {"actor_lr": x}}`` as ``{"algo.actor_lr": x}``, which may be how it was written.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"per_seed must be lists by the names of settings (per_seed.algo.actor_lr=[1e-4,3e-4]), not '{values}'"
+        )
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

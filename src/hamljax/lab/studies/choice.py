@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ...errors import ConfigError, nearest
 from .leaderboard import Line
 from .plan import Draw
 
@@ -19,6 +20,8 @@ def scores_of_draws(lines: list[Line], metric: str) -> dict[int, float]:
     """
     found = {}
     for line in lines:
+        if metric not in line.curves:
+            raise ConfigError(f"{line.environment} has no metric '{metric}'{nearest(metric, line.curves)}")
         curves = np.array(line.curves[metric], np.float64)  # None becomes NaN
         by_draw = curves[:, curves.shape[1] // 2 :].reshape(len(line.draws), -1)
         for draw, scores in zip(line.draws, by_draw, strict=True):
@@ -32,5 +35,9 @@ def chosen(lines: list[Line], metric: str, draws: list[Draw]) -> Draw:
     Args:
         lines, metric: as of ``scores_of_draws``. draws: all of them.
     """
-    scores = scores_of_draws(lines, metric)
-    return draws[max(sorted(scores), key=scores.__getitem__, default=0)]
+    return draws[best(scores_of_draws(lines, metric))]
+
+
+def best(scores: dict[int, float]) -> int:
+    """The number of the best draw, of ``scores_of_draws``; of equals the first."""
+    return max(sorted(scores), key=scores.__getitem__, default=0)

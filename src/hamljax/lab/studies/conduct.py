@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError, Stopped
+from ...errors import ConfigError, Stopped, nearest, one_line
 from ..configuration.folders import name_of
 from ..configuration.overrides import quote
 from ..storage.files import read_text, write_text
 from ..storage.paths import writing
-from ..storage.saved_config import read_yaml, write_yaml
+from ..storage.saved_config import differences, read_config, read_yaml, write_yaml
 from . import leaderboard
 from .choice import chosen
 from .leaderboard import Line, fingerprint, line_of
@@ -38,7 +38,7 @@ class Conduct:
         self.study, self.name, self.budget, self.folder, self.seeds = study, name, budget, folder, seeds
         self.file = folder / leaderboard.FILE
         self.draws = draws_of(study, budget)
-        self.lines = {line.settings_sha256: line for line in leaderboard.read_lines(self.file)}
+        self.lines = {line.identity: line for line in leaderboard.read_lines(self.file)}
 
     def asked(self) -> dict[str, Any]:
         """What ``study.yaml`` holds: all that decides what a run is compared with."""
@@ -54,7 +54,7 @@ class Conduct:
         """
         asked, file = self.asked(), file_of(self.folder)
         if file.is_file():
-            if read_yaml(read_text(file)) != asked:
+            if read_asked(file) != asked:
                 raise ConfigError(
                     f"'{self.folder}' holds a study that asks something else (study.yaml); choose another run_dir"
                 )
@@ -66,8 +66,10 @@ class Conduct:
             write_text(file, f"# Written on {time.strftime('%Y-%m-%d')}, before the first run.\n{write_yaml(asked)}")
 
     def line(self, cell: Cell) -> Line | None:
-        """The line of a cell, if its run is finished."""
-        return self.lines.get(fingerprint(job_of_cell(cell).resolved))
+        """The line of a cell, if its run is finished; not that of one with other settings."""
+        job = job_of_cell(cell)
+        found = self.lines.get((self.study.name, cell.stage, cell.task, cell.arm, cell.draws, job.run.seed))
+        return found if found and not differences(found.settings, job.resolved) else None
 
     def tuning_of(self, task: str, arm: str) -> list[Cell]:
         """The runs in which an arm is tuned on a task."""
@@ -91,10 +93,11 @@ class Conduct:
         """
         cells = []
         for pair in some:
+            draw = None if stage == "tune" else self.draw_of(*pair)
             if stage == "tune":
                 cells += self.tuning_of(*pair)
-            elif (draw := Draw() if stage == "preset" else self.draw_of(*pair)) is not None:
-                cells += self.measured(stage, *pair, draw)
+            elif draw is not None and (stage == "tuned" or draw):  # no preset where tuning chose it
+                cells += self.measured(stage, *pair, draw if stage == "tuned" else {})
         return [cell for cell in cells if self.line(cell) is None]
 
     def to_come(self) -> list[Cell]:
@@ -141,13 +144,17 @@ class Conduct:
             where = runs if len(some) > 1 else self.run_of(some[0])
             try:
                 train([*words, f"run_dir={quote(str(where))}"])
-            except Stopped as error:
-                if error.code > 128:  # a signal means all of them
+            except (ConfigError, Stopped) as error:
+                if getattr(error, "code", 0) > 128:  # a signal means all of them
                     raise
                 print(f"hamljax: {error}", file=sys.stderr)
             finally:
                 self.collect(some)
-            self.failed += sum(self.line(cell) is None for cell in some)
+            lines = [self.line(cell) for cell in some]
+            self.failed += lines.count(None)
+            for line in filter(None, lines):
+                if (metric := self.study.metric) not in line.curves:
+                    raise ConfigError(f"{line.environment} has no metric '{metric}'{nearest(metric, line.curves)}")
 
     def run_of(self, cell: Cell) -> Path:
         """Where a run is, as a sweep names it."""
@@ -157,10 +164,20 @@ class Conduct:
         """Give every one of these runs that is finished its line."""
         for cell in cells:
             about = {"study": self.study.name, "stage": cell.stage, "task": cell.task, "arm": cell.arm}
-            with contextlib.suppress(ConfigError, OSError):  # it is not finished
-                line = line_of(self.run_of(cell), cell.command, **about, draws=list(cell.draws))
-                self.lines[line.settings_sha256] = line
+            run, job = self.run_of(cell), job_of_cell(cell)
+            with contextlib.suppress(ConfigError):  # it is not finished
+                if not differences(read_config(run), job.resolved):
+                    line = line_of(run, cell.command, **about, draws=list(cell.draws))
+                    self.lines[line.identity] = dataclasses.replace(line, settings_sha256=fingerprint(job.resolved))
         leaderboard.write_lines(self.file, self.lines.values())
+
+
+def read_asked(file: Path) -> Any:
+    """What a ``study.yaml`` holds. Raises ConfigError where it is damaged."""
+    try:
+        return read_yaml(read_text(file))
+    except Exception as error:  # a damaged file can break its reader in any way
+        raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
 
 
 def _lists(value: Any) -> Any:

@@ -14,7 +14,7 @@ class Costs:
     """Seconds to compile, and seconds for each environment step of each seed, by environment and row.
 
     Args:
-        lines: of runs that were made on this machine.
+        lines: of finished runs, which are taken to have been made on a machine like this.
     """
 
     def __init__(self, lines: Iterable[Line]):
@@ -32,7 +32,7 @@ class Costs:
 
     def knows(self, job: Job) -> bool:
         """Whether anything is known of the environment of a job."""
-        return job.config.env.name in self.compiling
+        return any(name == job.config.env.name for name, _ in self.stepping)
 
     def measure(self, job: Job) -> None:
         """Compile a job and let it make some updates, to know its environment."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, one_line
-from ..runs.scores import absolute_of, curve_of
+from ..runs.scores import BySeed, absolute_of, curve_of
 from ..storage.files import as_json, read_json, read_text, write_text
-from ..storage.paths import existing, writing
+from ..storage.paths import as_typed, existing, writing
 from ..storage.rundir import find_runs
 from ..storage.saved_config import RESUMABLE, flatten, read_config
 
@@ -50,6 +50,15 @@ class Line:
     arm: str = ""
     draws: list[int] = dataclasses.field(default_factory=list)
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What no two lines of a study have in common."""
+        return (self.study, self.stage, self.task, self.arm, tuple(self.draws), self.seeds[0])
+
+    def is_whole(self, metric: str) -> bool:
+        """Whether every seed has a finite score."""
+        return None not in self.absolute.get(metric, [None])
+
     def scores(self, metric: str) -> list[float]:
         """Of each seed, those that are numbers."""
         return [score for score in self.absolute[metric] if score is not None]
@@ -69,9 +78,27 @@ def line_of(run: Path, command: str = "", **cell: Any) -> Line:
     Raises:
         ConfigError: it is not finished, or damaged.
     """
-    settings, versions, summary = read_config(run), read_json(run / "versions.json"), read_json(run / "summary.json")
-    absolute = absolute_of(run) if summary.get("absolute") else {}
-    seeds, curves = [int(seed) for seed in summary["seeds"]], curve_of(run)
+    settings = read_config(run)
+    if not (run / "summary.json").is_file():
+        raise ConfigError(f"the run in '{run}' is not finished; hamljax resume {as_typed(run)}")
+    try:
+        versions, summary = read_json(run / "versions.json"), read_json(run / "summary.json")
+        absolute = absolute_of(run) if summary.get("absolute") else {}
+        return _line(settings, versions, summary, absolute, curve_of(run), command, cell)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"cannot read the run in '{run}': {one_line(error)}") from None
+
+
+def _line(
+    settings: dict[str, Any],
+    versions: dict[str, Any],
+    summary: dict[str, Any],
+    absolute: dict[str, BySeed],
+    curves: dict[str, BySeed],
+    command: str,
+    cell: dict[str, Any],
+) -> Line:
+    seeds = [int(seed) for seed in summary["seeds"]]
     at = sorted({step for by_seed in curves.values() for scores in by_seed.values() for step in scores})
     return Line(
         row=settings["algo"]["name"],
@@ -107,14 +134,48 @@ def read_lines(file: Path) -> list[Line]:
     """
     if not file.is_file():
         return []
-    found, names = [], {field.name: field for field in dataclasses.fields(Line)}
-    for number, text in enumerate(read_text(file).splitlines(), start=1):
+    try:
+        texts = read_text(file).splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
+    found, names = [], {field.name for field in dataclasses.fields(Line)}
+    for number, text in enumerate(texts, start=1):
         try:
-            values = json.loads(text)
-            found.append(Line(**{name: x for name, x in values.items() if name in names}))
-        except (ValueError, TypeError, AttributeError) as error:
+            line = Line(**{name: x for name, x in json.loads(text).items() if name in names})
+            _check(line)
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             raise ConfigError(f"line {number} of '{file}' is none of a leaderboard: {one_line(error)}") from None
+        found.append(line)
     return found
+
+
+def _check(line: Line) -> None:
+    """Raise ValueError or TypeError unless its parts have the sizes of one another."""
+    seeds = len([int(seed) for seed in line.seeds])
+    rows = [*line.absolute.values(), *(row for curve in line.curves.values() for row in curve)]
+    sizes = [(len(scores), seeds) for scores in line.absolute.values()]
+    sizes += [(len(curve), seeds) for curve in line.curves.values()]
+    sizes += [(len(row), len(line.at)) for curve in line.curves.values() for row in curve]
+    if not seeds or any(size != wanted for size, wanted in sizes):
+        raise ValueError("its scores are not one for each seed and evaluation")
+    if not all(score is None or math.isfinite(score) for row in rows for score in row):
+        raise ValueError("a score is no finite number, and not null")
+    if line.draws and seeds % len(line.draws) or line.steps < 1:
+        raise ValueError("its seeds are not those of its draws")
+    texts = (
+        line.row,
+        line.environment,
+        line.task,
+        line.arm,
+        line.stage,
+        line.study,
+        line.command,
+        line.device,
+        line.version,
+    )
+    if not all(isinstance(text, str) for text in texts) or not isinstance(line.settings["algo"], dict):
+        raise TypeError("a name is no text, or its settings are none")
+    float(line.seconds["compiling"]) + sum(map(float, line.seconds.values()))
 
 
 def write_lines(file: Path, lines: Iterable[Line]) -> None:
@@ -135,13 +196,21 @@ def lines_at(paths: Iterable[str], stage: str = "", every: bool = False) -> list
     Raises:
         ConfigError: there is nothing, or it is damaged.
     """
-    found: dict[str, Line] = {}
+    found: dict[Any, Line] = {}
     for given in paths:
         path = existing(given)
         boards = [path] if path.is_file() else sorted(path.rglob(FILE))
-        for board in boards:
-            found |= {line.settings_sha256: line for line in read_lines(board)}
-        if path.is_dir() and not boards:
-            finished = [run for run in find_runs([given]) if (run / "summary.json").is_file()]
-            found |= {line.settings_sha256: line for line in map(line_of, finished)}
-    return [line for line in found.values() if every or not line.study or line.stage == (stage or "tuned")]
+        lines = [line for board in boards for line in read_lines(board)]
+        if path.is_dir():
+            run = [run for run in _runs(path) if not any(board.parent in run.parents for board in boards)]
+            if not run and not boards:
+                find_runs([given])  # which says what is missing
+            lines += [line_of(each) for each in run if (each / "summary.json").is_file()]
+        for line in lines:
+            if every or not line.study or line.stage == (stage or "tuned"):
+                found[line.identity if line.study else (line.settings_sha256, line.seeds[0])] = line
+    return list(found.values())
+
+
+def _runs(folder: Path) -> list[Path]:
+    return sorted(file.parent for file in folder.rglob("metrics.parquet"))

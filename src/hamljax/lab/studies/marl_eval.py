@@ -38,6 +38,10 @@ def as_marl_eval(lines: Sequence[Line], by: str = "") -> Table:
         task = task.removeprefix(f"{environment}/") if rest else task
         runs = table.setdefault(environment, {}).setdefault(task, {}).setdefault(algorithm, {})
         for i, seed in enumerate(line.seeds):
+            if f"seed_{seed}" in runs:
+                raise ConfigError(
+                    f"seed {seed} of {algorithm} on {task} is there twice, of runs that differ; name fewer runs"
+                )
             runs[f"seed_{seed}"] = _run(line, i, metrics)
     _check(table)
     return table
@@ -63,7 +67,7 @@ def _number(line: Line, value: float | None) -> float:
 def _check(table: Table) -> None:
     every = [(f"{env}/{task}", runs) for env, tasks in table.items() for task, runs in tasks.items()]
     first_task, first = every[0]
-    wanted = {name: list(run) for name, run in next(iter(first.values())).items()}
+    wanted = _steps(next(iter(first.values())))
     for task, runs in every:
         if runs.keys() != first.keys():
             other = next(iter(runs.keys() ^ first.keys()))
@@ -71,7 +75,7 @@ def _check(table: Table) -> None:
                 f"marl-eval wants the same algorithms on every task; '{other}' is not on both {first_task} and {task}"
             )
         for algorithm, found in runs.items():
-            if {name: list(run) for name, run in found.items()} != wanted:
+            if _steps(found) != wanted:
                 raise ConfigError(
                     f"marl-eval wants the same seeds and steps everywhere; {algorithm} on {task} has others"
                 )
@@ -80,3 +84,8 @@ def _check(table: Table) -> None:
     for names in (first, [task for task, _ in every]):
         if len({name.lower() for name in names}) < len(names):
             raise ConfigError(f"marl-eval makes names lower case, and then two of these are one: {', '.join(names)}")
+
+
+def _steps(runs: dict[str, Any]) -> dict[str, list[Any]]:
+    """Of every run the names of its steps, and where they are."""
+    return {name: [(step, values.get("step_count")) for step, values in run.items()] for name, run in runs.items()}

@@ -59,11 +59,21 @@ def draws_of(study: Study, budget: Budget) -> list[Draw]:
                 number, index = divmod(number, len(where.choices))
                 draw[key] = where.choices[index]
             elif where.log:
-                draw[key] = where.low * (where.high / where.low) ** share
+                draw[key] = _short(where.low * (where.high / where.low) ** share)
             else:
-                draw[key] = where.low + (where.high - where.low) * share
-        found.append({key: float(f"{value:.3g}") for key, value in draw.items()})
+                draw[key] = _short(where.low + (where.high - where.low) * share)
+        found.append(draw)
     return found
+
+
+def _short(value: float) -> float:
+    """With three digits, which a person can read and no search can tell from the others."""
+    return float(f"{value:.3g}")
+
+
+def written(value: float) -> str:
+    """A number with all of its digits, a whole one without a fraction."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def searched(study: Study, arm: str) -> dict[str, Range]:
@@ -87,15 +97,16 @@ def tuning(study: Study, budget: Budget, task: str, arm: str) -> list[Cell]:
     fixed = [key for key, where in ranges.items() if where.choices]
     alike: dict[tuple[float, ...], list[int]] = {}
     for number, draw in enumerate(drawn):
-        alike.setdefault(tuple(draw[key] for key in fixed), []).append(number)
+        if draw not in drawn[:number]:  # of an arm that names most settings
+            alike.setdefault(tuple(draw[key] for key in fixed), []).append(number)
     cells = []
     for chosen, numbers in alike.items():
         lists = {
-            key: ",".join(f"{drawn[n][key]:g}" for n in numbers for _ in range(budget.tuning_seeds))
+            key: ",".join(written(drawn[n][key]) for n in numbers for _ in range(budget.tuning_seeds))
             for key in ranges
             if key not in fixed
         }
-        own = [f"{key}={value:g}" for key, value in zip(fixed, chosen, strict=True)]
+        own = [f"{key}={written(value)}" for key, value in zip(fixed, chosen, strict=True)]
         own += [f"per_seed.{key}=[{values}]" for key, values in lists.items()]
         own += [f"seed={FIRST_SEED['tune']}", f"num_seeds={len(numbers) * budget.tuning_seeds}"]
         own += [f"total_timesteps={budget.tuning_timesteps}", "absolute_metric=false", "on_nan=skip"]
@@ -124,7 +135,7 @@ def measuring(study: Study, budget: Budget, stage: str, task: str, arm: str, dra
             runs of their own after it; 0: those.
     """
     ranges, cells = searched(study, arm), []
-    own = [f"{key}={value:g}" for key, value in draw.items() if key in ranges]
+    own = [f"{key}={written(value)}" for key, value in draw.items() if key in ranges] + ["on_nan=skip"]
     for first in range(0, seeds or budget.seeds, budget.seeds):
         count = min(budget.seeds, (seeds or budget.seeds) - first)
         some = [f"seed={FIRST_SEED[stage] + first}", f"num_seeds={count}", f"total_timesteps={budget.total_timesteps}"]

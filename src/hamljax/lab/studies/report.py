@@ -11,11 +11,11 @@ from ..runs.reporter import clock
 from ..statistics import Scores, student_t
 from ..storage.files import number
 from ..storage.saved_config import flatten
-from .choice import scores_of_draws
+from .choice import best, scores_of_draws
 from .comparison import ByTask, Pair, compared, groups_of, names_of, pair, runs_to_decide, verdict
 from .leaderboard import Line
 from .page import Page
-from .plan import draws_of
+from .plan import draws_of, searched, written
 from .study import Study
 from .tables import COLUMNS, rows_of, shown
 
@@ -30,10 +30,11 @@ def report(lines: Sequence[Line], study: Study | None = None, budget: str = "", 
         where: the folder that is reported.
 
     Raises:
-        ConfigError: there is no finished run.
+        ConfigError: these runs have no metric in common, or cannot be pooled.
     """
     page = Page(study.title if study else f"Runs in {where}")
-    measured = [line for line in lines if not line.study or line.stage == "tuned"]
+    tuned = [line for line in lines if not line.study or line.stage == "tuned"]
+    measured = [line for line in tuned if line.is_whole(study.metric)] if study else tuned
     if study:
         page.text(study.question)
         page.text(f"Study {study.name}, budget {budget}. {study.scope}", "note")
@@ -43,9 +44,11 @@ def report(lines: Sequence[Line], study: Study | None = None, budget: str = "", 
     metric, groups = groups_of(measured, study.metric if study else "")
     pairs = _pairs(groups, metric, study)
     if study:
-        _answer(page, study, groups, metric)
+        _answer(page, study, groups, metric, study.budget(budget).tasks)
+    for line in [line for line in tuned if line not in measured]:
+        page.text(f"Note: a score of {line.arm} on {line.task} is no finite number; the run is left out.", "note")
     _curves(page, measured, metric)
-    _scores(page, lines, groups, metric)
+    _scores(page, lines, groups, metric, study)
     _comparisons(page, pairs, study)
     _profile(page, groups, metric)
     if study:
@@ -69,31 +72,37 @@ def primary_of(groups: dict[str, ByTask], metric: str, study: Study) -> Pair | N
         return None
 
 
-def answer(found: Pair, study: Study) -> str:
-    """What the primary comparison says, in a sentence."""
-    decides, tasks = found.decides, ", ".join(row.task for row in found.rows)
-    what = verdict(decides)
-    told = {"ahead": "Yes", "behind": "No, the other way about", "undecided": "Undecided"}[what]
-    statistic = study.primary.statistic
+def answer(found: Pair, study: Study, wanted: Sequence[str]) -> str:
+    """What the primary comparison says, in a sentence.
+
+    Args:
+        found: as far as it was measured. study: that it is of. wanted: the tasks that it is about.
+    """
+    decides, tasks = found.decides, [row.task for row in found.rows]
+    told = {"ahead": "Yes", "behind": "No, the other way about", "undecided": "Undecided"}[verdict(decides)]
     gap = f"P({found.x} > {found.y}) = {shown(found.probability, digits=2)}"
-    if statistic != "improvement":
-        gap = f"{statistic} of {found.metric}, {found.x} - {found.y}: {shown(found.all.difference, '+')}; {gap}"
+    if study.primary.statistic != "improvement":
+        gap = f"iqm of {found.metric}, {found.x} - {found.y}: {shown(found.difference, '+')}; {gap}"
     more = runs_to_decide(decides)
     plan = f" About {more:,.0f} more seeds of each would show a difference like this one." if 0 < more < 10_000 else ""
-    seeds = " and ".join(str(count) for count in dict.fromkeys(found.all.difference.runs))
-    return f"{study.primary.question} {told}. {gap} ({tasks}; {seeds} seeds of each, 95 %).{plan}"
+    seeds = " and ".join(str(count) for count in dict.fromkeys(found.difference.runs))
+    so_far = f"so far {len(tasks)} of {len(wanted)} tasks: " if len(tasks) < len(wanted) else ""
+    few = f" {found.difference.note[0].upper()}{found.difference.note[1:]}." if found.difference.note else ""
+    return (
+        f"{study.primary.question} {told}. {gap} ({so_far}{', '.join(tasks)}; {seeds} seeds of each, 95 %).{plan}{few}"
+    )
 
 
-def _answer(page: Page, study: Study, groups: dict[str, ByTask], metric: str) -> None:
+def _answer(page: Page, study: Study, groups: dict[str, ByTask], metric: str, wanted: Sequence[str]) -> None:
     found = primary_of(groups, metric, study)
     page.heading("The primary comparison")
     if found is None:
         page.text(f"{study.primary.question} Not measured yet.", "answer")
         return
-    page.text(answer(found, study), "answer")
-    page.text("It was written down before the first run (study.yaml). Everything below it is exploratory.", "note")
-    if note := found.all.difference.note:
-        page.text(f"Note: {note}.", "note")
+    page.text(answer(found, study, wanted), "answer")
+    page.text(
+        "The comparison was written down before the first run (study.yaml). Everything below is exploratory.", "note"
+    )
 
 
 def _pairs(groups: dict[str, ByTask], metric: str, study: Study | None) -> list[Pair]:
@@ -109,9 +118,13 @@ def _curves(page: Page, lines: Sequence[Line], metric: str) -> None:
         if metric not in line.curves:
             continue
         scores, there = np.array(line.curves[metric], np.float64), by_task.setdefault(task, {})
-        if group in there and list(there[group][0]) == line.at:  # more seeds of it
-            scores = np.concatenate([there[group][1], scores])
-        there[group] = (line.at, scores)
+        at = list(line.at)
+        if group in there:  # more seeds of it
+            before, others = there[group]
+            both = [step for step in at if step in before]
+            others, scores = others[:, [list(before).index(x) for x in both]], scores[:, [at.index(x) for x in both]]
+            at, scores = both, np.concatenate([others, scores])
+        there[group] = (at, scores)
     if by_task:
         page.heading("Curves")
         page.picture(
@@ -121,7 +134,7 @@ def _curves(page: Page, lines: Sequence[Line], metric: str) -> None:
         page.text("Lines: means over seeds, whose number stands beside the name. Bands: Student's t, 95 %.", "note")
 
 
-def _scores(page: Page, lines: Sequence[Line], groups: dict[str, ByTask], metric: str) -> None:
+def _scores(page: Page, lines: Sequence[Line], groups: dict[str, ByTask], metric: str, study: Study | None) -> None:
     tasks = list(dict.fromkeys(task for by_task in groups.values() for task in by_task))
     page.heading("Scores")
     presets: dict[tuple[str, str], list[float]] = {}
@@ -133,8 +146,9 @@ def _scores(page: Page, lines: Sequence[Line], groups: dict[str, ByTask], metric
         cells = [_mean(list(by_task[task].values())) if task in by_task else "-" for task in tasks]
         rows.append((name, *cells))
         untuned = [presets.get((name, task)) for task in tasks]
-        if any(untuned):
-            cells = [_mean(scores) if scores else "as tuned" for scores in untuned]
+        if study and any(untuned):
+            same = [chose_preset(lines, study, name, task) for task in tasks]
+            cells = [_mean(x) if x else "as tuned" if alike else "-" for x, alike in zip(untuned, same, strict=True)]
             rows.append((f"{name}, preset", *cells))
     page.table(("", *tasks), rows)
     page.text(
@@ -146,7 +160,7 @@ def _scores(page: Page, lines: Sequence[Line], groups: dict[str, ByTask], metric
 
 def _mean(values: Sequence[float]) -> str:
     if len(values) < 2:
-        return number(values[0])
+        return number(values[0]) if values else "-"
     found = student_t(np.array(values)[:, None])
     return shown(type(found)(found.value[0], found.low[0], found.high[0], found.runs, found.level, found.method))
 
@@ -166,7 +180,7 @@ def _comparisons(page: Page, pairs: Sequence[Pair], study: Study | None) -> None
         page.picture(pictures.differences(some, f"{task}: X - Y"), f"differences on {task} with their intervals")
     page.table(COLUMNS, rows_of(pairs))
     page.text(
-        "Of a task: Student's t (Welch) of the means, p after Holm over the tasks. Of all: the stratified percentile bootstrap. "
+        "Of a task: Student's t (Welch) of the means; p, after Holm over the tasks, decides. Of all: the stratified bootstrap. "
         "More seeds: of each, that would show a difference like this one with a power of 80 %.",
         "note",
     )
@@ -191,16 +205,24 @@ def _profile(page: Page, groups: dict[str, ByTask], metric: str) -> None:
     page.picture(pictures.profiles(scaled, label), f"share of runs above each {label}")
 
 
+def chose_preset(lines: Sequence[Line], study: Study, arm: str, task: str) -> bool:
+    """Whether tuning an arm on a task chose the preset."""
+    tuned = [line for line in lines if (line.stage, line.arm, line.task) == ("tune", arm, task)]
+    return bool(tuned) and best(scores_of_draws(tuned, study.metric)) == 0
+
+
 def _tuning(page: Page, lines: Sequence[Line], study: Study, budget: str) -> None:
     draws, rows = draws_of(study, study.budget(budget)), []
-    tuned = [line for line in lines if line.stage == "tune"]
-    for task, arm in dict.fromkeys((line.task, line.arm) for line in tuned):
-        some = [line for line in tuned if (line.task, line.arm) == (task, arm)]
-        scores = scores_of_draws(some, study.metric)
-        best = max(sorted(scores), key=scores.__getitem__)
-        told = "the preset" if not draws[best] else " ".join(f"{key}={value:g}" for key, value in draws[best].items())
+    tuned = [line for line in lines if line.stage == "tune" and study.metric in line.curves]
+    for task, arm in dict.fromkeys((line.task, line.arm) for line in tuned if line.arm in study.arms):
+        scores = scores_of_draws([line for line in tuned if (line.task, line.arm) == (task, arm)], study.metric)
+        first, ranges = best(scores), searched(study, arm)
+        if first >= len(draws):  # of a leaderboard that somebody else wrote
+            continue
+        own = [f"{key}={written(value)}" for key, value in draws[first].items() if key in ranges]
         spread = f"{number(min(scores.values()))} to {number(max(scores.values()))}"
-        rows.append((task, arm, str(len(scores)), told, number(scores[best]), number(scores.get(0)), spread))
+        numbers = number(scores[first]), number(scores.get(0))
+        rows.append((task, arm, str(len(scores)), " ".join(own) or "the preset", *numbers, spread))
     if rows:
         page.heading("Tuning")
         page.table(("task", "arm", "draws", "chosen", "its score", "the preset's", "all draws"), rows)

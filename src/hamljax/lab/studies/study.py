@@ -1,6 +1,8 @@
 """What a study is: a YAML file (conf/study/) that says its question, its arms and tasks, and the comparison that decides."""
 
 import dataclasses
+import math
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from ..storage.saved_config import read_yaml
 
 Words = tuple[str, ...]
 BUDGETS = ("smoke", "cpu", "gpu", "paper")
-# What may decide: of ten equal runs these tell apart fewer than one in thirteen (the bootstrap of a mean: one in twelve).
+# What may decide: the bootstrap of these tells ten equal runs apart in one of twenty comparisons (of a mean: one of twelve).
 STATISTICS = ("iqm", "improvement")
 
 
@@ -148,7 +150,12 @@ def study_of(name: str, values: Any) -> Study:
 def _check(study: Study) -> None:
     for arm in (study.primary.x, study.primary.y):
         one_of("primary arm", arm, study.arms)
+    if study.primary.x == study.primary.y:
+        raise ConfigError(f"primary.x and primary.y are both '{study.primary.x}'")
     one_of("primary.statistic", study.primary.statistic, STATISTICS)
+    called = [f"{task}-{arm}" for task in study.tasks for arm in study.arms]
+    if twice := next((name for name in called if called.count(name) > 1), ""):
+        raise ConfigError(f"two runs would be called '{twice}'; call a task or an arm something else")
     for key, budget in study.budgets.items():
         for kind, names, there in (("arms", budget.arms, study.arms), ("tasks", budget.tasks, study.tasks)):
             for name in names:
@@ -189,16 +196,17 @@ def _words(kind: str, values: Any) -> dict[str, Words]:
     if not found:
         raise ConfigError(f"there are no {kind}")
     for key in found:
-        if set(key) & set("/\\,=' ") or not key.isascii():
-            raise ConfigError(f"the name '{key}' of {kind} must be without / \\ , = ' and spaces")
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", key):
+            raise ConfigError(f"the name '{key}' of {kind} must be of letters, digits and _ . + -")
     return found
 
 
 def _range(key: str, said: Any) -> Range:
-    if isinstance(said, list):
+    if isinstance(said, list) and said:
         return Range(choices=typed(f"tuning.{key}", said, tuple[float, ...]))
     found = Range(**_fields(f"tuning.{key}.", Range, said))
-    if not found.choices and not found.low < found.high or found.log and found.low <= 0:
+    inside = math.isfinite(found.high - found.low) and found.low < found.high
+    if not found.choices and not inside or found.log and found.low <= 0:
         raise ConfigError(f"tuning.{key} is no interval: low={found.low:g} high={found.high:g}")
     return found
 

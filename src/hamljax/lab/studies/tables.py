@@ -24,23 +24,21 @@ def rows_of(pairs: Sequence[Pair]) -> list[Cells]:
 
 
 def _cells(pair: Pair, row: Row) -> Cells:
-    assert row.x is not None and row.y is not None
     scores = (shown(row.x), shown(row.y), shown(row.difference, "+"), f"{row.improvement:.2f}", _p(row.p))
     return (pair.x, pair.y, row.task, *scores, row.verdict, _more(row.more))
 
 
 def _of_all(pair: Pair) -> Cells:
-    found = pair.all.difference
-    gap = f"{pair.statistic if pair.statistic != 'improvement' else 'iqm'} {shown(found, '+')}"
-    decided = pair.decides
-    more = _more(runs_to_decide(decided))
-    return (pair.x, pair.y, "all", "", "", gap, shown(pair.probability, digits=2), "", verdict(decided), more)
+    decides = pair.decides
+    gap, probability = f"iqm {shown(pair.difference, '+')}", shown(pair.probability, digits=2)
+    more = _more(runs_to_decide(decides))
+    return (pair.x, pair.y, "all", "", "", gap, probability, "", verdict(decides), more)
 
 
 def shown(found: Estimate, sign: str = "", digits: int | None = None) -> str:
     """``0.152 [0.090, 0.214]``, with as many digits as its size is worth."""
     size = max(abs(found.low), abs(found.high), abs(found.value))
-    places = (3 if size < 10 else 1 if size < 1000 else 0) if digits is None else digits
+    places = (5 if 0 < size < 0.01 else 3 if size < 10 else 1 if size < 1000 else 0) if digits is None else digits
     value, low, high = (
         f"{x:{sign}.{places}f}" if np.isfinite(x) else "-" for x in (found.value, found.low, found.high)
     )
