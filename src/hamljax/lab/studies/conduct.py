@@ -20,6 +20,7 @@ from .leaderboard import Line, fingerprint, line_of
 from .plan import Cell, Draw, draws_of, job_of_cell, measuring, pairs, tuning, write_preset
 from .study import Budget, Study, file_of
 
+PROSE = ("title", "question", "scope")  # of a study, which may be put better while it runs
 Train = Callable[[list[str]], None]  # of the words of ``hamljax train``
 
 
@@ -54,7 +55,8 @@ class Conduct:
         """
         asked, file = self.asked(), file_of(self.folder)
         if file.is_file():
-            if read_asked(file) != asked:
+            there = read_asked(file)
+            if not isinstance(there, dict) or any(there.get(key) != x for key, x in asked.items() if key not in PROSE):
                 raise ConfigError(
                     f"'{self.folder}' holds a study that asks something else (study.yaml); choose another run_dir"
                 )
