@@ -76,9 +76,9 @@ def written(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def searched(study: Study, arm: str) -> dict[str, Range]:
-    """The ranges that an arm is tuned in: those of the study, but for settings that the arm itself names."""
-    named = {word.partition("=")[0] for word in study.arms[arm]}
+def searched(study: Study, budget: Budget, arm: str) -> dict[str, Range]:
+    """The ranges that an arm is tuned in: those of the study, but for settings that the arm itself names, or the budget."""
+    named = {word.partition("=")[0] for word in (*study.arms[arm], *budget.settings)}
     return {key: where for key, where in study.tuning.items() if key not in named}
 
 
@@ -89,7 +89,7 @@ def base(study: Study, budget: Budget, task: str, arm: str) -> Words:
 
 def tuning(study: Study, budget: Budget, task: str, arm: str) -> list[Cell]:
     """The runs in which an arm is tuned on a task: one for each combination of choices, its floats drawn seed by seed."""
-    draws, ranges, words = draws_of(study, budget), searched(study, arm), base(study, budget, task, arm)
+    draws, ranges, words = draws_of(study, budget), searched(study, budget, arm), base(study, budget, task, arm)
     if len(draws) < 2 or not ranges:
         return []
     preset = presets_values(study, ranges, words)
@@ -134,7 +134,7 @@ def measuring(study: Study, budget: Budget, stage: str, task: str, arm: str, dra
         stage: ``tuned`` or ``preset``. draw: what tuning chose; empty: the preset. seeds: more than the budget's, which are
             runs of their own after it; 0: those.
     """
-    ranges, cells = searched(study, arm), []
+    ranges, cells = searched(study, budget, arm), []
     own = [f"{key}={written(value)}" for key, value in draw.items() if key in ranges] + ["on_nan=skip"]
     for first in range(0, seeds or budget.seeds, budget.seeds):
         count = min(budget.seeds, (seeds or budget.seeds) - first)

@@ -212,11 +212,12 @@ def chose_preset(lines: Sequence[Line], study: Study, arm: str, task: str) -> bo
 
 
 def _tuning(page: Page, lines: Sequence[Line], study: Study, budget: str) -> None:
-    draws, rows = draws_of(study, study.budget(budget)), []
+    size = study.budget(budget)
+    draws, rows = draws_of(study, size), []
     tuned = [line for line in lines if line.stage == "tune" and study.metric in line.curves]
     for task, arm in dict.fromkeys((line.task, line.arm) for line in tuned if line.arm in study.arms):
         scores = scores_of_draws([line for line in tuned if (line.task, line.arm) == (task, arm)], study.metric)
-        first, ranges = best(scores), searched(study, arm)
+        first, ranges = best(scores), searched(study, size, arm)
         if first >= len(draws):  # of a leaderboard that somebody else wrote
             continue
         own = [f"{key}={written(value)}" for key, value in draws[first].items() if key in ranges]
