@@ -86,7 +86,9 @@ def answer(found: Pair, study: Study, wanted: Sequence[str]) -> str:
     more = runs_to_decide(decides)
     plan = f" About {more:,.0f} more seeds of each would show a difference like this one." if 0 < more < 10_000 else ""
     seeds = " and ".join(str(count) for count in dict.fromkeys(found.difference.runs))
-    so_far = f"so far {len(tasks)} of {len(wanted)} tasks: " if len(tasks) < len(wanted) else ""
+    so_far = ""
+    if len(tasks) < len(wanted):
+        told, so_far = f"So far {told[0].lower()}{told[1:]}", f"{len(tasks)} of {len(wanted)} tasks: "
     few = f" {found.difference.note[0].upper()}{found.difference.note[1:]}." if found.difference.note else ""
     return (
         f"{study.primary.question} {told}. {gap} ({so_far}{', '.join(tasks)}; {seeds} seeds of each, 95 %).{plan}{few}"
