@@ -25,7 +25,7 @@ from hamljax.lab.studies.leaderboard import Line, lines_at
 from hamljax.lab.studies.marl_eval import as_marl_eval
 from hamljax.lab.studies.page import Page
 from hamljax.lab.studies.plan import draws_of, job_of_cell, measuring, pairs, tuning
-from hamljax.lab.studies.report import report
+from hamljax.lab.studies.report import answer, report
 from hamljax.lab.studies.study import BUDGETS, known, read_study, study_of
 from hamljax.lab.studies.tables import as_csv, as_latex, as_markdown
 
@@ -631,3 +631,14 @@ def test_a_run_in_the_folder_of_another_is_not_taken_for_it(small, monkeypatch):
     assert main(["train", *cell.words, "gamma=0.5", f"run_dir={folder}"]) == 0
     ours.collect([cell])
     assert ours.line(cell) is None and ours.lines == {}
+
+
+def test_an_answer_says_how_far_a_study_is():
+    ahead = {"a": {"t": dict(enumerate([3.0, 4, 5, 4, 3, 4]))}, "b": {"t": dict(enumerate([1.0, 2, 1, 2, 1, 2]))}}
+    (found,) = compared(ahead, "eval/return")
+    assert answer(found, study_of("s", PLAIN), ["t"]).startswith("? Yes. iqm of eval/return, a - b: +2.")
+    so_far = answer(found, study_of("s", PLAIN), ["t", "u"])
+    assert so_far.startswith("? So far yes. ") and "(1 of 2 tasks: t; 6 seeds of each, 95 %)" in so_far
+    other = study_of("s", {**PLAIN, "primary": {**PLAIN["primary"], "statistic": "improvement"}})
+    turned = answer(dataclasses.replace(found, statistic="improvement"), other, ["t"])
+    assert "iqm" not in turned and "P(a > b) = 1.00 [1.00, 1.00]" in turned
