@@ -6,15 +6,13 @@ python experiments/results.py
 import base64
 from pathlib import Path
 
-import numpy as np
-
 from hamljax.errors import ConfigError
 from hamljax.lab.commands.report import study_at
 from hamljax.lab.drawing import report as pictures
 from hamljax.lab.studies import leaderboard
-from hamljax.lab.studies.comparison import compared, groups_of, names_of
+from hamljax.lab.studies.comparison import compared, groups_of
 from hamljax.lab.studies.leaderboard import Line
-from hamljax.lab.studies.report import answer, primary_of
+from hamljax.lab.studies.report import answer, curves_of, primary_of
 from hamljax.lab.studies.tables import COLUMNS, as_markdown, rows_of
 
 HERE = Path(__file__).parent
@@ -62,10 +60,8 @@ def section(folder: Path) -> str:
 
 def draw(lines: list[Line], metric: str, file: Path) -> None:
     """The curves of a study as a file."""
-    by_task: dict[str, dict[str, pictures.Curve]] = {}
-    for line, (arm, task) in zip(lines, names_of(lines), strict=True):
-        by_task.setdefault(task, {})[arm] = (line.at, np.array(line.curves[metric], np.float64))
-    file.write_bytes(base64.b64decode(pictures.curves(by_task, metric).partition(",")[2]))
+    picture = pictures.curves(curves_of(lines, metric), metric)
+    file.write_bytes(base64.b64decode(picture.partition(",")[2]))
 
 
 if __name__ == "__main__":

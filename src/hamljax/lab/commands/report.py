@@ -10,9 +10,8 @@ from ..storage.files import write_text
 from ..storage.paths import as_typed, existing, output_file, writing
 from ..studies import leaderboard
 from ..studies.comparison import groups_of
-from ..studies.conduct import read_asked
 from ..studies.report import answer, primary_of, report
-from ..studies.study import Study, file_of, study_of
+from ..studies.study import Study, file_of, read_file, study_of
 
 NAME = "report.html"
 read_out = functools.partial(output_file, suffixes=(".html", ".htm"))
@@ -71,7 +70,7 @@ def study_at(paths: Sequence[Path]) -> tuple[Study | None, str]:
         return None, ""
     if len(folders) > 1:
         raise ConfigError("a report is of one study; name one folder")
-    values = read_asked(files[0])
+    values = read_file(files[0])
     budgets = values.get("budgets") if isinstance(values, dict) else None
     if not isinstance(budgets, dict) or len(budgets) != 1:
         raise ConfigError(f"'{files[0]}' is not what a study writes")

@@ -51,6 +51,17 @@ def told_apart(names: list[str], configs: list[dict]) -> list[str]:
     ]
 
 
+def told_apart_by_task(names: list[str], configs: list[dict], tasks: list[str]) -> list[str]:
+    """``told_apart`` within each task: what differs from task to task is the task's, as where a preset has settings for each."""
+    found = list(names)
+    for task in set(tasks):
+        here = [place for place, other in enumerate(tasks) if other == task]
+        told = told_apart([names[place] for place in here], [configs[place] for place in here])
+        for place, name in zip(here, told, strict=True):
+            found[place] = name
+    return found
+
+
 def _short(value: str) -> str:
     """A long one, such as a list, by its beginning and a number that others do not have."""
     return value if len(value) <= LONGEST else f"{value[:12]}...{zlib.crc32(value.encode()):08x}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ConfigError, nearest, one_line
-from ..drawing.plots import MEASURED, told_apart
+from ..drawing.plots import MEASURED, told_apart, told_apart_by_task
 from ..statistics import Scores
 from ..storage.files import read_json
 from ..storage.paths import as_typed
@@ -99,13 +99,7 @@ def _names(configs: list[dict]) -> list[tuple[str, str]]:
     plain = [
         config["algo"]["name"] + (f" · {config['network']['name']}" if len(networks) > 1 else "") for config in configs
     ]
-    names = [""] * len(configs)
-    for task in set(tasks):  # what differs from task to task is the task's: a preset may have settings for each
-        here = [place for place, other in enumerate(tasks) if other == task]
-        told = told_apart([plain[place] for place in here], [configs[place] for place in here])
-        for place, name in zip(here, told, strict=True):
-            names[place] = name
-    return list(zip(names, tasks, strict=True))
+    return list(zip(told_apart_by_task(plain, configs, tasks), tasks, strict=True))
 
 
 def _finite(folder: Path, metric: str, found: BySeed) -> BySeed:

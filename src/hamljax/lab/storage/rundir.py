@@ -193,6 +193,11 @@ def holds_this_run(path: Path, resolved: dict[str, Any], resume: str, longer: bo
     return True
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """Every run directory at or below a folder, in order."""
+    return sorted(file.parent for file in folder.rglob("metrics.parquet"))
+
+
 def find_runs(paths: list[str]) -> list[Path]:
     """Every run directory at or below ``paths``.
 
@@ -202,7 +207,7 @@ def find_runs(paths: list[str]) -> list[Path]:
     runs: list[Path] = []
     for given in paths:
         path = existing(given)
-        here = sorted(p.parent for p in path.rglob("metrics.parquet")) if path.is_dir() else []
+        here = runs_below(path) if path.is_dir() else []
         if not here:
             raise ConfigError(f"'{given}' holds no run (no metrics.parquet at or below it)")
         runs += here

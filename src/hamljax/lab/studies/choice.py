@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from ...errors import ConfigError, nearest
 from .leaderboard import Line
 from .plan import Draw
 
@@ -20,9 +19,7 @@ def scores_of_draws(lines: list[Line], metric: str) -> dict[int, float]:
     """
     found = {}
     for line in lines:
-        if metric not in line.curves:
-            raise ConfigError(f"{line.environment} has no metric '{metric}'{nearest(metric, line.curves)}")
-        curves = np.array(line.curves[metric], np.float64)  # None becomes NaN
+        curves = np.array(line.curve(metric), np.float64)  # None becomes NaN
         by_draw = curves[:, curves.shape[1] // 2 :].reshape(len(line.draws), -1)
         for draw, scores in zip(line.draws, by_draw, strict=True):
             found[draw] = float(scores.mean()) if np.isfinite(scores).all() else -math.inf

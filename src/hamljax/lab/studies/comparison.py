@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import ConfigError, nearest
-from ..drawing.plots import MEASURED, told_apart
+from ..drawing.plots import MEASURED, told_apart, told_apart_by_task
 from ..statistics import (
     FEW,
     Estimate,
@@ -154,7 +154,7 @@ def names_of(lines: Sequence[Line], by: str = "") -> list[tuple[str, str]]:
     environments = [line.environment for line in lines]
     if by in ("", "algo.name"):
         tasks = told_apart(environments, [{"env": each["env"]} for each in settings])
-        return list(zip(_told_apart_by_task([line.row for line in lines], settings, tasks), tasks, strict=True))
+        return list(zip(told_apart_by_task([line.row for line in lines], settings, tasks), tasks, strict=True))
     flat = [flatten(each) for each in settings]
     for each in flat:
         if by not in each:
@@ -173,17 +173,6 @@ def _by_arm(lines: Sequence[Line]) -> list[tuple[str, str]]:
         task = f"{line.study} {line.task}" if several else line.task
         lengths = {other.steps for other in lines if (other.study, other.task) == (line.study, line.task)}
         found.append((line.arm, f"{task}, {line.steps:,} steps" if len(lengths) > 1 else task))
-    return found
-
-
-def _told_apart_by_task(names: list[str], settings: list[dict[str, Any]], tasks: list[str]) -> list[str]:
-    """What differs from task to task is the task's, as where a preset has settings for each."""
-    found = list(names)
-    for task in set(tasks):
-        here = [place for place, other in enumerate(tasks) if other == task]
-        told = told_apart([names[place] for place in here], [settings[place] for place in here])
-        for place, name in zip(here, told, strict=True):
-            found[place] = name
     return found
 
 
@@ -253,7 +242,7 @@ def _row(x: dict[int, float], y: dict[int, float], task: str, paired: bool) -> R
     p, improvement, more = (
         f(a, b) for f in (paired_t if paired else welch, improvement_by_task, lambda *ab: more_runs(*ab, paired=paired))
     )
-    estimates = _one(student_t(a)), _one(student_t(b)), _one(gap)
+    estimates = of_task(student_t(a)), of_task(student_t(b)), of_task(gap)
     return Row(task, *estimates, *(float(z[0]) for z in (improvement, p, more)))
 
 
@@ -268,6 +257,6 @@ def _scores(by_task: ByTask, tasks: list[str]) -> Scores:
     return Scores(values, tuple(tasks), tuple(f"seed {seed}" for seed in seeds))
 
 
-def _one(found: Estimate) -> Estimate:
+def of_task(found: Estimate) -> Estimate:
     """Of estimates of one task that of the task."""
     return dataclasses.replace(found, value=found.value[0], low=found.low[0], high=found.high[0])

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError, Stopped, nearest, one_line
+from ...errors import ConfigError, Stopped
 from ..configuration.folders import name_of
+from ..configuration.groups import plain
 from ..configuration.overrides import quote
-from ..storage.files import read_text, write_text
+from ..storage.files import write_text
 from ..storage.paths import writing
-from ..storage.saved_config import differences, read_config, read_yaml, write_yaml
+from ..storage.saved_config import differences, read_config, write_yaml
 from . import leaderboard
 from .choice import chosen
 from .leaderboard import Line, fingerprint, line_of
 from .plan import Cell, Draw, draws_of, job_of_cell, measuring, pairs, tuning, write_preset
-from .study import Budget, Study, file_of
+from .study import Budget, Study, file_of, read_file
 
 PROSE = ("title", "question", "scope")  # of a study, which may be put better while it runs
 Train = Callable[[list[str]], None]  # of the words of ``hamljax train``
@@ -43,9 +44,9 @@ class Conduct:
 
     def asked(self) -> dict[str, Any]:
         """What ``study.yaml`` holds: all that decides what a run is compared with."""
-        plain = dataclasses.asdict(self.study)
-        plain["budgets"] = {self.name: plain["budgets"][self.name]}
-        return _lists(plain)
+        asked = dataclasses.asdict(self.study)
+        asked["budgets"] = {self.name: asked["budgets"][self.name]}
+        return plain(asked)
 
     def claim(self) -> None:
         """Make the folder, and write down what is asked before anything runs.
@@ -55,7 +56,7 @@ class Conduct:
         """
         asked, file = self.asked(), file_of(self.folder)
         if file.is_file():
-            there = read_asked(file)
+            there = read_file(file)
             if not isinstance(there, dict) or any(there.get(key) != x for key, x in asked.items() if key not in PROSE):
                 raise ConfigError(
                     f"'{self.folder}' holds a study that asks something else (study.yaml); choose another run_dir"
@@ -155,8 +156,7 @@ class Conduct:
             lines = [self.line(cell) for cell in some]
             self.failed += lines.count(None)
             for line in filter(None, lines):
-                if (metric := self.study.metric) not in line.curves:
-                    raise ConfigError(f"{line.environment} has no metric '{metric}'{nearest(metric, line.curves)}")
+                line.curve(self.study.metric)  # before more is trained for a metric that is not there
 
     def run_of(self, cell: Cell) -> Path:
         """Where a run is, as a sweep names it."""
@@ -172,18 +172,3 @@ class Conduct:
                     line = line_of(run, cell.command, **about, draws=list(cell.draws))
                     self.lines[line.identity] = dataclasses.replace(line, settings_sha256=fingerprint(job.resolved))
         leaderboard.write_lines(self.file, self.lines.values())
-
-
-def read_asked(file: Path) -> Any:
-    """What a ``study.yaml`` holds. Raises ConfigError where it is damaged."""
-    try:
-        return read_yaml(read_text(file))
-    except Exception as error:  # a damaged file can break its reader in any way
-        raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
-
-
-def _lists(value: Any) -> Any:
-    """Tuples as lists, as YAML has them."""
-    if isinstance(value, dict):
-        return {key: _lists(x) for key, x in value.items()}
-    return [_lists(x) for x in value] if isinstance(value, list | tuple) else value

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError, one_line
+from ...errors import ConfigError, lookup, one_line
 from ..runs.scores import BySeed, absolute_of, curve_of
 from ..storage.files import as_json, read_json, read_text, write_text
 from ..storage.paths import as_typed, existing, writing
-from ..storage.rundir import find_runs
+from ..storage.rundir import find_runs, runs_below
 from ..storage.saved_config import RESUMABLE, flatten, read_config
 
 Score = float | None  # None: no finite number
@@ -58,6 +58,10 @@ class Line:
     def is_whole(self, metric: str) -> bool:
         """Whether every seed has a finite score."""
         return None not in self.absolute.get(metric, [None])
+
+    def curve(self, metric: str) -> list[list[Score]]:
+        """(seeds, evaluations) of a metric. Raises ConfigError where there is none."""
+        return lookup(f"metric of {self.environment}", metric, self.curves)
 
     def scores(self, metric: str) -> list[float]:
         """Of each seed, those that are numbers."""
@@ -202,7 +206,7 @@ def lines_at(paths: Iterable[str], stage: str = "", every: bool = False) -> list
         boards = [path] if path.is_file() else sorted(path.rglob(FILE))
         lines = [line for board in boards for line in read_lines(board)]
         if path.is_dir():
-            run = [run for run in _runs(path) if not any(board.parent in run.parents for board in boards)]
+            run = [run for run in runs_below(path) if not any(board.parent in run.parents for board in boards)]
             if not run and not boards:
                 find_runs([given])  # which says what is missing
             lines += [line_of(each) for each in run if (each / "summary.json").is_file()]
@@ -210,7 +214,3 @@ def lines_at(paths: Iterable[str], stage: str = "", every: bool = False) -> list
             if every or not line.study or line.stage == (stage or "tuned"):
                 found[line.identity if line.study else (line.settings_sha256, line.seeds[0])] = line
     return list(found.values())
-
-
-def _runs(folder: Path) -> list[Path]:
-    return sorted(file.parent for file in folder.rglob("metrics.parquet"))

@@ -12,7 +12,7 @@ from ..statistics import Scores, student_t
 from ..storage.files import number
 from ..storage.saved_config import flatten
 from .choice import best, scores_of_draws
-from .comparison import ByTask, Pair, compared, groups_of, names_of, pair, runs_to_decide, verdict
+from .comparison import ByTask, Pair, compared, groups_of, names_of, of_task, pair, runs_to_decide, verdict
 from .leaderboard import Line
 from .page import Page
 from .plan import draws_of, searched, written
@@ -114,7 +114,8 @@ def _pairs(groups: dict[str, ByTask], metric: str, study: Study | None) -> list[
         return []
 
 
-def _curves(page: Page, lines: Sequence[Line], metric: str) -> None:
+def curves_of(lines: Sequence[Line], metric: str) -> dict[str, dict[str, pictures.Curve]]:
+    """The evaluations of finished runs, by task and group; of several runs of one group at the steps that all have."""
     by_task: dict[str, dict[str, pictures.Curve]] = {}
     for line, (group, task) in zip(lines, names_of(lines), strict=True):
         if metric not in line.curves:
@@ -127,6 +128,11 @@ def _curves(page: Page, lines: Sequence[Line], metric: str) -> None:
             others, scores = others[:, [list(before).index(x) for x in both]], scores[:, [at.index(x) for x in both]]
             at, scores = both, np.concatenate([others, scores])
         there[group] = (at, scores)
+    return by_task
+
+
+def _curves(page: Page, lines: Sequence[Line], metric: str) -> None:
+    by_task = curves_of(lines, metric)
     if by_task:
         page.heading("Curves")
         page.picture(
@@ -163,8 +169,7 @@ def _scores(page: Page, lines: Sequence[Line], groups: dict[str, ByTask], metric
 def _mean(values: Sequence[float]) -> str:
     if len(values) < 2:
         return number(values[0]) if values else "-"
-    found = student_t(np.array(values)[:, None])
-    return shown(type(found)(found.value[0], found.low[0], found.high[0], found.runs, found.level, found.method))
+    return shown(of_task(student_t(np.array(values)[:, None])))
 
 
 def _comparisons(page: Page, pairs: Sequence[Pair], study: Study | None) -> None:

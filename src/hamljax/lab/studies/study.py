@@ -119,14 +119,19 @@ def read_study(name: str) -> Study:
             raise ConfigError(f"'{name}' is not a file; a study is one of: {', '.join(known())}")
     else:
         file = conf_dir() / "study" / f"{one_of('study', name, known())}.yaml"
-    try:
-        values = read_yaml(read_text(file))
-    except Exception as error:  # a damaged file can break its reader in any way
-        raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
+    values = read_file(file)
     try:
         return study_of(file.stem, values)
     except ConfigError as error:
         raise ConfigError(f"{file.name}: {error}") from None
+
+
+def read_file(file: Path) -> Any:
+    """What a file about a study holds. Raises ConfigError where it is damaged."""
+    try:
+        return read_yaml(read_text(file))
+    except Exception as error:  # a damaged file can break its reader in any way
+        raise ConfigError(f"cannot read '{file}': {one_line(error)}") from None
 
 
 def study_of(name: str, values: Any) -> Study:
