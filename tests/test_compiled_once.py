@@ -19,7 +19,7 @@ from hamljax.training.floats import floats_of, with_floats
 from hamljax.training.train import make_learner
 
 SIZES = {"num_envs": 4, "num_steps": 4, "total_timesteps": 64, "hidden_sizes": (8,)}
-SOME = ("happo", "hatrpo", "hasac")
+SOME = ("happo", "hasac")
 
 
 def text_of(config) -> str:

@@ -38,6 +38,7 @@ def record(run: Path) -> pd.DataFrame:
     return pd.read_parquet(run / "metrics.parquet")
 
 
+@pytest.mark.long  # an update is the same however it is spread, above
 def test_a_run_on_two_devices_goes_on_with_one(tmp_path):
     """The machine of the tests has two. Its first update is that of one device, and its checkpoint is whole."""
     runs = [tmp_path / str(count) for count in (1, 2)]

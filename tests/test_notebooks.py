@@ -37,9 +37,8 @@ def test_every_notebook_is_known():
 
 
 def runs(path: Path):
-    """Three of them train what other tests train too: they run in ``make test-long`` alone."""
-    few = path.stem in ("one_theorem", "your_drift")
-    return pytest.param(path, marks=[] if few else [pytest.mark.long], id=path.stem)
+    """Most of them train what other tests train too: they run in ``make test-long`` alone."""
+    return pytest.param(path, marks=[] if path.stem == "one_theorem" else [pytest.mark.long], id=path.stem)
 
 
 @pytest.mark.parametrize("path", [runs(path) for path in NOTEBOOKS])

@@ -106,6 +106,7 @@ def guard(before: RunnerState, after: RunnerState, info: dict[str, Array]) -> tu
         the update was not taken, else 0.0.
     """
     numbers = [x for x in jax.tree.leaves((after.learnt, info)) if jnp.issubdtype(x.dtype, jnp.floating)]
-    finite = jnp.all(jnp.stack([jnp.isfinite(x).all() for x in numbers]))
+    # One array, because the compiler would repeat what is found of each for each that is kept: a third of the program.
+    finite = jnp.isfinite(jnp.concatenate([x.ravel() for x in numbers])).all()
     learnt = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after.learnt, before.learnt)
     return after._replace(learnt=learnt, skipped=jnp.where(finite, 0, before.skipped + 1)), 1.0 - finite

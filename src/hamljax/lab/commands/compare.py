@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...errors import ConfigError, nearest, one_of
-from ..configuration.arguments import boolean
+from ...errors import one_of
+from ..configuration.arguments import boolean, read_several
 from ..storage.files import write_json, write_text
 from ..storage.paths import output_file, path_of, writing
 from ..studies.comparison import Pair, compared, groups_of
@@ -44,6 +44,11 @@ def _stage(key: str, text: str) -> str:
     return one_of(key, text, STAGES)
 
 
+def _format(key: str, text: str) -> str:
+    return one_of(key, text, ("safetensors", "marl_eval"))
+
+
+FOLDERS = "folders of runs"
 READERS: dict[str, Callable[[str, str], Any]] = {
     "by": _text,
     "metric": _text,
@@ -57,17 +62,7 @@ READERS: dict[str, Callable[[str, str], Any]] = {
 
 def read(words: list[str]) -> Request:
     """``RUN... [key=value...]`` of the command line. Raises ConfigError for anything else."""
-    paths = [word for word in words if word.partition("=")[0] not in READERS or "=" not in word]
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if equals and key in READERS:
-            values[key] = READERS[key](key, text)
-            continue
-        if word.startswith("-") or equals and "/" not in key:
-            raise ConfigError(f"compare knows no '{key}'{nearest(key, READERS)}")
-    if not paths:
-        raise ConfigError("compare needs folders of runs, such as: hamljax compare runs/sweep by=algo.coordination")
+    paths, values = read_several("compare", words, READERS, FOLDERS)
     return Request(paths, **values)
 
 
@@ -85,20 +80,13 @@ def read_export(words: list[str]) -> MarlEval | None:
     Raises:
         ConfigError: there is no such format, or anything else is said.
     """
-    given = dict(
-        word.split("=", 1) for word in words if word.partition("=")[0] in ("format", "out", "by") and "=" in word
-    )
-    if one_of("format", given.pop("format", "safetensors"), ("safetensors", "marl_eval")) == "safetensors":
+    formats = [_format("format", word.removeprefix("format=")) for word in words if word.startswith("format=")]
+    if "marl_eval" not in formats:
         return None
-    paths = [word for word in words if word.partition("=")[0] not in ("format", "out", "by")]
-    if unknown := [word for word in paths if word.startswith("-") or "=" in word and "/" not in word.partition("=")[0]]:
-        raise ConfigError(f"export format=marl_eval knows no '{unknown[0]}'{nearest(unknown[0], ['out', 'by'])}")
-    if not paths:
-        raise ConfigError(
-            "export format=marl_eval needs folders of runs, such as: hamljax export runs/sweep format=marl_eval"
-        )
-    out = given.get("out") or str(path_of(paths[0]) / "marl_eval.json")
-    return MarlEval(paths, given.get("by", ""), output_file("out", out, (".json",)))
+    readers = {"format": _format, "by": _text, "out": functools.partial(output_file, suffixes=(".json",))}
+    paths, values = read_several("export", words, readers, FOLDERS)
+    out = values.get("out") or path_of(paths[0]) / "marl_eval.json"
+    return MarlEval(paths, values.get("by", ""), out)
 
 
 def export(request: MarlEval) -> str:

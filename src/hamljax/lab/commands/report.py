@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...errors import ConfigError, nearest
+from ...errors import ConfigError
+from ..configuration.arguments import read_several
 from ..storage.files import write_text
 from ..storage.paths import as_typed, existing, output_file, writing
 from ..studies import leaderboard
@@ -26,17 +27,8 @@ class Request(NamedTuple):
 
 def read(words: Sequence[str]) -> Request:
     """``FOLDER... [out=FILE.html]`` of the command line. Raises ConfigError for anything else."""
-    out, paths = None, []
-    for word in words:
-        if word.startswith("out="):
-            out = read_out("out", word.partition("=")[2])
-        elif word.startswith("-") or "=" in word and "/" not in word.partition("=")[0]:
-            raise ConfigError(f"report knows no '{word.partition('=')[0]}'{nearest(word, ['out'])}")
-        else:
-            paths.append(existing(word))
-    if not paths:
-        raise ConfigError("report needs a folder of runs or of a study, such as: hamljax report studies/figure1-smoke")
-    return Request(paths, out)
+    places, values = read_several("report", words, {"out": read_out}, "a folder of runs or of a study")
+    return Request([existing(place) for place in places], **values)
 
 
 def write_report(paths: Iterable[Path], out: Path | None = None) -> str:

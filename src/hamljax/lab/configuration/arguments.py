@@ -1,7 +1,7 @@
 """Arguments of the commands that work on a run: ``RUN key=value...``."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,29 +64,44 @@ def file(key: str, text: str) -> str:
     return text
 
 
-def read_arguments(
-    command: str, words: list[str], readers: dict[str, Callable[[str, str], Any]]
-) -> tuple[Path, dict[str, Any]]:
-    """The run and the values, by name, of a command's words.
+def read_several(
+    command: str, words: Iterable[str], readers: dict[str, Callable[[str, str], Any]], takes: str = "run directories"
+) -> tuple[list[str], dict[str, Any]]:
+    """The places and the values, by name, of a command's words.
 
     Args:
         command: its name, for messages.
-        words: as typed: one run directory, and ``key=value``.
+        words: as typed: places, at least one, and ``key=value``.
         readers: ``read(key, text) -> value`` for every key that there is.
+        takes: what the places are, for messages.
 
     Raises:
-        ConfigError: there is anything else, or the run does not exist.
+        ConfigError: there is anything else, or no place.
     """
-    runs: list[str] = []
+    places: list[str] = []
     values: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
-        if "/" in key or not equals or is_there(word):  # a path may hold a "="
-            runs.append(word)
+        if is_there(word) or not word.startswith("-") and ("/" in key or not equals):  # a path may hold a "="
+            places.append(word)
         elif key not in readers:
             raise ConfigError(f"{command} knows no '{key}'{nearest(key, readers)}")
         else:
             values[key] = readers[key](key, text)
+    if not places:
+        raise ConfigError(f"{command} needs {takes}, such as: hamljax {command} runs/demo")
+    return places, values
+
+
+def read_arguments(
+    command: str, words: Iterable[str], readers: dict[str, Callable[[str, str], Any]]
+) -> tuple[Path, dict[str, Any]]:
+    """The run and the values, by name, of the words of a command on one run; like ``read_several``.
+
+    Raises:
+        ConfigError: there is anything else, or the run does not exist.
+    """
+    runs, values = read_several(command, words, readers, "one run directory")
     if len(runs) != 1:
         raise ConfigError(f"{command} takes one run directory, not {len(runs)}; such as: hamljax {command} runs/demo")
     return existing(runs[0]), values

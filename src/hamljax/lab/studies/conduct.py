@@ -18,7 +18,7 @@ from ..storage.saved_config import differences, read_config, write_yaml
 from . import leaderboard
 from .choice import chosen
 from .leaderboard import Line, fingerprint, line_of
-from .plan import Cell, Draw, draws_of, job_of_cell, measuring, pairs, tuning, write_preset
+from .plan import STAGES, Cell, Draw, draws_of, job_of_cell, measuring, pairs, tuning, write_preset
 from .study import Budget, Study, file_of, read_file
 
 PROSE = ("title", "question", "scope")  # of a study, which may be put better while it runs
@@ -88,31 +88,33 @@ class Conduct:
         """The runs in which an arm is measured on a task with what tuning chose."""
         return measuring(self.study, self.budget, stage, task, arm, draw, self.seeds)
 
-    def wanted(self, stage: str, some: Iterable[tuple[str, str]]) -> list[Cell]:
-        """The runs of a stage that are still to be made, as far as it is known with which settings.
+    def wanted(self, stage: str, some: Iterable[tuple[str, str]], guess: bool = False) -> list[Cell]:
+        """The runs of a stage that are still to be made.
 
         Args:
-            stage: of ``STAGES``. some: (task, arm).
+            stage: of ``STAGES``. some: (task, arm). guess: take what tuning has yet to choose to be the preset, which takes as
+                long; otherwise these runs are left out. A preset that tuning chose is not measured again.
         """
-        cells = []
+        cells = list[Cell]()
         for pair in some:
-            draw = None if stage == "tune" else self.draw_of(*pair)
+            draw = self.draw_of(*pair)
+            known = draw is not None or guess
             if stage == "tune":
                 cells += self.tuning_of(*pair)
-            elif draw is not None and (stage == "tuned" or draw):  # no preset where tuning chose it
-                cells += self.measured(stage, *pair, draw if stage == "tuned" else {})
+            elif stage == "tuned" and known:
+                cells += self.measured(stage, *pair, draw or {})
+            elif stage == "preset" and known and draw != {}:
+                cells += self.measured(stage, *pair, {})
         return [cell for cell in cells if self.line(cell) is None]
 
+    def stages(self) -> list[str]:
+        """Those that it has, in order."""
+        return [stage for stage in STAGES if stage != "preset" or self.budget.presets]
+
     def to_come(self) -> list[Cell]:
-        """All runs that are to be made; what tuning has yet to choose is taken to be the preset, which takes as long."""
+        """All runs that are to be made, as far as can be said."""
         every = list(pairs(self.study, self.budget))
-        cells, presets = [cell for pair in every for cell in self.tuning_of(*pair)], list[Cell]()
-        for pair in every:
-            draw = self.draw_of(*pair)
-            cells += self.measured("tuned", *pair, draw or {})
-            if self.budget.presets and draw != {}:  # which tuning chose
-                presets += self.measured("preset", *pair, {})
-        return [cell for cell in (*cells, *presets) if self.line(cell) is None]
+        return [cell for stage in self.stages() for cell in self.wanted(stage, every, guess=True)]
 
     def conduct(self, train: Train, launcher: list[str], announce: Callable[[list[Cell]], None]) -> None:
         """Make all of its runs.

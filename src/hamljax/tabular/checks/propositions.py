@@ -11,6 +11,9 @@ from ..values import evaluate
 from .report import Claim, Curve, Progress, Report, Request
 
 
+CROWDS = (2, 3, 4, 6, 8, 10)  # agents of the game in which the fall grows with them
+
+
 def halves(num_agents: int) -> Game:
     """1 if the first half (rounded down) plays 0 and the rest 1, or the reverse; else 0."""
     payoff = np.zeros((2,) * num_agents)
@@ -73,9 +76,8 @@ def prop2(request: Request, progress: Progress) -> Report:
         exact = 4 * p * (1 - p) - (1 - p) ** 2 + 1  # J of the old policy, and J = -1 after it
         rows.append((f"paper's game, Pr(0) = {p}", f"{change:+.4f}", f"{-exact:+.4f}", ""))
         claims.append(Claim(f"Pr(0) = {p}: error of the fall", abs(float(change) + float(exact)), "<=", 1e-9))
-    counts, start = (2, 3, 4, 6, 8, 10), 1e-3
-    falls = []
-    for n in counts:
+    falls, start = [], 1e-3
+    for n in CROWDS:
         progress(f"crowding, {n} agents")
         place = crowding(n, 2.0, 1.0)
         fall, rise = (
@@ -87,7 +89,7 @@ def prop2(request: Request, progress: Progress) -> Report:
         rows.append((f"crowding, {n} agents", f"{fall:+.4f}", f"{exact:+.4f}", f"{rise:+.4f}"))
         claims.append(Claim(f"N = {n}: error of J = N t - N (N - 1) t^2", abs(fall - exact), "<=", 1e-9))
         claims.append(Claim(f"N = {n}: J' - J of the sequential sweep", rise, ">=", 0))
-    curves.append(Curve("simultaneous", counts, falls))
+    curves.append(Curve("simultaneous", CROWDS, falls))
     columns = ("game", "simultaneous J' - J", "by formula", "sequential J' - J")
     notes = ["a simultaneous step of size t is worth N t - N (N - 1) t^2: it rises only for t < 1 / (N - 1)"]
     return Report(
