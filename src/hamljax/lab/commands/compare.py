@@ -83,7 +83,8 @@ def read_export(words: list[str]) -> MarlEval | None:
     formats = [_format("format", word.removeprefix("format=")) for word in words if word.startswith("format=")]
     if "marl_eval" not in formats:
         return None
-    readers = {"format": _format, "by": _text, "out": functools.partial(output_file, suffixes=(".json",))}
+    out_file = functools.partial(output_file, suffixes=(".json",))
+    readers: dict[str, Callable[[str, str], Any]] = {"format": _format, "by": _text, "out": out_file}
     paths, values = read_several("export", words, readers, FOLDERS)
     out = values.get("out") or path_of(paths[0]) / "marl_eval.json"
     return MarlEval(paths, values.get("by", ""), out)

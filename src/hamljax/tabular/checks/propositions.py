@@ -10,7 +10,6 @@ from ..game import Game, in_float64
 from ..values import evaluate
 from .report import Claim, Curve, Progress, Report, Request
 
-
 CROWDS = (2, 3, 4, 6, 8, 10)  # agents of the game in which the fall grows with them
 
 
