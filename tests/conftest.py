@@ -31,6 +31,7 @@ from hamljax import haml  # noqa: E402  likewise
 from hamljax.algorithms import ALGORITHMS, FAMILIES  # noqa: E402
 from hamljax.algorithms.on_policy.registry import CRITICS, POLICIES  # noqa: E402
 from hamljax.envs import ENVIRONMENTS  # noqa: E402
+from hamljax.lab.runs.programs import compiled  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,6 +44,21 @@ def _what_a_module_registers_goes_with_it():
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)
+
+
+@pytest.fixture
+def monkeypatch(monkeypatch):
+    """pytest's; whatever is put in another's place is not to be met in a program that was compiled without it, or with it."""
+    patch, patched = monkeypatch.setattr, []
+
+    def setattr_and_forget(*arguments, **more):
+        patched.append(compiled.forget())
+        patch(*arguments, **more)
+
+    monkeypatch.setattr = setattr_and_forget
+    yield monkeypatch
+    if patched:
+        compiled.forget()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,7 +14,7 @@ from hamljax.algorithms import ALGORITHMS
 from hamljax.lab.cli import main
 from hamljax.lab.configuration.jobs import make_job
 from hamljax.lab.runs import programs
-from hamljax.lab.runs.programs import CompiledOnce, program_of
+from hamljax.lab.runs.programs import CompiledOnce, compiled, program_of
 from hamljax.training.floats import floats_of, with_floats
 from hamljax.training.train import make_learner
 
@@ -57,7 +57,9 @@ def test_a_sweep_over_floats_compiles_once_and_its_runs_are_lone_ones(tmp_path, 
     monkeypatch.setattr(programs, "make_programs", lambda *about: made.append(programs.Programs(*about)) or made[-1])
     assert main(["train", "-m", *TINY, "gamma=0.5,0.9", "run_dir=sweep"]) == 0
     assert len(made) == 1 and len(re.findall(r"compiled in 0\.0 s", capsys.readouterr().out)) == 1
-    assert main(["train", *TINY, "gamma=0.9", "run_dir=lone"]) == 0
+    compiled.forget()
+    assert main(["train", *TINY, "gamma=0.9", "run_dir=lone"]) == 0 and len(made) == 2
+    assert main(["train", *TINY, "gamma=0.8", "run_dir=other"]) == 0 and len(made) == 2  # of one process
     runs = [tmp_path / "sweep/gamma=0.9", tmp_path / "lone"]
     pd.testing.assert_frame_equal(*map(record, runs), check_exact=True)
 
@@ -76,6 +78,10 @@ def test_some_programs_are_kept_and_what_a_file_says_is_no_float(monkeypatch):
     first = make()
     assert make() is first and make(num_seeds=2) is not first and make(devices=2) is not first
     assert make(files=(("a.py", 1, 2),)) is not make(files=(("a.py", 2, 2),))
+    assert make() is first
+    with monkeypatch.context() as patch:  # as somebody does who writes a drift again in a notebook
+        patch.setitem(hamljax.haml.DRIFTS, "clip", hamljax.haml.DRIFTS["kl"])
+        assert make() is not first
     assert make() is first
     for number in range(programs.KEPT):
         make(files=(("b.py", number, 1),))

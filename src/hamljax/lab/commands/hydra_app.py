@@ -49,7 +49,6 @@ MISSING = {
     "ray": "pip install 'ray[default]<3' && pip install --no-deps hydra-ray-launcher==1.2.2",
 }
 PROCESS = "HAMLJAX_PROCESS"  # the environment variable that says where the command was typed
-programs: Any = None  # ``CompiledOnce`` of the jobs of this process
 stopped = 0  # the signal that ended a job of this process: it begins no other
 
 
@@ -254,23 +253,21 @@ def _is_installed(module: str) -> bool:
 
 def task(composed: DictConfig) -> float:
     """One job, in whatever process a launcher begins it. Returns how well it went, larger is better."""
-    global stopped, programs
+    global stopped
     if stopped:
         raise Stopped("not begun, because a signal came", 128 + stopped)
     job = _job(composed)
     from ..configuration import machine
-    from ..runs.programs import CompiledOnce
     from ..runs.run import train as train_one
 
-    programs = programs or CompiledOnce()
     prepare = machine.prepare if _is_here() else machine.prepare_worker
     prepare(job.run.num_seeds, devices_of([path_of(job.run.run_dir)]), job.run.devices_per_seed)
     try:
         if not _is_here():  # others may print beside it
             ours = Prefixed(sys.stdout, f"[{Path(job.run.run_dir).name}] ")
             with contextlib.closing(ours), contextlib.redirect_stdout(ours):
-                return objective(train_one(job, programs=programs).path, job.run.objective)
-        return objective(train_one(job, programs=programs).path, job.run.objective)
+                return objective(train_one(job).path, job.run.objective)
+        return objective(train_one(job).path, job.run.objective)
     except (ConfigError, Stopped) as error:
         code = getattr(error, "code", 2)
         if REQUEUE and code == 128 + REQUEUE:

@@ -101,14 +101,13 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
     from ..configuration.groups import load_plugin
     from ..configuration.jobs import make_job
     from ..drawing.tables import print_facts
-    from ..runs.programs import CompiledOnce
     from ..runs.run import train as train_one
     from . import dry_run as dryrun
     from .certify import look_before
 
     look_before(jobs)
     every: Sequence[Job | list[str]] = typed if len(typed) > len(jobs) else jobs
-    failed, total, programs = 0, len(every), CompiledOnce()
+    failed, total = 0, len(every)
     for number, each in enumerate(every, start=1):
         if total > 1:
             print(f"[{number}/{total}]", flush=True)
@@ -120,7 +119,7 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
             if job.run.dry_run:
                 print_facts(dryrun.rows(job))
             else:
-                train_one(job, longer, programs=programs)
+                train_one(job, longer)
         except (ConfigError, Stopped) as error:
             if total == 1 or getattr(error, "code", 0) > 128:  # a signal means all of them
                 raise

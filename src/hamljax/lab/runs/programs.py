@@ -13,8 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ... import haml
+from ...algorithms import ALGORITHMS, FAMILIES
 from ...algorithms.config import Config, nearest_divisor
+from ...algorithms.on_policy.registry import CRITICS, POLICIES
 from ...algorithms.state import RunnerState
+from ...envs import ENVIRONMENTS
 from ...errors import ConfigError
 from ...training.evaluate import Best
 from ...training.seeds import over_seeds, placement, seed_by_seed, seed_sharding, stacked, unstacked
@@ -27,7 +31,11 @@ from .progress import Progress, begin_progress, progress_shapes
 # Updates between two looks of the host, at most. One number for all, because another one is another program: a run that is
 # made longer would round differently from the one that was long from the start.
 CAPACITY = 1024
-KEPT = 8  # programs of a sweep: each is some ten megabytes
+KEPT = 8  # programs of a process: each is some ten megabytes
+# What a name of a configuration means, and what JAX looks at when it traces.
+TABLES: tuple[Mapping[str, Any], ...] = (ALGORITHMS, FAMILIES, CRITICS, POLICIES, ENVIRONMENTS, haml.COORDINATIONS)
+TABLES += (haml.DRIFTS, haml.NEIGHBOURHOODS, haml.ORDERS, haml.SOLVERS)
+TRACED_IN = ("jax_enable_x64", "jax_default_matmul_precision", "jax_debug_nans", "jax_disable_jit")
 
 
 class Programs:
@@ -270,11 +278,11 @@ def program_of(config: Config, num_seeds: int) -> Hashable:
 class CompiledOnce:
     """The programs of one run after another: of those that differ in floats alone they are compiled once.
 
-    It keeps those of the last ``KEPT`` kinds of runs.
+    It keeps those of the last ``KEPT`` kinds of runs, and what they were made of: what is registered anew has its own.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, Programs] = {}
+        self._kept: dict[Hashable, tuple[Programs, list[Any]]] = {}
 
     def make(
         self,
@@ -291,14 +299,23 @@ class CompiledOnce:
             trainer, num_seeds, evaluates, devices, configs: as of ``Programs``.
             files: what is known of those that the run is made of.
         """
+        entries = [entry for table in TABLES for entry in table.values()]
+        machine = tuple(map(id, jax.devices())), *(getattr(jax.config, name) for name in TRACED_IN)
         same = program_of(trainer.config, num_seeds), bool(configs)
-        mine = same, evaluates, devices, files, tuple(map(id, jax.devices()))
-        found = self._kept.pop(mine, None)
+        mine = same, evaluates, devices, files, machine, tuple(map(id, entries))
+        found, _ = self._kept.pop(mine, (None, None))
         programs = (
             found.of(trainer, configs) if found else make_programs(trainer, num_seeds, evaluates, devices, configs)
         )
         if isinstance(programs, Programs):
-            self._kept[mine] = programs  # the last one
+            self._kept[mine] = programs, entries  # the last one
             for old in [*self._kept][:-KEPT]:
                 del self._kept[old]
         return programs
+
+    def forget(self) -> None:
+        """Keep none of them any longer."""
+        self._kept.clear()
+
+
+compiled = CompiledOnce()  # by the runs of this process

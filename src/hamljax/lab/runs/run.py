@@ -31,7 +31,7 @@ from .loggers import NullLogger, exit_code, make_logger
 from .non_finite import stop_for_non_finite
 from .notes import Notes
 from .pace import Pace, Signals, Streak, in_a_job
-from .programs import CAPACITY, AnyPrograms, CompiledOnce
+from .programs import CAPACITY, AnyPrograms, compiled
 from .progress import Progress, progress_shapes, split_replay, with_replay
 from .reporter import Reporter, clock
 from .schedule import files_of, is_finished, schedule, steps_per_update
@@ -44,7 +44,6 @@ def train(
     longer: bool = False,
     reporter: Callable[[int, int], Reporter] = Reporter,
     listening: Callable[[Callable[[str], None]], AbstractContextManager[Signals]] = in_a_job,
-    programs: CompiledOnce | None = None,
 ) -> RunDir:
     """Train all seeds of a job, or go on with them, and leave a run directory that explains itself.
 
@@ -52,7 +51,6 @@ def train(
         job: what to train, and where.
         longer: whether the directory may hold a shorter run of this configuration.
         reporter: of its total steps and seeds: how it is shown. listening: how signals are heard meanwhile.
-        programs: those of earlier runs of this process; None: of none.
 
     Raises:
         ConfigError: it cannot be done.
@@ -70,7 +68,7 @@ def train(
             shown = reporter(job.config.num_updates * steps_per_update(job), job.run.num_seeds)
             stack.callback(shown.close)
             signals = stack.enter_context(listening(shown.say))
-            training = Training(job, trainer, run, shown, signals, programs or CompiledOnce())
+            training = Training(job, trainer, run, shown, signals)
             stack.push(training.close)
             with device_errors(), failures_of(trainer.env):
                 training.begin()
@@ -88,13 +86,9 @@ class Training:
         run: its directory, open.
         reporter: is told how it goes.
         signals: are looked at between blocks.
-        compiled: makes its programs.
     """
 
-    def __init__(
-        self, job: Job, trainer: Trainer, run: RunDir, reporter: Reporter, signals: Signals, compiled: CompiledOnce
-    ):
-        self.compiled = compiled
+    def __init__(self, job: Job, trainer: Trainer, run: RunDir, reporter: Reporter, signals: Signals):
         self.job, self.trainer, self.run, self.reporter, self.signals = job, trainer, run, reporter, signals
         self.logger = NullLogger()
         signals.leave, signals.how_long = self._leave, self._how_long
@@ -150,7 +144,7 @@ class Training:
                 self.job.logger, self.run.path, self.job.resolved, found.update * self.per_update if found else -1
             )
             about = self.trainer, len(self.seeds), bool(self.evals), self.job.run.devices_per_seed, self.job.configs
-            programs = self.compiled.make(*about, inputs.stamps(files_of(self.job)))
+            programs = compiled.make(*about, inputs.stamps(files_of(self.job)))
             self.programs = self.workers = programs
             self.seconds["compiling"] += programs.seconds
             memory = f"needs about {programs.bytes / 2**20:,.0f} MiB"
