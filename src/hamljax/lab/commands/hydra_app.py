@@ -6,6 +6,7 @@ Hydra is asked for by a word of its own (``hydra/launcher=joblib``, ``hydra.swee
 import argparse
 import contextlib
 import importlib.util
+import io
 import logging
 import math
 import os
@@ -211,14 +212,20 @@ def _run(argv: list[str], quiet: bool) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions arrive here
     handlers, level = logging.root.handlers[:], logging.root.level
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)
-    quietly = contextlib.redirect_stderr(WithoutOverrides(sys.stderr)) if quiet else contextlib.nullcontext()
+    said = io.StringIO()  # by Hydra, which ends the process after some complaints
+    quietly = contextlib.redirect_stderr(WithoutOverrides(sys.stderr) if quiet else said)
     try:
         with quietly, warnings.catch_warnings():
             # Of a sweeper that is older than the package that it calls.
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"hydra_plugins\.|optuna\.")
             application()
+        sys.stderr.write(said.getvalue())
     except (ConfigError, Stopped):
         raise
+    except SystemExit as ended:
+        if not ended.code or quiet:
+            raise
+        raise ConfigError(one_line(ValueError(said.getvalue().strip()))) from None
     except (HydraException, OmegaConfBaseException) as error:
         cause = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, Exception) else ""
         raise ConfigError(f"{one_line(error)}{cause}{_to_install(argv)}") from None
