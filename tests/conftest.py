@@ -27,21 +27,16 @@ from hamljax.lab.configuration.machine import xla_flags  # noqa: E402  it import
 # Level 0 compiles in half the time of level 1 (see ``sizes.EXACT``).
 os.environ["XLA_FLAGS"] = xla_flags(f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip())
 
-from hamljax import haml  # noqa: E402  likewise
-from hamljax.algorithms import ALGORITHMS, FAMILIES  # noqa: E402
-from hamljax.algorithms.on_policy.registry import CRITICS, POLICIES  # noqa: E402
-from hamljax.envs import ENVIRONMENTS  # noqa: E402
+from hamljax.lab.configuration.plugins import TABLES  # noqa: E402  likewise
 from hamljax.lab.runs.programs import compiled  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _what_a_module_registers_goes_with_it():
     """No test is to find the drifts, rows or environments of another file's."""
-    tables = (ALGORITHMS, FAMILIES, CRITICS, POLICIES, ENVIRONMENTS)
-    tables += (haml.COORDINATIONS, haml.DRIFTS, haml.NEIGHBOURHOODS, haml.ORDERS, haml.SOLVERS)
-    before = [dict(table) for table in tables]
+    before = [dict(table) for table in TABLES]
     yield
-    for table, entries in zip(tables, before, strict=True):
+    for table, entries in zip(TABLES, before, strict=True):
         table.clear()
         table.update(entries)
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sizes import long
 from test_tabular import HYPER, PAGE, hamo, surrogates
 
 import hamljax
@@ -123,7 +124,10 @@ def test_probabilities_that_fall_below_any_floor_are_still_followed():
     assert fallen == 0 and arrived > 0.97
 
 
-@pytest.mark.parametrize("drift, games, sweeps", [("none", 60, 30), ("euclid", 60, 100), ("saturating", 10, 60)])
+@pytest.mark.parametrize(
+    "drift, games, sweeps",
+    [("none", 60, 30), ("euclid", 60, 100), ("saturating", 5, 60), *long(("saturating", 10, 60))],
+)
 def test_free_drifts_arrive_from_pure_policies(drift, games, sweeps):
     fallen, arrived = paths(drift, "pure", games, sweeps)
     assert fallen == 0 and arrived >= 0.9
@@ -136,8 +140,13 @@ def test_other_drifts_stay_at_pure_policies(drift, most):
 
 @pytest.mark.parametrize("start", ["interior", "pure"])
 def test_the_exact_ball_of_hatrpo_arrives_from_everywhere(start):
-    fallen, arrived = paths("none", start, games=20, sweeps=150, neighbourhood="kl_ball", values={"max_kl": 0.1})
+    fallen, arrived = paths("none", start, games=8, sweeps=50, neighbourhood="kl_ball", values={"max_kl": 0.1})
     assert fallen == 0 and arrived == 1
+
+
+SATURATING = {"drift": "saturating", "clip_eps": (0.1, 0.3)}
+KEEPING = {"neighbourhood": "keep_support", "neighbourhood_params": {"min_ratio": 0.5}}
+BOTH = SATURATING | KEEPING
 
 
 def small(env, **settings):
@@ -156,10 +165,9 @@ def test_a_drift_of_probabilities_is_refused_where_actions_have_densities(capsys
 @pytest.mark.parametrize(
     "settings",
     [
-        {"drift": "euclid"},
         {"drift": "euclid", "drift_params": {"euclid_coef": 3.0}},
-        {"drift": "saturating", "clip_eps": (0.1, 0.3)},
-        {"neighbourhood": "keep_support", "neighbourhood_params": {"min_ratio": 0.5}},
+        BOTH,
+        *long({"drift": "euclid"}, SATURATING, KEEPING),
     ],
 )
 def test_rows_may_have_them(settings):

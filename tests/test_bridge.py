@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sizes import EXACT, long
-from tiny_runs import numbers
+from tiny_runs import ONCE, numbers
 
 import hamljax
 from hamljax.algorithms.rollout import episode_metrics
@@ -40,6 +40,7 @@ from hamljax.errors import ConfigError, Stopped
 from hamljax.lab.cli import main
 from hamljax.lab.commands import doctor
 from hamljax.lab.commands.evaluate import summarise
+from hamljax.lab.configuration.jobs import make_job
 from hamljax.lab.runs.programs import HostPrograms
 from hamljax.training.evaluate import means
 from hamljax.training.host_loop import HostLoop
@@ -55,7 +56,7 @@ REFERENCE = json.loads((TESTS / "fixtures" / "mamujoco_reference.json").read_tex
 COUNTER = "hosts_of_tests.Counter"
 
 
-TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2", "network.hidden_sizes=[8]"]
+TINY = ["num_envs=2", "num_steps=8", "total_timesteps=64", "num_eval_episodes=2", "network.hidden_sizes=[8]", *ONCE]
 
 
 def open_pool(host: str, size: int, timeout=20.0, max_restarts=100, **settings) -> Pool:
@@ -575,13 +576,15 @@ def test_a_game_of_other_sizes_is_one_line(launch, line):
 @pytest.mark.parametrize(
     "words",
     [
-        ["env=bridge/smac", "map=3m", "num_evals=0"],
-        *long(["env=bridge/smac", "map=3m"], ["env=bridge/smacv2", "race=zerg", "num_seeds=2"]),
+        ["algo=mappo_s", "env=bridge/smac", "map=3m", "num_evals=0"],
+        *long(
+            ["algo=happo", "env=bridge/smac", "map=3m"], ["algo=happo", "env=bridge/smacv2", "race=zerg", "num_seeds=2"]
+        ),
     ],
 )
 def test_starcraft_trains_from_the_command_line(words, tmp_path, monkeypatch):
     monkeypatch.chdir(DOUBLES)
-    assert main(["train", "algo=happo", *TINY, *words, f"run_dir={tmp_path}/run"]) == 0
+    assert main(["train", *TINY, *words, f"run_dir={tmp_path}/run"]) == 0
     record = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
     assert record["train/won"].max() == 1 and ("num_evals=0" in words or record["eval/won"].max() == 1)
     shares = record[["perf/workers", "perf/device", "perf/host"]].dropna()
@@ -779,7 +782,7 @@ def test_mujoco_is_truncated_and_bounded_as_on_the_device():
 def test_a_truncated_robot_is_worth_what_it_would_have_gone_on_to():
     """Where time ran out the rollout has the true next state, which returns bootstrap from, and then the fresh one."""
     env = hamljax.make_env(hamljax.configure("bridge/mamujoco_hopper_3x1", max_steps=3))
-    config = hamljax.config("happo", "game/tracking", **SMALL | {"num_envs": 1, "num_steps": 7, "obs_norm": "never"})
+    config = hamljax.config("mappo_s", "game/tracking", **SMALL | {"num_envs": 1, "num_steps": 7, "obs_norm": "never"})
     learner = make_learner(config, env)
     _, rollout = learner.host.collect(jax.jit(learner.init)(jax.random.key(0)))
     steps = jax.tree.map(lambda x: x[:, 0], rollout.transitions)
@@ -885,8 +888,9 @@ def test_pettingzoo_plays_on_through_ends(path):
 @pytest.mark.parametrize(
     "words",
     [
-        ["algo=hasac", "env=bridge/host", "path=hosts_of_tests.Counter"],
+        ["algo=masac_s", "env=bridge/host", "path=hosts_of_tests.Counter"],
         *long(
+            ["algo=hasac", "env=bridge/host", "path=hosts_of_tests.Counter"],
             ["algo=happo", "env=bridge/host", "path=hosts_of_tests.Counter", "num_seeds=2"],
             ["algo=haddpg", "env=bridge/mamujoco_hopper_3x1"],
             ["algo=hatrpo", "env=bridge/host", "path=hosts_of_tests.Counter", "front_end=callback", "network=gru"],
@@ -912,7 +916,7 @@ def test_a_run_through_the_bridge_has_the_same_life(words, tmp_path, monkeypatch
         "num_eval_episodes=3",
         "absolute_metric=false",
     ]
-    if words[0] in ("algo=haddpg", "algo=hasac"):
+    if words[0] in ("algo=haddpg", "algo=hasac", "algo=masac_s"):
         small += ["algo.learning_starts=16", "algo.buffer_size=160", "algo.batch_size=8", "algo.gradient_steps=2"]
     if "network=gru" not in words:
         small += ["network.hidden_sizes=[8]"]
@@ -928,14 +932,14 @@ def test_a_run_through_the_bridge_has_the_same_life(words, tmp_path, monkeypatch
 def tiny(host: str, front_end: str, tmp_path) -> list[str]:
     """The words of a short run on a host of the tests."""
     chosen = ["env=bridge/host", f"path=hosts_of_tests.{host}", f"front_end={front_end}", f"run_dir={tmp_path}/run"]
-    return [*chosen, *TINY]
+    return [*chosen, *TINY, "algo=mappo_s"]
 
 
 @pytest.mark.parametrize("front_end", ["loop", *long("callback")])
 def test_training_goes_on_past_lost_workers(front_end, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
     words = tiny("Failing", front_end, tmp_path)
-    assert main(["train", *words]) == 0
+    assert main(["train", *words, "num_evals=3", "absolute_metric=false"]) == 0
     record = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
     trained = record[record["step"] > 0]
     assert trained["train/lost"].max() > 0 and (trained["train/skipped"] == 0).all()
@@ -975,6 +979,7 @@ def test_who_goes_on_begins_with_what_the_fresh_workers_show():
 )
 def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals, tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.chdir(TESTS)
+    monkeypatch.setattr(HostLoop, "compile", lambda self, shapes: 0)  # nothing is learnt here
     words = tiny("Failing", front_end, tmp_path)
     assert main(["train", *words, "max_restarts=0", f"num_evals={evals}"]) == 1
     said = capsys.readouterr().err.strip()
@@ -986,6 +991,7 @@ def test_when_the_budget_is_used_up_training_stops_with_a_line(front_end, evals,
 @pytest.mark.parametrize("front_end", ["loop", *long("callback")])
 def test_a_bug_in_a_worker_ends_training_with_its_traceback(front_end, tmp_path, monkeypatch):
     monkeypatch.chdir(TESTS)
+    monkeypatch.setattr(HostLoop, "compile", lambda self, shapes: 0)  # nothing is learnt here
     words = tiny("Mistaken", front_end, tmp_path)
     with pytest.raises(WorkerBug, match="(?s)hosts_of_tests.py.*ValueError: what a mistake"):
         main(["train", *words, "num_evals=0"])
@@ -996,7 +1002,7 @@ def test_what_a_lost_worker_had_to_say_is_in_no_average():
     env = hamljax.make_env(hamljax.configure("bridge/smax_3m"))
     env._pools[1, "training"] = open_pool(COUNTER, 1, fault="crash", at=3, length=2)
     env.launch = env.pool(1).launch
-    config = hamljax.config("happo", "game/tracking", num_envs=1, num_steps=3, hidden_sizes=(8,))
+    config = hamljax.config("mappo_s", "game/tracking", num_envs=1, num_steps=3, hidden_sizes=(8,))
     learner = make_learner(config, env)
     state, rollout = learner.host.collect(jax.jit(learner.init)(jax.random.key(0)))
     numbers = episode_metrics(rollout.transitions, rollout.transitions.observation)
@@ -1099,12 +1105,32 @@ def test_each_game_has_maps_of_its_own(tmp_path, monkeypatch):
     assert step.startswith(f"unzip -q SMAC_Maps.zip -d {game}/Maps ") and "smacv2/releases" in step
 
 
-def test_the_class_of_the_page_trains(tmp_path, monkeypatch):
-    page = (TESTS.parent / "docs/bridge.md").read_text()
-    (tmp_path / "meet.py").write_text(re.search(r"```python\n(# meet.py\n.*?)```", page, re.DOTALL)[1])
-    (line,) = re.findall(r"^hamljax (train env=bridge/host .*)$", page, re.MULTILINE)
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """The words with which the page trains on its class, where that lies."""
+    text = (TESTS.parent / "docs/bridge.md").read_text()
+    (tmp_path / "meet.py").write_text(re.search(r"```python\n(# meet.py\n.*?)```", text, re.DOTALL)[1])
+    (line,) = re.findall(r"^hamljax train (env=bridge/host .*)$", text, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    assert main([*line.split(), *TINY, "num_evals=2", "run_dir=run"]) == 0
+    return line.split()
+
+
+def test_the_class_of_the_page_is_played(page):
+    """Whole episodes, with the options of its command."""
+    env = make_job(page).config.env
+    pool = Pool(Launch(env.path, {"length": 7}), 2)
+    assert env.options == ("length:7",) and pool.spec["obs_sizes"] == [2, 2] and pool.spec["metrics"] == ["met"]
+    pool.reset(numbers(0, 2))
+    for step in range(1, 21):
+        reply = pool.step(np.full((2, 2), step % 3), numbers(0, 2), numbers(step, 2))
+        assert reply.valid.all() and np.isfinite(reply.final["reward"]).all()
+        assert (reply.final["terminated"] | reply.final["truncated"]).all() == (step == 20)
+    pool.close()
+
+
+@pytest.mark.long  # the others train on hosts like it
+def test_the_class_of_the_page_trains(page):
+    assert main(["train", *page, *TINY, "num_evals=2", "run_dir=run"]) == 0
     assert pd.read_parquet("run/metrics.parquet")["eval/met"].notna().any()
 
 
@@ -1138,7 +1164,7 @@ def test_what_happens_through_workers_happens_on_the_device(monkeypatch):
     found, evaluated = [], []
     for env in (CounterHere(), *map(hamljax.make_env, bridges)):
         env.at_once = 2
-        learner = make_learner(hamljax.config("happo", "game/tracking", **settings), env)
+        learner = make_learner(hamljax.config("mappo_s", "game/tracking", **settings), env)
         collect = learner.host.collect if learner.host else jax.jit(learner.learner.collect)
         state, rollout = collect(jax.jit(learner.init)(jax.random.key(0)))
         if len(found) < 2:

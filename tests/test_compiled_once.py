@@ -13,6 +13,7 @@ import hamljax
 from hamljax.algorithms import ALGORITHMS
 from hamljax.lab.cli import main
 from hamljax.lab.configuration.jobs import make_job
+from hamljax.lab.configuration.plugins import load_plugin
 from hamljax.lab.runs import programs
 from hamljax.lab.runs.programs import CompiledOnce, compiled, program_of
 from hamljax.training.floats import floats_of, with_floats
@@ -115,3 +116,21 @@ def test_two_plugins_that_give_one_name_are_each_their_own(order, tmp_path, monk
     words = [*TINY, f"plugin={files}", "algo.drift=mine", "certify=false", "run_dir=sweep"]
     assert main(["train", "-m", *words]) == 0
     assert {Path(name).name: cost for name, cost in seen.items()} == {"a.py": 0.0, "b.py": 50.0}
+
+
+def test_a_plugin_is_run_once_until_it_says_something_else(tmp_path, capsys):
+    """So the jobs of a sweep with a plugin, each of which names it, have one program."""
+    file = tmp_path / "mine.py"
+
+    def drift(says: str):
+        file.write_text(
+            "import hamljax\n\nprint('run')\n\n@hamljax.register_drift('mine')\n"
+            f"def mine(ratio, m_advantage):\n    return {says}\n"
+        )
+        load_plugin(str(file))
+        return hamljax.haml.DRIFTS["mine"]
+
+    first = drift("0 * ratio")
+    hamljax.haml.DRIFTS["mine"] = hamljax.haml.DRIFTS["none"]  # another file took its name
+    assert drift("0 * ratio") is first and capsys.readouterr().out == "run\n"
+    assert drift("1 * ratio") is not first and capsys.readouterr().out == "run\n"

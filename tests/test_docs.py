@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import hamljax
+from hamljax.algorithms.base import Learner
 from hamljax.envs import ENVIRONMENTS, configure, make
 from hamljax.envs.mamujoco.partitions import SKELETONS, hops, swimmer_skeleton
 from hamljax.haml.certificate import findings
@@ -133,11 +134,47 @@ def test_the_python_of_the_page_on_extending_trains():
         assert found["train/objective"].shape == (), choice
 
 
+ROOT = Path(__file__).parents[1]
+MARKDOWN = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def without_blocks(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings of a page, as code hosts have them."""
+    titles = re.findall(r"^#+ +(.+?) *$", without_blocks(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
+def test_links_of_a_page_lead_somewhere(page):
+    """To files of this repository, and headings in them."""
+    text = re.sub(r"`[^`\n]+`", "code", without_blocks(page))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, place = link.partition("#")
+        if not path.startswith(("http:", "https:", "mailto:")):
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not place or target.suffix != ".md" or place in anchors(target), link
+
+
+def test_what_is_public_stands_in_a_module_of_the_reference():
+    """Which has their members."""
+    modules = set(
+        re.findall(r"^\.\. automodule:: (\S+)\n   :members:", (ROOT / "docs/reference.rst").read_text(), re.M)
+    )
+    found = [getattr(hamljax, public) for public in ("register_drift", "register_family", "make_train", "TeamPolicy")]
+    for public in (*found, Learner):
+        assert public.__module__ in modules and public.__doc__, public
+
+
+@pytest.mark.long  # the two before have the links of the pages, and what stands in the reference
 def test_the_site_is_made_and_its_links_lead_somewhere(tmp_path):
     """Pages, pictures and anchors; what is public stands in the reference."""
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "sphinx", "-q", "-E", str(root / "docs"), str(tmp_path)]
-    subprocess.run(command, check=True, cwd=root)
+    command = [sys.executable, "-m", "sphinx", "-q", "-E", str(ROOT / "docs"), str(tmp_path)]
+    subprocess.run(command, check=True, cwd=ROOT)
     texts = {page.name: page.read_text() for page in tmp_path.glob("*.html")}
     assert {"index.html", "contents.html", "extending.html", "reference.html", "examples.html"} <= texts.keys()
     for name, text in texts.items():

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
+from tiny_runs import ONCE
 
 import hamljax
 from hamljax.bridge.pool import Pool
@@ -427,20 +428,29 @@ def test_what_cannot_be_trained_in_is_refused_with_the_reason(kind, doubles):
     assert MEANT[kind] in str(caught.value) and "\n" not in str(caught.value)
 
 
-WORDS_OF_A_RUN = ["num_envs=2", "num_steps=8", "total_timesteps=32", "num_eval_episodes=2", "network.hidden_sizes=[4]"]
+WORDS_OF_A_RUN = ["num_envs=2", "num_steps=8", "total_timesteps=32", "num_evals=0", "network.hidden_sizes=[4]", *ONCE]
 
 
 def through_the_bridge(path, tmp_path, *words) -> int:
-    chosen = ["algo=happo", "env=bridge/pettingzoo", f"path={path}", f"run_dir={tmp_path}/run", "absolute_metric=false"]
+    chosen = ["algo=mappo_s", "env=bridge/pettingzoo", f"path={path}", f"run_dir={tmp_path}/run"]
     return main(["train", *chosen, *WORDS_OF_A_RUN, *words])
 
 
-def test_images_stay_bytes_and_train(tmp_path, monkeypatch):
+def test_images_stay_bytes_and_are_learnt_from(monkeypatch):
     monkeypatch.chdir(TESTS / "doubles")
     env = hamljax.make_env(hamljax.configure("bridge/pettingzoo", path="parallel", options=("kind:Images",)))
-    _, seen = env.vectorise(1).reset(jax.random.key(0))
+    learner = make_learner(config("mappo_s", num_envs=1), env)
+    state, rollout = learner.host.collect(jax.jit(learner.init)(jax.random.key(0)))
     env.close()
-    assert seen.obs.dtype == seen.world_state.dtype == jnp.uint8 and seen.obs[0, 1].tolist() == SEEN["Images"]
+    seen = rollout.transitions.observation
+    assert seen.obs.dtype == seen.world_state.dtype == jnp.uint8 and seen.obs[0, 0, 1].tolist() == SEEN["Images"]
+    learnt = jax.eval_shape(learner.learner.learn, state, rollout)[0]
+    assert jax.tree.structure(learnt.learnt) == jax.tree.structure(state.learnt)
+
+
+@pytest.mark.long  # the one before has the small one
+def test_images_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(TESTS / "doubles")
     assert through_the_bridge("parallel", tmp_path, "options=[kind:Images]") == 0
 
 
@@ -461,7 +471,7 @@ def test_a_refusal_is_one_line_whenever_it_comes(tmp_path, monkeypatch, capsys):
 
 def test_who_has_no_legal_action_is_said_once_with_the_count(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
-    words = ["algo=happo", "env=bridge/host", "path=hosts_of_tests.Stuck", "num_evals=0", f"run_dir={tmp_path}/run"]
+    words = ["algo=mappo_s", "env=bridge/host", "path=hosts_of_tests.Stuck", f"run_dir={tmp_path}/run"]
     assert main(["train", *words, *WORDS_OF_A_RUN]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "no legal action" in line]
     assert len(said) == 1 and "first agent 1 of environment 0 after 2 steps of its episode" in said[0]

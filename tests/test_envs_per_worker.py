@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_runs import numbers, record
+from tiny_runs import ONCE, numbers, record
 
 import hamljax
 from hamljax.bridge.pool import Pool
@@ -108,7 +108,14 @@ def test_a_worker_is_one_of_the_budget_however_many_environments_it_has():
 def test_a_run_is_the_same_and_may_go_on_with_another_number(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(TESTS)
     words = ["train", "env=bridge/host", f"env.path={COUNTER}", "env.options=[length:3]", "num_envs=3", "num_steps=4"]
-    words += ["num_evals=0", "absolute_metric=false", "total_timesteps=24", "network.hidden_sizes=[8]"]
+    words += [
+        "num_evals=0",
+        "absolute_metric=false",
+        "total_timesteps=24",
+        "network.hidden_sizes=[8]",
+        "algo=mappo_s",
+        *ONCE,
+    ]
     runs = [tmp_path / str(each) for each in (1, 3)]
     for run, each in zip(runs, (1, 3), strict=True):
         assert main([*words, f"env.envs_per_worker={each}", f"run_dir={run}"]) == 0

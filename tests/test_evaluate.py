@@ -70,7 +70,7 @@ def learner_of(env, episodes: int, name="game/climbing"):
 def actors_of(learner, *keys):
     """Untrained teams of ``keys``, stacked; of the key 0 alone, unstacked."""
     init = lambda key: learner.actor_state(learner.init(key))  # noqa: E731
-    return jax.vmap(init)(jnp.stack(keys)) if keys else init(jax.random.key(0))
+    return jax.jit(jax.vmap(init))(jnp.stack(keys)) if keys else jax.jit(init)(jax.random.key(0))
 
 
 def sampled(env, episodes: int):

@@ -45,8 +45,8 @@ def probability(policy, state, joint):
     return np.prod([policy[n, state, a] for n, a in enumerate(joint)])
 
 
-def return_by_hand(game, policy, gamma, steps=400):
-    """The discounted sum of what each of so many steps earns."""
+def return_by_hand(game, policy, gamma, steps=80):
+    """The discounted sum of what each of so many steps earns: at 0.8 times 0.75 a step, what comes later is below 1e-16."""
     states, total, discount = np.array(game.initial), 0.0, 1.0
     for _ in range(steps):
         after = np.zeros_like(states)
@@ -141,7 +141,10 @@ def test_what_is_read_is_how_a_team_acts(algo, game, more):
 
     @jax.jit
     def found(key):
-        actors = trainer.actor_state(trainer.update(trainer.init(key))[0])
+        state = trainer.init(key)
+        norm, statistics = state.learnt.obs_norm, game.team.visible(state.rollout.observation)
+        learnt = state.learnt._replace(obs_norm=norm and norm.update(statistics, None))  # as an update has them
+        actors = trainer.actor_state(state._replace(learnt=learnt))
         seen = actors.see(game.team, game.observe_states())
         rest = seen, jnp.ones(game.num_states, bool)
         keys = jax.random.split(key, 64)
@@ -160,13 +163,14 @@ def test_what_is_read_is_how_a_team_acts(algo, game, more):
 def test_there_is_nothing_to_read_where_nothing_is_known():
     def why(config, env=None):
         trainer = make_learner(config, env)
-        state = jax.eval_shape(trainer.init, jax.random.key(0))
-        named = [name for name in jax.eval_shape(trainer.update, state)[1] if name.startswith("exact")]
-        assert trainer.read_policies is None and named == []
+        assert trainer.read_policies is None
         return trainer.not_exact
 
+    remembering = make_learner(hamljax.config("happo", "game/climbing", "gru", **TINY, gru_size=4))
+    metrics = jax.eval_shape(lambda key: remembering.update(remembering.init(key))[1], jax.random.key(0))
+    assert "train/hamo" in metrics and not [name for name in metrics if name.startswith("exact")]
+    assert "remember" in remembering.not_exact and remembering.read_policies is None
     assert why(small(env=configure("game/tracking"))) == ""
-    assert "remember" in why(hamljax.config("happo", "game/climbing", "gru", **TINY, gru_size=4))
     large = configure("game/prop1", num_agents=16)
     assert "takes too long" in why(small(env=large))
     policy = make_learner(small(env=large)).learner.policy
@@ -179,20 +183,19 @@ def test_there_is_nothing_to_read_where_nothing_is_known():
 
 def test_make_train_gives_the_policies_of_every_update():
     config = small(gamma=0.9)
-    trainer, keys = make_learner(config), jax.random.split(jax.random.key(0), 2)
+    trainer = make_learner(config)
 
     @jax.jit
-    @jax.vmap
     def found(key):
         end = hamljax.make_train(config)(key)
         ends = [trainer.read_policies(trainer.actor_state(x)) for x in (trainer.init(key), end["runner_state"])]
         return end["metrics"]["exact/log_policies"], jnp.stack(ends)
 
-    told, ends = map(np.asarray, found(keys))
-    assert told.shape == (2, 4, 2, 3, 2)
-    np.testing.assert_allclose(told[:, [0, -1]], ends, atol=1e-6)
-    assert np.abs(np.diff(told, axis=1)).max((2, 3, 4)).min() > 1e-4  # every update moves them
-    shapes = {name: x.shape for name, x in exact_metrics(config, told).items()}
+    told, ends = map(np.asarray, found(jax.random.key(0)))
+    assert told.shape == (4, 2, 3, 2)
+    np.testing.assert_allclose(told[[0, -1]], ends, atol=1e-6)
+    assert np.abs(np.diff(told, axis=0)).max((1, 2, 3)).min() > 1e-4  # every update moves them
+    shapes = {name: x.shape for name, x in exact_metrics(config, np.stack([told, told])).items()}
     assert shapes == {"exact/return": (2, 4), "exact/nash_gap": (2, 4), "exact/fall": (2, 3)}
 
 
@@ -254,7 +257,7 @@ def test_a_run_that_nothing_discounts_has_no_columns_and_says_so():
 # EVALUATION
 
 
-@pytest.mark.parametrize("kind", ["random", "matrix"])
+@pytest.mark.parametrize("kind", ["random", *long("matrix")])
 def test_an_estimate_holds_the_exact_value(kind):
     """Six teams, 4,096 episodes each: within 4 standard errors, most within the interval, and no other value is."""
     env = make(configure("game/random", **RANDOM)) if kind == "random" else MatrixGame(UNEQUAL)
@@ -300,11 +303,12 @@ def test_evaluate_shows_the_exact_value_beside_the_estimate(greedy, trained, tmp
 # FROM EXACT TO DEEP
 
 
-def returns_of_crowding(algo, seeds, hidden_sizes, updates=3):
+def returns_of_crowding(algo, seeds, hidden_sizes, num_envs, num_steps, actor_lr, updates=3):
     """(seeds, 1 + updates) J of policies that start uniform, just below where simultaneous steps overshoot."""
     config = hamljax.config(
         algo, configure("game/crowding", num_agents=6, congestion=1 / 3), "mlp", num_evals=0, gamma=0.9,
-        num_envs=64, num_steps=32, total_timesteps=64 * 32 * updates, actor_lr=5e-3, critic_lr=5e-3,
+        num_envs=num_envs, num_steps=num_steps, total_timesteps=num_envs * num_steps * updates,
+        actor_lr=actor_lr, critic_lr=5e-3,
         update_epochs=20, critic_epochs=20, ent_coef=0.0, hidden_sizes=hidden_sizes,
     )  # fmt: skip
     train = jax.jit(hamljax.make_train(config))  # of one seed, which is compiled in less time than of several
@@ -312,10 +316,15 @@ def returns_of_crowding(algo, seeds, hidden_sizes, updates=3):
     return exact_metrics(config, np.stack(found))["exact/return"]
 
 
-@pytest.mark.parametrize("seeds, layers", [(4, (128,)), *long((16, (64, 64)))])  # one layer compiles in less time
-def test_sequential_updates_climb_where_simultaneous_ones_overshoot(seeds, layers):
+@pytest.mark.parametrize(
+    "seeds, layers, num_envs, num_steps, actor_lr",
+    [(4, (32,), 32, 16, 1e-2), *long((16, (64, 64), 64, 32, 5e-3))],  # one layer compiles in less time
+)
+def test_sequential_updates_climb_where_simultaneous_ones_overshoot(seeds, layers, num_envs, num_steps, actor_lr):
     """Six agents, congestion 1/3: J is 1.75 at the start, 2 at the top, 1 where all play 1."""
-    sequential, simultaneous = (returns_of_crowding(algo, seeds, layers) for algo in ("haa2c", "maa2c_ns"))
+    sequential, simultaneous = (
+        returns_of_crowding(algo, seeds, layers, num_envs, num_steps, actor_lr) for algo in ("haa2c", "maa2c_ns")
+    )
     for returns in (sequential, simultaneous):
         np.testing.assert_allclose(returns[:, 0], 1.75, atol=0.02)
     assert (sequential[:, 1:] > 0.99 * sequential[:, :-1]).all() and (sequential[:, -1] > 1.9).all()

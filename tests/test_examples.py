@@ -10,7 +10,7 @@ import pytest
 
 import hamljax
 from hamljax.lab.cli import main
-from hamljax.lab.configuration.groups import load_plugin
+from hamljax.lab.configuration.plugins import load_plugin
 from hamljax.training.train import make_learner
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -37,7 +37,8 @@ def test_happo_in_one_file_is_the_librarys_happo():
     (agents, critic, _), rollout = state.learnt, state.rollout
     parts = agents.params, agents.opt_state, critic.agent.params, critic.agent.opt_state, critic.value_norm
     mine = one.State(*parts, rollout.env_state, rollout.observation, rollout.key)
-    theirs = jax.jit(lambda state: trainer.run_updates(state, 2, 2)[0])(state).learnt
+    update = jax.jit(trainer.update)
+    theirs = update(update(state)[0])[0].learnt
     mine, _ = jax.jit(one.train, static_argnums=1)(mine, 2)
     for x, y in (
         (mine.actors, theirs.agents.params),

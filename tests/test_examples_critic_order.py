@@ -15,7 +15,8 @@ from hamljax.algorithms.on_policy.registry import CRITICS
 from hamljax.algorithms.state import see
 from hamljax.haml import ORDERS, bind_order
 from hamljax.lab.cli import main
-from hamljax.lab.configuration.jobs import load_plugin, make_job
+from hamljax.lab.configuration.jobs import make_job
+from hamljax.lab.configuration.plugins import load_plugin
 from hamljax.training.train import make_learner
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

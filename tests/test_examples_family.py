@@ -18,7 +18,7 @@ from hamljax.algorithms.off_policy.replay import Sample
 from hamljax.envs import ENVIRONMENTS
 from hamljax.envs.games import FiniteGame
 from hamljax.lab.cli import main
-from hamljax.lab.configuration.jobs import load_plugin
+from hamljax.lab.configuration.plugins import load_plugin
 from hamljax.lab.runs.progress import progress_shapes, split_replay
 from hamljax.lab.storage import checkpoints
 from hamljax.lab.storage.digests import folder_of
@@ -29,7 +29,7 @@ TINY = [
     "num_envs=4",
     "num_steps=4",
     "total_timesteps=96",
-    "num_evals=2",
+    "num_evals=0",
     "num_eval_episodes=4",
     "absolute_metric=false",
 ]
@@ -173,7 +173,7 @@ def numbers(run):
 
 def test_a_run_is_stopped_and_resumed_and_evaluated_and_exported(tmp_path, capsys):
     whole, half = tmp_path / "whole", tmp_path / "half"
-    words = [f"plugin={FILE}", "algo=vdn", "algo.sharing=all", "env=game/climbing", "num_seeds=2", *TINY]
+    words = [f"plugin={FILE}", "algo=vdn", "algo.sharing=all", "env=game/climbing", *TINY]
     assert main(["train", *words, f"run_dir={whole}"]) == 0
     shutil.copytree(whole, half)
     shutil.rmtree(folder_of(half) / "6")

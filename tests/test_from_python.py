@@ -7,7 +7,7 @@ import jax
 import pandas as pd
 import pytest
 import yaml
-from tiny_runs import record
+from tiny_runs import ONCE, record
 
 import hamljax
 from hamljax.errors import ConfigError
@@ -16,6 +16,7 @@ from hamljax.lab.configuration.machine import SETTINGS
 from hamljax.lab.runs.from_python import interruptible
 
 SIZES = {"num_envs": 4, "num_steps": 4, "num_evals": 2, "num_eval_episodes": 4, "hidden_sizes": (8,)}
+SIZES |= {"total_timesteps": 64, "update_epochs": 1, "critic_epochs": 1}
 DRIFT = """
 import hamljax
 
@@ -26,7 +27,7 @@ def leash(ratio, m_advantage, *, weight=1.0):
 
 
 def game(**settings) -> hamljax.Config:
-    return hamljax.config("happo", "game/climbing", total_timesteps=64, **SIZES, **settings)
+    return hamljax.config("happo", "game/climbing", **SIZES | settings)
 
 
 def test_it_is_what_the_command_line_does(tmp_path, capsys):
@@ -35,7 +36,7 @@ def test_it_is_what_the_command_line_does(tmp_path, capsys):
     run = hamljax.run(game(), tmp_path / "python", num_seeds=2, progress=lambda step, shown: told.append((step, shown)))
     assert before == {name: getattr(jax.config, name) for name in SETTINGS}  # a script's own
     assert capsys.readouterr().out == "" and [step for step, _ in told][-1] == 64 and "return" in told[-1][1]
-    words = ["train", "env=game/climbing", "num_seeds=2", "total_timesteps=64", "network.hidden_sizes=[8]"]
+    words = ["train", "env=game/climbing", "num_seeds=2", "total_timesteps=64", "network.hidden_sizes=[8]", *ONCE]
     words += [f"{name}={SIZES[name]}" for name in ("num_envs", "num_steps", "num_evals", "num_eval_episodes")]
     assert main([*words, f"run_dir={tmp_path / 'typed'}"]) == 0
     pd.testing.assert_frame_equal(record(run.path), record(tmp_path / "typed"), check_exact=True)
@@ -52,10 +53,10 @@ def test_a_plugin_is_found_again_by_the_commands(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(DRIFT)
     with pytest.raises(ConfigError, match="leash"):
         game(drift="leash")
-    from hamljax.lab.configuration.groups import load_plugin
+    from hamljax.lab.configuration.plugins import load_plugin
 
     load_plugin(str(tmp_path / "mine.py"))
-    run = hamljax.run(game(drift="leash"), tmp_path / "run", plugin=tmp_path / "mine.py", progress=False)
+    run = hamljax.run(game(drift="leash", num_evals=0), tmp_path / "run", plugin=tmp_path / "mine.py", progress=False)
     assert capsys.readouterr().out == "" and (run.path / "inputs/plugin.py").is_file()
     assert main(["evaluate", str(run.path), "num_episodes=4"]) == 0
 
@@ -78,12 +79,12 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(tmp_path):
         if step == 32:
             os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.getsignal(signal.SIGINT)
+    before, settings = signal.getsignal(signal.SIGINT), {"num_seeds": 2, "log_every": 1}
     with pytest.raises(KeyboardInterrupt, match="stopped at step 32 and saved"):
-        hamljax.run(game(), tmp_path / "run", log_every=1, progress=interrupt)
+        hamljax.run(game(), tmp_path / "run", **settings, progress=interrupt)
     assert signal.getsignal(signal.SIGINT) is before
-    hamljax.run(game(), tmp_path / "run", log_every=1, progress=False)
-    hamljax.run(game(), tmp_path / "whole", log_every=1, progress=False)
+    hamljax.run(game(), tmp_path / "run", **settings, progress=False)
+    hamljax.run(game(), tmp_path / "whole", **settings, progress=False)
     pd.testing.assert_frame_equal(record(tmp_path / "run"), record(tmp_path / "whole"), check_exact=True)
 
 

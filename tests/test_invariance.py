@@ -109,14 +109,14 @@ def test_widening_the_padding_changes_no_update(algo, critic, env):
     state = jax.jit(narrow.init)(jax.random.key(0))
     state, traj = jax.jit(narrow.collect)(state)
     wide = make_learner(made, widened(make(made.env))).learner
-    wide_state = jax.jit(wide.init)(jax.random.key(1))
+    wide_learnt = jax.jit(lambda key: wide.init(key).learnt)(jax.random.key(1))
     num_agents = narrow.env.team.num_agents
     actor, actor_places = embed(
-        state.learnt.agents.params, wide_state.learnt.agents.params, num_agents if algo == "mappo_s" else 0
+        state.learnt.agents.params, wide_learnt.agents.params, num_agents if algo == "mappo_s" else 0
     )
-    fitted, critic_places = embed(state.learnt.critic.agent.params, wide_state.learnt.critic.agent.params, num_agents)
-    agents, judge = wide_state.learnt.agents, wide_state.learnt.critic
-    learnt = wide_state.learnt._replace(
+    fitted, critic_places = embed(state.learnt.critic.agent.params, wide_learnt.critic.agent.params, num_agents)
+    agents, judge = wide_learnt.agents, wide_learnt.critic
+    learnt = wide_learnt._replace(
         agents=agents._replace(params=actor), critic=judge._replace(agent=judge.agent._replace(params=fitted))
     )
     wide_state = state._replace(learnt=learnt)

@@ -1,12 +1,15 @@
 """The life of a run: stopped, killed, damaged, resumed; nothing of it is lost and nothing is different."""
 
+import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -19,7 +22,10 @@ from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.commands import info
 from hamljax.lab.commands.resume import read as read_resume
+from hamljax.lab.runs.pace import Signals
+from hamljax.lab.runs.programs import CompiledOnce
 from hamljax.lab.runs.progress import progress_shapes, split_replay
+from hamljax.lab.runs.reporter import Reporter
 from hamljax.lab.runs.trained import load
 from hamljax.lab.storage import checkpoints
 from hamljax.lab.storage.digests import damage, folder_of, kept
@@ -31,10 +37,20 @@ ONCE = ["update_epochs=1", "critic_epochs=1"]
 GAME += [f"algo.{word}" for word in ONCE]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _runs_of_one_kind_are_compiled_once():
+    """In this process; those of a ``Zygote`` compile anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CompiledOnce, "make", CompiledOnce().make)
+        yield
+
+
 class Zygote:
     """Runs command lines, each in a new process."""
 
     def __init__(self, folder: Path):
+        # What is killed may leave half a program, so that it has its own folder of them; it begins with what is known.
+        shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], folder / "cache", copy_function=os.link)
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
         script = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
         self.log = folder / "log.txt"
@@ -55,7 +71,7 @@ class Zygote:
 
 
 @pytest.fixture(scope="module")
-def hamljax(tmp_path_factory):
+def hamljax(whole, tmp_path_factory):
     zygote = Zygote(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.process.stdin.close()
@@ -70,12 +86,15 @@ def numbers(run: Path, shapes, replay):
     return record, (found.tree, found.replay), {key: summary[key] for key in ("final", "absolute")}
 
 
-def assert_same(run: Path, other: Path):
+def assert_same(run: Path, other: Path, in_order: bool = True):
+    """in_order: whether the rows of their records are, too; where blocks differ, those of several seeds are not."""
     team = load(run)
     shapes = split_replay(progress_shapes(team.trainer, len(team.seeds)))
     (record, progress, summary), (other_record, other_progress, other_summary) = (
         numbers(path, *shapes) for path in (run, other)
     )
+    if not in_order:
+        record, other_record = (x.sort_values(["update", "seed"], ignore_index=True) for x in (record, other_record))
     pd.testing.assert_frame_equal(record, other_record, check_exact=True)
     jax.tree.map(np.testing.assert_array_equal, plain(progress), plain(other_progress))
     assert summary == other_summary
@@ -132,23 +151,48 @@ def test_a_stopped_run_goes_on_bit_for_bit_in_a_new_process(algo, network, env, 
     assert_same(half, tmp_path / "whole")
 
 
-def test_a_checkpoint_without_its_replay_is_small_and_says_what_is_lost(hamljax, tmp_path):
-    run, words = tmp_path / "run", train_in("tracking", "hatd3", "mlp", 4)
-    assert hamljax(*words, "checkpoint_replay=false", f"run_dir={run}") == 0, hamljax.said
-    assert not (folder_of(run) / "6" / "replay").exists()
-    assert hamljax("resume", str(run), "total_timesteps=160") == 0, hamljax.said
-    assert "the checkpoint holds no replay" in hamljax.said
+def test_a_checkpoint_without_its_replay_is_small_and_says_what_is_lost(tmp_path, capsys):
+    run, words = tmp_path / "run", train_in("tracking", "haddpg", "mlp", 1)
+    words += ["total_timesteps=128", "checkpoint_every=6", "num_evals=0", "checkpoint_replay=false"]
+    assert main([*words, f"run_dir={run}"]) == 0
+    assert kept(run) == [6, 8] and not list(folder_of(run).rglob("replay"))
+    shutil.rmtree(folder_of(run) / "8")
+    (run / "summary.json").unlink()
+    assert main(["resume", str(run)]) == 0
+    assert "the checkpoint holds no replay" in capsys.readouterr().out
     learnt = pd.read_parquet(run / "metrics.parquet").groupby("step")["train/critic_loss"].count()
-    assert learnt[[96, 112, 128]].tolist() == [4, 0, 4]  # of 4 seeds; 16 steps are not enough, 32 are
+    assert learnt[[96, 112, 128]].tolist() == [1, 0, 1]  # 16 steps are not enough, 32 are
 
 
 @pytest.fixture(scope="module")
-def whole(hamljax, tmp_path_factory):
+def whole(tmp_path_factory):
     """A run of two hundred updates that nothing disturbed, and its command line."""
     run = tmp_path_factory.mktemp("whole") / "run"
     words = ["train", *GAME, "num_seeds=2", "total_timesteps=3200", "checkpoint_every=10", "num_evals=6"]
-    assert hamljax(*words, f"run_dir={run}") == 0
+    assert main([*words, f"run_dir={run}"]) == 0
     return run, words
+
+
+@contextlib.contextmanager
+def sent(number: int, step: int):
+    """This process gets a signal when a run in it has come to ``step``; the run goes on when that is heard."""
+    heard, hear, update = threading.Event(), Signals.hear, Reporter.update
+
+    def heard_of(signals, number):
+        hear(signals, number)
+        heard.set()
+
+    def shown(reporter, at, *about):
+        update(reporter, at, *about)
+        if at >= step and not heard.is_set():
+            assert signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler)
+            os.kill(os.getpid(), number)
+            assert heard.wait(60)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Signals, "hear", heard_of)
+        patch.setattr(Reporter, "update", shown)
+        yield
 
 
 def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, whole, tmp_path):
@@ -158,7 +202,10 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, 
     run.mkdir()
     (run / ".config.yaml.tmp").write_text("algo:")  # what an earlier one began to write
     while kills < (20 if large else 2) or not any(seen):
-        since = chance.choice(["", "compiled", "compiled", "compiled"]) if large or not kills else "step=1,280"
+        if large:
+            since = chance.choice(["", "compiled", "compiled", "compiled"])
+        else:
+            since = "step=1,280" if kills else "compiling"
         code = hamljax(
             *words,
             f"run_dir={run}",
@@ -175,39 +222,46 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, 
             assert not any(damage(run, update) for update in kept(run))
             assert dict(info.lines(run))["to go on"].startswith(f"hamljax resume {run}")
             seen.add(tuple(kept(run)))
-    assert hamljax(*words, f"run_dir={run}") == 0, hamljax.said
+    assert main([*words, f"run_dir={run}"]) == 0
     assert_same(run, undisturbed)
 
 
-def test_a_polite_signal_saves_says_where_and_exits(hamljax, whole, tmp_path):
+def test_a_polite_signal_saves_says_where_and_exits(large, hamljax, whole, tmp_path, capsys):
     undisturbed, words = whole
     run = tmp_path / "run"
-    for number, since in ((signal.SIGTERM, "step=160"), (signal.SIGINT, "step=")):
-        assert hamljax(*words, f"run_dir={run}", signals=[[0.1, number]], since=since) == 128 + number
-        line = hamljax.said.splitlines()[-1]
-        assert f"hamljax resume {run}" in line and "Traceback" not in hamljax.said
+    for number, since in ((signal.SIGTERM, 160), (signal.SIGINT, 0)):
+        if large:
+            code = hamljax(*words, f"run_dir={run}", signals=[[0.1, number]], since=f"step={since or ''}")
+            said = hamljax.said
+        else:
+            with sent(number, since):
+                code = main([*words, f"run_dir={run}"])
+            said = capsys.readouterr().err
+        assert code == 128 + number
+        line = said.splitlines()[-1]
+        assert f"hamljax resume {run}" in line and "Traceback" not in said
         step = int(line.split("step ")[1].split(" ")[0].replace(",", ""))
-        assert kept(run)[-1] == step // 16
-    assert hamljax(*words, f"run_dir={run}") == 0
+        assert kept(run)[-1] == step // 16 < 200
+    assert main([*words, f"run_dir={run}"]) == 0
     assert_same(run, undisturbed)
 
 
-def test_a_finished_run_is_made_longer_even_where_that_is_killed(hamljax, whole, tmp_path):
+def test_a_finished_run_is_made_longer_even_where_that_is_killed(hamljax, whole, tmp_path, capsys):
     undisturbed, words = whole
     run = tmp_path / "run"
-    assert hamljax(*words, "total_timesteps=1600", "num_evals=0", f"run_dir={run}") == 0
+    assert main([*words, "total_timesteps=1600", f"run_dir={run}"]) == 0
     assert main(["resume", str(run), "total_timesteps=800"]) == 2
     assert hamljax("resume", str(run), "total_timesteps=3200", signals=[[0.0, signal.SIGKILL]], since="step=3,200") < 0
     assert not (run / "summary.json").is_file() and "stopped" in dict(info.lines(run))["how far"]
     made = json.loads((run / "versions.json").read_text())
     (run / "versions.json").write_text(json.dumps(made | {"jax": "0.0.1"}))
-    assert hamljax("resume", str(run)) == 0, hamljax.said
-    assert f"note: jax was 0.0.1 and is {made['jax']}" in hamljax.said
+    assert main(["resume", str(run)]) == 0
+    assert f"note: jax was 0.0.1 and is {made['jax']}" in capsys.readouterr().out
     assert json.loads((run / "versions.json").read_text())["continued"][-1]["jax"] == made["jax"]
     assert json.loads((run / "summary.json").read_text())["steps_per_seed"] == 3200
     longer, straight = (load(path).progress.state for path in (run, undisturbed))
     jax.tree.map(np.testing.assert_array_equal, plain(longer), plain(straight))
-    assert sorted(pd.read_parquet(run / "metrics.parquet")["update"].unique()) == list(range(1, 201))
+    assert sorted(pd.read_parquet(run / "metrics.parquet")["update"].unique()) == list(range(201))
 
 
 def test_what_may_not_change_is_named(whole, capsys):
@@ -305,15 +359,22 @@ def test_without_an_undamaged_checkpoint_nothing_is_trained(whole, tmp_path, cap
     assert "not possible" in dict(info.lines(run))["to go on"]
 
 
-def test_a_full_disk_is_one_line_and_the_last_good_state_stays(hamljax, whole, tmp_path):
-    undisturbed, words = whole
+def test_a_full_disk_is_one_line_and_the_last_good_state_stays(whole, tmp_path, capsys):
     run = tmp_path / "run"
-    shutil.copytree(undisturbed, run)
+    shutil.copytree(whole[0], run)
     largest = max(p.stat().st_size for p in folder_of(run).rglob("*") if p.is_file())
-    code = hamljax("resume", str(run), "total_timesteps=6400", largest_file=largest // 2)
-    assert code == 2 and "Traceback" not in hamljax.said
-    assert hamljax.said.splitlines()[-1].startswith(f"hamljax: error: cannot write to '{run}'")
-    assert kept(run)[-1] == 200 and not damage(run, 200)
+    shutil.rmtree(folder_of(run) / "200")
+    (run / "summary.json").unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, before[1]))
+    try:
+        code = main(["resume", str(run)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err
+    assert code == 2 and "Traceback" not in said
+    assert said.splitlines()[-1].startswith(f"hamljax: error: cannot write to '{run}'")
+    assert kept(run)[-1] == 190 and not damage(run, 190)
     assert not [p for p in folder_of(run).iterdir() if "unfinished" in p.name]
 
 
@@ -348,15 +409,14 @@ def test_no_pickle_is_read_or_written(whole, tmp_path):
         assert b"\x80\x04\x95" not in file.read_bytes()[:64]  # how a pickle begins
 
 
-def test_a_checkpoint_is_written_when_the_last_is_long_ago(tmp_path, monkeypatch):
+def test_a_checkpoint_is_written_when_the_last_is_long_ago(whole, tmp_path, monkeypatch):
     """However the run is cut into blocks, its rows are the same, and evaluations are where they were planned."""
-    words = ["train", *GAME, "total_timesteps=320", "num_evals=3", "checkpoint_every=20", "log_every=20"]
-    assert main([*words, f"run_dir={tmp_path / 'calm'}"]) == 0
-    assert kept(tmp_path / "calm") == [20]
+    calm, words = whole
+    assert not any(update % 10 for update in kept(calm))
     monkeypatch.setattr("hamljax.lab.runs.run.SAVE_SECONDS", 0.0)
-    assert main([*words, f"run_dir={tmp_path / 'hasty'}"]) == 0
+    assert main([*words, "checkpoint_every=200", "log_every=20", f"run_dir={tmp_path / 'hasty'}"]) == 0
     assert len(kept(tmp_path / "hasty")) == checkpoints.KEEP
-    assert_same(tmp_path / "hasty", tmp_path / "calm")
+    assert_same(tmp_path / "hasty", calm, in_order=False)
 
 
 def test_a_damaged_configuration_is_one_line(whole, tmp_path, capsys):
@@ -378,7 +438,7 @@ def test_a_damaged_configuration_is_one_line(whole, tmp_path, capsys):
 
 
 def test_a_sweep_goes_on_by_its_command_and_past_a_run_that_fails(tmp_path, capsys):
-    words = ["train", "-m", *GAME, "total_timesteps=32", "num_evals=0", f"run_dir='{tmp_path / 'a b'}'"]
+    words = ["train", "-m", *GAME, "num_seeds=2", "total_timesteps=32", "num_evals=0", f"run_dir='{tmp_path / 'a b'}'"]
     assert main([*words, "seed=0,1"]) == 0
     first, second = sorted((tmp_path / "a b").iterdir())
     before = (first / "metrics.parquet").read_bytes()

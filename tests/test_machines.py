@@ -24,6 +24,7 @@ from hamljax.lab.runs import run as host_loop
 from hamljax.lab.storage import checkpoints, rundir
 
 TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=2", "num_evals=2", "total_timesteps=32"]
+TINY += ["network.hidden_sizes=[8]"]
 
 
 @pytest.fixture(autouse=True)

@@ -36,13 +36,17 @@ def odds(algo, alpha):
     rates = {"actor_lr": 2e-2, "critic_lr": 2e-2, "gamma": 0.9, "ent_coef": alpha}
     made = hamljax.config(algo, "game/climbing", **sizes, **rates)
     trainer = make_learner(made, Fork())
-    state = jax.jit(lambda key: trainer.run_updates(trainer.init(key), 60, 60)[0])(jax.random.key(0))
     learner = trainer.learner
-    _, seen = Fork().reset(jax.random.key(0))
-    seen = jax.tree.map(lambda x: x[None], seen)
-    params, memory = state.learnt.agents.params, learner.policy.initial_memory(1)
-    logits = learner.policy.act(params, memory, jax.random.key(0), seen, jnp.ones(1, bool))[2]["logits"][0, 0]
-    return float(jnp.exp(logits[0] - logits[1]))
+
+    @jax.jit
+    def trained(key):
+        state = trainer.run_updates(trainer.init(key), 60, 60)[0]
+        seen = jax.tree.map(lambda x: x[None], Fork().reset(key)[1])
+        params, memory = state.learnt.agents.params, learner.policy.initial_memory(1)
+        return learner.policy.act(params, memory, key, seen, jnp.ones(1, bool))[2]["logits"][0, 0]
+
+    logits = trained(jax.random.key(0))
+    return float(np.exp(logits[0] - logits[1]))
 
 
 @pytest.mark.parametrize("alpha", [0.1, pytest.param(1.0, marks=pytest.mark.long)])

@@ -1,5 +1,7 @@
 """Numbers at the edges: bounds of actions, what a mask excludes, scales, offsets, long runs, other precisions, memory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,13 @@ def config(algo, network="mlp", **overrides):
     off_policy = isinstance(hamljax.ALGORITHMS[algo], hamljax.OffPolicyAlgorithm)
     env = overrides.pop("env", "game/climbing")
     return hamljax.config(algo, env, network, **{**SIZES, **(REPLAY if off_policy else {}), **overrides})
+
+
+@functools.cache
+def collected(algo="happo"):
+    """The state of a run on ``Junk`` without any, with normalised observations, and its first rollout."""
+    loop = make_learner(config(algo, obs_norm="always"), Junk(jnp.float32(0))).learner
+    return jax.jit(lambda key: loop.collect(loop.init(key)))(jax.random.key(0))
 
 
 def leaves_equal(x, y) -> bool:
@@ -68,7 +77,7 @@ def test_a_policys_unit_interval_is_the_environments(algo):
     """Of every dimension of every agent; the log-probability is that of the sample before it was scaled."""
     policies = make_learner(config(algo), Aim()).learner.policy
     seen = jax.tree.map(lambda x: jnp.broadcast_to(x, (4, *x.shape)), Aim()._see())
-    params = policies.init(jax.random.key(0), seen)
+    params = jax.jit(policies.init)(jax.random.key(0), seen)
     act = jax.jit(policies.act)
     _, action, said = act(params, policies.initial_memory(4), jax.random.key(1), seen, jnp.ones(4, bool))
     played = policies.to_env_action(action)
@@ -79,6 +88,9 @@ def test_a_policys_unit_interval_is_the_environments(algo):
     wanted = Gaussian.log_prob(said["logits"], seen.avail_actions, action)
     np.testing.assert_allclose(said["log_prob"], wanted, rtol=1e-5)
     np.testing.assert_allclose(policies.to_env_action(jnp.full((2, 2), 3.0)), Aim().team.high, rtol=1e-6)
+    for extreme in (-3.0, 0.4, 3.0):  # where 0.4 is played everybody is paid in full
+        _, step = Aim().step(None, jnp.int32(0), policies.to_env_action(jnp.full((2, 2), extreme)))
+        assert step.metrics["inside"] and (abs(step.reward - 1) < 1e-5) == (extreme == 0.4)
 
 
 def last_returns(algo, env, **overrides):
@@ -89,6 +101,7 @@ def last_returns(algo, env, **overrides):
     return metrics["train/episode_return"][-10:].mean() / 4
 
 
+@pytest.mark.long  # what it takes, that samples are scaled into the bounds and their likelihoods are not, is tested above
 def test_a_goal_anywhere_between_the_bounds_is_learnt():
     """An untrained policy earns 0.55, one that is clipped instead of scaled could not leave the edge of 0 to 100."""
     assert last_returns("happo", Aim()) > 0.8
@@ -224,10 +237,10 @@ def test_what_is_no_action_has_no_number_in_a_distribution(kind, junk):
 def test_whatever_a_lost_step_left_behind_has_no_number(algo):
     """The step's own observation, its reward, its end and, in a rollout, its likelihood: nothing that is learnt changes."""
     loop = make_learner(config(algo, obs_norm="always"), Junk(jnp.float32(0))).learner
-    collect, state = jax.jit(loop.collect), jax.jit(loop.init)(jax.random.key(0))
+    before, rollout = collected(algo)
     if algo == "hasac":  # a replay has room for what it is to hold
-        kept = state.replay.steps._replace(valid=jnp.ones_like(state.replay.steps.terminated))
-        state = state._replace(replay=state.replay._replace(steps=kept))
+        kept = before.replay.steps._replace(valid=np.ones_like(before.replay.steps.terminated))
+        before = before._replace(replay=before.replay._replace(steps=kept))
 
     @jax.jit
     def learn(state, rollout, lost, junk):
@@ -242,10 +255,8 @@ def test_whatever_a_lost_step_left_behind_has_no_number(algo):
         changed = steps._replace(**spoilt, **ends, valid=~lost)
         return loop.learn(state, rollout._replace(transitions=changed))[0]
 
-    for chance in (0.0, 0.0, 0.3):
-        state, rollout = collect(state)
-        lost = jax.random.uniform(jax.random.key(1), rollout.transitions.terminated.shape) < chance
-        before, state = state, learn(state, rollout, lost, jnp.float32(0))
+    lost = jax.random.uniform(jax.random.key(1), rollout.transitions.terminated.shape) < 0.3
+    state = learn(before, rollout, lost, jnp.float32(0))
     for junk in (jnp.nan, jnp.inf):
         other = learn(before, rollout, lost, jnp.float32(junk))
         assert leaves_equal(state.learnt, other.learnt)
@@ -263,9 +274,13 @@ class Stuck(Junk):
 def test_how_often_an_agent_has_no_legal_action_is_counted():
     made = config("happo", num_steps=10, total_timesteps=80)
     loop = make_learner(made, Stuck(jnp.float32(0))).learner
-    state, rollout = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
-    found = jax.jit(lambda *x: loop.learn(*x)[1]["train/no_legal_action"])(state, rollout)
-    avail = rollout.transitions.observation.avail_actions
+
+    @jax.jit
+    def counted(key):
+        state, rollout = loop.collect(loop.init(key))
+        return loop.learn(state, rollout)[1]["train/no_legal_action"], rollout.transitions.observation.avail_actions
+
+    found, avail = counted(jax.random.key(0))
     assert found == (~avail.any(-1)).sum() > 0
 
 
@@ -288,10 +303,10 @@ def test_bytes_stay_bytes_until_a_network_sees_them():
             config(algo, critic="fp") if algo == "happo" else config(algo), Pixels(jnp.float32(0))
         ).learner
         state = jax.eval_shape(loop.init, jax.random.key(0))
-        _, rollout = jax.eval_shape(loop.collect, state)
+        state, rollout = jax.eval_shape(loop.collect, state)
         for seen in (rollout.transitions.observation, rollout.transitions.final):
             assert seen.obs.dtype == seen.world_state.dtype == jnp.uint8
-        jax.eval_shape(loop.update, state)
+        jax.eval_shape(loop.learn, state, rollout)
 
 
 # ADVANTAGES AND TARGETS
@@ -301,23 +316,26 @@ def test_a_dropped_step_has_no_part_in_the_advantages_nor_in_the_policies():
     """Advantages of the others are normalised among themselves, and whatever the dropped one earned changes no policy."""
     made = config("happo", truncation="drop", gae_lambda=0.0, obs_norm="always")
     loop = make_learner(made, Junk(jnp.float32(0))).learner
-    state, traj = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
+    state, traj = collected()
     steps = traj.transitions
     assert steps.truncated.any()
-    teaches = loop.step_mask(steps._replace(valid=jnp.ones_like(steps.truncated)))
-    silenced = traj._replace(transitions=steps._replace(
-        observation=steps.observation._replace(alive=steps.observation.alive & teaches[..., None])))  # fmt: skip
-    values = (jnp.zeros((*steps.reward.shape, 1)),) * 2
-    alive = silenced.transitions.observation.alive
-    returns, _ = loop.critic._returns(ValueNorm.create(False), silenced, values, teaches)
-    advantage, _ = loop.agent_advantages(returns, alive)
+
+    @jax.jit
+    def advantages(steps):
+        teaches = loop.step_mask(steps._replace(valid=jnp.ones_like(steps.truncated)))
+        alive = steps.observation.alive & teaches[..., None]
+        silenced = traj._replace(transitions=steps._replace(observation=steps.observation._replace(alive=alive)))
+        values = (jnp.zeros((*steps.reward.shape, 1)),) * 2
+        returns, _ = loop.critic._returns(ValueNorm.create(False), silenced, values, teaches)
+        return loop.agent_advantages(returns, alive)[0], alive
+
+    advantage, alive = advantages(steps)
     kept = np.asarray(advantage)[np.asarray(alive)]
     assert abs(kept.mean()) < 1e-5 and abs(kept.std() - 1) < 1e-3
     learn = jax.jit(loop.learn)
-    late = steps.truncated
+    late, action = np.asarray(steps.truncated), np.asarray(steps.action)
     odd = steps._replace(
-        reward=jnp.where(late, 1e3, steps.reward),
-        action=jnp.where(late[..., None], 1 - steps.action % 2, steps.action),
+        reward=np.where(late, np.float32(1e3), steps.reward), action=np.where(late[..., None], 1 - action % 2, action)
     )
     odd = traj._replace(transitions=odd)
     after, same = learn(state, traj)[0], learn(state, odd)[0]
@@ -325,20 +343,36 @@ def test_a_dropped_step_has_no_part_in_the_advantages_nor_in_the_policies():
     assert not leaves_equal(after.learnt.agents, state.learnt.agents)
 
 
+def of_long_episodes(n_step):
+    made = config("hasac", env="game/random", n_step=n_step, buffer_size=256, num_steps=32, total_timesteps=256)
+    return make_learner(made, hamljax.make_env(hamljax.configure("game/random", horizon=1000))).learner
+
+
+@functools.cache
+def worthless():
+    """A state whose replay holds rewards of 0 alone, and agents that are uniform."""
+    loop = of_long_episodes(1)
+
+    @jax.jit
+    def begin(key):
+        state, rollout = loop.collect(loop.init(key))
+        steps = rollout.transitions
+        return state._replace(replay=state.replay.add(steps._replace(reward=jnp.zeros_like(steps.reward))))
+
+    state = begin(jax.random.key(0))
+    uniform = jax.tree.map(np.zeros_like, state.learnt.agents.params)
+    log_alpha = np.full(2, -np.log(2 * np.log(3.0)), np.float32)
+    return state, state.learnt.agents._replace(params=uniform, log_alpha=log_alpha)
+
+
 @pytest.mark.parametrize("n_step", [1, 5, *long(2, 20)])
 def test_a_temperature_means_the_same_for_every_n(n_step, monkeypatch):
     """Reward 0, entropies that are worth 1 in every state, gamma 0.99: the soft value is 0.99 / (1 - 0.99) = 99."""
-    made = config("hasac", env="game/random", n_step=n_step, buffer_size=256, num_steps=32, total_timesteps=256)
-    loop = make_learner(made, hamljax.make_env(hamljax.configure("game/random", horizon=1000))).learner
-    state = jax.jit(loop.init)(jax.random.key(0))
-    state, rollout = jax.jit(loop.collect)(state)
-    replay = state.replay.add(rollout.transitions._replace(reward=jnp.zeros_like(rollout.transitions.reward)))
-    uniform = jax.tree.map(jnp.zeros_like, state.learnt.agents.params)
-    agents = state.learnt.agents._replace(params=uniform, log_alpha=jnp.full(2, -jnp.log(2 * jnp.log(3.0))))
+    loop, (state, agents) = of_long_episodes(n_step), worthless()
     monkeypatch.setattr(
         ActionValueCritics, "value", lambda self, params, world_state, joint: jnp.full(len(world_state), 99.0)
     )
-    np.testing.assert_allclose(targets_of(loop)(state._replace(replay=replay), agents), 99.0, rtol=1e-5)
+    np.testing.assert_allclose(targets_of(loop)(state, agents), 99.0, rtol=1e-5)
 
 
 def targets_of(loop):
@@ -356,14 +390,20 @@ def targets_of(loop):
 def test_the_dead_have_no_entropy_in_a_target(n_step):
     """A dead agent's temperature of e^20 would be seen at once."""
     loop = make_learner(config("masac", n_step=n_step), Junk(jnp.float32(0), discrete=False)).learner
-    state, rollout = jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(0)))
-    steps, dead = rollout.transitions, jnp.array([True, False])
-    kill = {
-        name: getattr(steps, name)._replace(alive=jnp.broadcast_to(dead, (*steps.reward.shape, 2)))
-        for name in ("observation", "final")
-    }
-    state, targets = state._replace(replay=state.replay.add(steps._replace(**kill))), targets_of(loop)
-    hot = state.learnt.agents._replace(log_alpha=state.learnt.agents.log_alpha.at[1].set(20.0))
+
+    @jax.jit
+    def begin(key):
+        state, rollout = loop.collect(loop.init(key))
+        steps, dead = rollout.transitions, jnp.array([True, False])
+        kill = {
+            name: getattr(steps, name)._replace(alive=jnp.broadcast_to(dead, (*steps.reward.shape, 2)))
+            for name in ("observation", "final")
+        }
+        return state._replace(replay=state.replay.add(steps._replace(**kill)))
+
+    state, targets = begin(jax.random.key(0)), targets_of(loop)
+    log_alpha = np.asarray(state.learnt.agents.log_alpha)
+    hot = state.learnt.agents._replace(log_alpha=np.array([log_alpha[0], 20.0], np.float32))
     np.testing.assert_array_equal(targets(state, state.learnt.agents), targets(state, hot))
 
 
@@ -434,27 +474,23 @@ def test_a_mean_goes_on_moving_after_very_many_updates():
     np.testing.assert_allclose((after.mean - 1e4) + after.rest, 1e5 / 1e9, rtol=1e-2)
 
 
-class Scaled(Junk):
-    """What is earned is scaled and moved: steps of an episode are told apart by what they are paid beside that."""
-
-    def __init__(self, scale, offset):
-        super().__init__(jnp.float32(0))
-        self.scale, self.offset = scale, offset
-
-    def step(self, key, state, action):
-        after, out = super().step(key, state, action)
-        return after, out._replace(reward=out.reward * self.scale + self.offset)
-
-
 @pytest.mark.parametrize("algo", ["happo", *long("hatrpo")])
 def test_rewards_of_any_scale_train_alike(algo):
     """Powers of two scale every number exactly, so the policies are the same bit for bit: from 1e-6 to 1e6."""
-    made = config(algo, critic="fp", total_timesteps=128)
-    train = jax.jit(lambda scale: make_train(made, Scaled(scale, 0.0))(jax.random.key(0))["runner_state"])
-    found = [train(jnp.float32(scale)) for scale in (1.0, 2.0**-20, 2.0**20)]
+    loop = make_learner(config(algo, obs_norm="always"), Junk(jnp.float32(0))).learner
+    state, traj = collected()
+
+    @jax.jit
+    def learnt(scale):
+        """Of a rollout twice, so that the second time statistics of returns are there."""
+        scaled = traj._replace(transitions=traj.transitions._replace(reward=traj.transitions.reward * scale))
+        return jax.lax.scan(lambda state, _: (loop.learn(state, scaled)[0], None), state, None, length=2)[0].learnt
+
+    found = [learnt(jnp.float32(scale)) for scale in (1.0, 2.0**-20, 2.0**20)]
     for other in found[1:]:
-        assert leaves_equal(found[0].learnt.agents, other.learnt.agents)
-        assert leaves_equal(found[0].learnt.critic.agent, other.learnt.critic.agent)
+        assert leaves_equal(found[0].agents, other.agents)
+        assert leaves_equal(found[0].critic.agent, other.critic.agent)
+    assert not leaves_equal(found[0].agents.params, state.learnt.agents.params)
 
 
 def test_rewards_with_a_large_offset_train_alike():
@@ -468,13 +504,14 @@ def test_rewards_with_a_large_offset_train_alike():
                 after, out = super().step(key, state, action)
                 return after, out._replace(reward=out.reward + offset)
 
-        env = Climb([[11, -30, 0], [-30, 7, 6], [0, 0, 5]])
-        return make_train(made, env)(jax.random.key(0))["runner_state"].learnt.agents.params
+        loop = make_learner(made, Climb([[11, -30, 0], [-30, 7, 6], [0, 0, 5]])).learner
+        start = loop.init(jax.random.key(0))
+        end = jax.lax.scan(lambda state, _: (loop.update(state)[0], None), start, None, length=made.num_updates)[0]
+        return start.learnt.agents.params, end.learnt.agents.params
 
-    alike = [jax.tree.leaves(found) for found in map(train, (0.0, 1e4))]
-    start = jax.tree.leaves(jax.jit(make_learner(made).init)(jax.random.key(0)).learnt.agents.params)
-    moved = max(float(jnp.abs(x - y).max()) for x, y in zip(alike[0], start, strict=True))
-    apart = max(float(jnp.abs(x - y).max()) for x, y in zip(*alike, strict=True))
+    (start, end), (_, moved_end) = ([jax.tree.leaves(x) for x in train(offset)] for offset in (0.0, 1e4))
+    moved = max(np.abs(np.asarray(x) - y).max() for x, y in zip(end, start, strict=True))
+    apart = max(np.abs(np.asarray(x) - y).max() for x, y in zip(end, moved_end, strict=True))
     assert apart < 0.1 * moved
 
 
@@ -562,7 +599,7 @@ def test_a_replay_gives_single_precision():
     steps = Transition(*(jnp.ones((6, 2)),) * 3, *(jnp.zeros((6, 2), bool),) * 2, jnp.ones((6, 2)))
     replay = Replay.create(jax.tree.map(lambda x: x[0], steps), 6).add(steps)
     with jax.enable_x64(True):
-        sample = replay.sample(jax.random.key(0), 4, 3, 0.9)
+        sample = jax.eval_shape(lambda replay, key: replay.sample(key, 4, 3, 0.9), replay, jax.random.key(0))
     assert sample.reward.dtype == sample.discount.dtype == jnp.float32
 
 

@@ -186,7 +186,7 @@ def test_no_command_line_ends_in_a_traceback_and_no_valid_one_is_refused(part, l
     monkeypatch.chdir(tmp_path)
     for name, text in PLUGINS.items():
         (tmp_path / name).write_text(text)
-    chance, found, count = random.Random(part), {True: 0, False: 0}, 200 if large else 40
+    chance, found, count = random.Random(part), {True: 0, False: 0}, 200 if large else 20
     for _ in range(count):
         words, valid = command_line(chance, settings)
         given = dict(w[1:].split("=", 1) for w in words if w.startswith("$"))

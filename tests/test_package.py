@@ -7,9 +7,11 @@ import sys
 import tarfile
 from pathlib import Path
 
+from tiny_runs import ONCE, TINY
+
 ROOT = Path(__file__).parents[1]
 NOT_IN_A_CLONE = shutil.ignore_patterns(".venv*", ".git", "__pycache__", "dist", "*.egg-info", ".*_cache")
-TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "total_timesteps=48", "num_eval_episodes=4"]  # as in test_cli
+WORDS = [*TINY, *ONCE, "num_evals=0"]  # a program that other tests compile too
 
 
 def build(kind: str, source: Path, out: Path) -> Path:
@@ -35,15 +37,15 @@ def test_a_wheel_trains_outside_the_checkout(tmp_path):
 
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     wheel = build("wheel", sources, tmp_path / "wheel")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel]
-    subprocess.run(install, check=True)
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*install, "--target", site, wheel], check=True)
     assert names(site / "hamljax") == names(ROOT / "src/hamljax") | {f"conf/{name}" for name in names(ROOT / "conf")}
 
     elsewhere.mkdir()
     code = (
         "import sys, hamljax; print(hamljax.__file__); from hamljax.lab.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", code, "train", *TINY, "run_dir=run"]
+    command = [sys.executable, "-c", code, "train", *WORDS, "run_dir=run"]
     environment = os.environ | {"PYTHONPATH": str(site)}
     said = subprocess.run(command, cwd=elsewhere, env=environment, check=True, capture_output=True, text=True).stdout
     assert said.startswith(str(site)) and (elsewhere / "run/summary.json").is_file()

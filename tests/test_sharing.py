@@ -1,5 +1,7 @@
 """Who shares parameters with whom: one mechanism for own, shared and grouped policies."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,8 +51,14 @@ def algorithm(algo="happo", network="mlp", **overrides):
     return make_learner(hamljax.config(algo, "game/climbing", network, **{**sizes, **overrides}), Roll()).learner
 
 
-def collected(loop, seed=0):
-    return jax.jit(loop.collect)(jax.jit(loop.init)(jax.random.key(seed)))
+@functools.cache
+def collected(**settings):
+    """A learner, its state after a rollout, and the rollout."""
+    loop = algorithm(**settings)
+    return loop, *jax.jit(lambda key: loop.collect(loop.init(key)))(jax.random.key(0))
+
+
+TWO = {"sharing": ((0, 3), (1, 2, 4)), "actor_lr": 0.05}
 
 
 def test_a_team_is_laid_out_by_its_groups_and_comes_back():
@@ -87,19 +95,21 @@ def test_without_groups_nothing_is_gathered(sharing):
 
 def test_after_a_group_m_is_the_product_of_its_living_members_ratios():
     """In a fixed order: the second policy's update is a lone one on the advantage times the first group's ratios."""
-    settings = {"sharing": ((0, 3), (1, 2, 4)), "actor_lr": 0.05}
-    loop, alone = algorithm(order="fixed", **settings), algorithm(coordination="simultaneous", **settings)
-    state, traj = collected(loop)
+    loop, alone = algorithm(order="fixed", **TWO), algorithm(coordination="simultaneous", **TWO)
+    _, state, traj = collected(**TWO)
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
     keys = jax.random.split(jax.random.key(2))
     agents = jax.jit(loop.sweep.improve)(state.learnt.agents, traj, advantage, *keys)[0]
 
-    batches = loop.sweep.batches(traj, advantage)
-    new = jax.vmap(loop.policy.evaluate_actions)(agents.params, batches)
-    ratio = loop.policy.layout.merge((new.log_prob - batches.log_prob).reshape(2, 6, 6), 2)
-    alive = traj.transitions.observation.alive
-    m = jnp.exp(jnp.where(alive, ratio, 0.0)[..., [0, 3]].sum(-1))
-    assert jnp.abs(m - 1).max() > 0.05 and (~alive).any()
+    @jax.jit
+    def log_ratio(params):
+        batches = loop.sweep.batches(traj, advantage)
+        new = jax.vmap(loop.policy.evaluate_actions)(params, batches)
+        return loop.policy.layout.merge((new.log_prob - batches.log_prob).reshape(2, 6, 6), 2)
+
+    alive = np.asarray(traj.transitions.observation.alive)
+    m = np.exp(np.where(alive, log_ratio(agents.params), 0.0)[..., [0, 3]].sum(-1))
+    assert np.abs(m - 1).max() > 0.05 and (~alive).any()
     lone = jax.jit(alone.sweep.improve)(state.learnt.agents, traj, m[..., None] * advantage, *keys)[0]
     for x, y in zip(jax.tree.leaves(agents.params), jax.tree.leaves(lone.params), strict=True):
         np.testing.assert_allclose(x[1], y[1], atol=1e-5)
@@ -107,29 +117,34 @@ def test_after_a_group_m_is_the_product_of_its_living_members_ratios():
 
 def test_a_groups_joint_ratio_is_the_product_of_its_living_members():
     """Against numpy: the group is one agent, whose sample counts where any member lives; KLs add up."""
-    settings = {"sharing": ((0, 3), (1, 2, 4)), "group_ratio": "joint"}
-    loop = algorithm(drift="kl", kl_coef=0.3, neighbourhood="kl_stop", **settings)
-    state, traj = collected(loop)
+    limited = {"drift": "kl", "kl_coef": 0.3, "neighbourhood": "kl_stop"}
+    loop = algorithm(group_ratio="joint", sharing=TWO["sharing"], **limited)
+    _, state, traj = collected(**TWO)
     advantage = jax.random.normal(jax.random.key(1), traj.transitions.log_prob.shape)
-    batches = loop.sweep.batches(traj, advantage)
+    batches = jax.jit(loop.sweep.batches)(traj, advantage)
     moved = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size).reshape(x.shape)), state.learnt.agents.params)
     alive = np.asarray(traj.transitions.observation.alive)
     assert (~alive).any()
-    for policy, group in enumerate(loop.policy.groups):
-        params, batch = (jax.tree.map(lambda x, p=policy: x[p], tree) for tree in (moved, batches))
+
+    @jax.jit
+    def numbers(params, batch):
+        """Of a policy's samples each, and of all: what the sweep makes of them."""
         new = loop.policy.evaluate_actions(params, batch)
-        kl = np.asarray(loop.policy.divergence(new, batch).kl)
-        members = [x[..., : len(group)] for x in by_time(new.log_prob - batch.log_prob, kl, new.entropy)]
+        each = new.log_prob - batch.log_prob, loop.policy.divergence(new, batch).kl, new.entropy
+        divergence = loop.sweep.divergence(params, batch)
+        return each, loop.sweep.objective(params, batch, 0.0, 0.7), divergence.mean(divergence.kl)
+
+    for policy, group in enumerate(loop.policy.groups):
+        each, found, kl_found = numbers(*(jax.tree.map(lambda x, p=policy: x[p], tree) for tree in (moved, batches)))
+        members = [x[..., : len(group)] for x in by_time(*each)]
         there = alive[..., np.array(group)]
         log_ratio, kl, entropy = (np.where(there, x, 0).sum(-1) for x in members)
         mine = np.where(there, advantage[..., np.array(group)], 0).sum(-1) / np.maximum(there.sum(-1), 1)
         worth = np.exp(log_ratio) * mine - 0.3 * kl + 0.7 * entropy
-        found = loop.sweep.objective(params, batch, 0.0, 0.7)
         np.testing.assert_allclose(found, worth[there.any(-1)].mean(), rtol=1e-4)
-        divergence = loop.sweep.divergence(params, batch)
-        np.testing.assert_allclose(divergence.mean(divergence.kl), kl[there.any(-1)].mean(), rtol=1e-4)
-    after, _ = jax.jit(loop.learn)(state, traj)
-    assert not np.allclose(*(jax.tree.leaves(s.learnt.agents.params)[0] for s in (state, after)))
+        np.testing.assert_allclose(kl_found, kl[there.any(-1)].mean(), rtol=1e-4)
+    agents, _ = jax.jit(loop.sweep.improve)(state.learnt.agents, traj, advantage, *jax.random.split(jax.random.key(2)))
+    assert not np.allclose(*(jax.tree.leaves(x.params)[0] for x in (state.learnt.agents, agents)))
 
 
 def by_time(*arrays):
@@ -148,13 +163,12 @@ def test_a_joint_ratio_wants_whole_groups():
 
 def test_a_discounted_occupancy_weighs_each_step_by_its_time_in_the_episode():
     loop = algorithm(occupancy="discounted", gamma=0.5)
-    state, traj = collected(loop)
-    steps = traj.transitions
+    steps = collected(**TWO)[2].transitions
     time, passed = np.zeros(steps.start.shape), np.zeros(2)
     for t, start in enumerate(np.asarray(steps.start)):
         passed = np.where(start, 0, passed + 1)
         time[t] = passed
-    weight = loop.sweep.batches(traj, jnp.zeros(steps.log_prob.shape)).alive.reshape(5, 6, 2)
+    weight = jax.jit(loop.sweep.batches)(collected(**TWO)[2], jnp.zeros(steps.log_prob.shape)).alive.reshape(5, 6, 2)
     wanted = 0.5 ** time[..., None] * np.asarray(steps.observation.alive)
     np.testing.assert_allclose(np.moveaxis(weight, 0, -1), wanted, rtol=1e-6)
     assert {0.0, 1.0, 0.5, 0.25} == set(np.unique(wanted))
@@ -164,14 +178,22 @@ def test_a_discounted_occupancy_weighs_each_step_by_its_time_in_the_episode():
 def test_what_stands_in_padding_has_no_number(algo, monkeypatch):
     more = {"batch_size": 8, "buffer_size": 64, "learning_starts": 12, "gradient_steps": 2} if algo == "hasac" else {}
 
+    _, state, rollout = collected(algo=algo, sharing=GROUPS, **more)
+
     def learnt():
+        """What an update leaves, and what the team then does."""
         loop = algorithm(algo, sharing=GROUPS, **more)
-        state = jax.jit(loop.init)(jax.random.key(0))
-        for _ in range(2):
-            state, info = jax.jit(loop.update)(state)
-        return state.learnt, info
+
+        @jax.jit
+        def update(state, rollout):
+            state, info = loop.learn(state, rollout)
+            return state.learnt, info, loop.collect(state)[1].transitions
+
+        return update(state, rollout)
 
     before, split = learnt(), Layout.split
+    moved = jax.tree.map(lambda x, y: (x != y).any(), before[0].agents.params, state.learnt.agents.params)
+    assert all(jax.tree.leaves(moved))
 
     def spoilt(self, x, axis):
         padding = jnp.tile(self.members == TEAM.num_agents, (1, x.shape[axis - 1]))
@@ -196,7 +218,8 @@ def test_kinds_are_unit_types_and_limbs_and_equal_spaces():
 def test_a_battle_may_be_made_inside_a_program():
     """As ``make_train`` under ``jit`` or ``vmap`` makes it: who is of which kind is no part of the program."""
     found = jax.eval_shape(lambda key: make("smax/2m_vs_1z").reset(key)[1], jax.random.key(0))
-    assert found.obs.shape == make("smax/2m_vs_1z").reset(jax.random.key(0))[1].obs.shape
+    team = make("smax/2m_vs_1z").team
+    assert found.obs.shape == (team.num_agents, team.obs_size)
 
 
 def test_kinds_that_change_are_refused_by_name():
@@ -239,11 +262,12 @@ def test_what_is_no_division_of_the_team_is_named(sharing):
 
 
 def test_a_run_says_who_shares_with_whom(tmp_path, capsys):
-    words = ["train", "env=game/random", "env.num_agents=3", "algo.sharing=[[0,2],[1]]", "num_envs=4", "num_steps=4"]
-    words += ["total_timesteps=16", "num_evals=0", "network.hidden_sizes=[8]", f"run_dir={tmp_path / 'run'}"]
+    words = ["train", "env=game/tracking", "algo.sharing=[[0,2],[1]]", "num_envs=4", "num_steps=4"]
+    words += ["total_timesteps=16", "num_evals=0", "absolute_metric=false", "network.hidden_sizes=[8]"]
+    words += [f"run_dir={tmp_path / 'run'}"]
     assert main(words) == 0
     said = "policies 2: agents 0 2 share one, 1 agent(s) with one of their own"
-    assert f"compiling happo on game/random, 1 seed(s), {said}" in capsys.readouterr().out
+    assert f"compiling happo on game/tracking, 1 seed(s), {said}" in capsys.readouterr().out
     assert main(["info", str(tmp_path / "run")]) == 0
     assert " ".join(capsys.readouterr().out.split()).count(said) == 1
     assert hamljax.load(tmp_path / "run").config.algo.sharing == ((0, 2), (1,))

@@ -4,12 +4,16 @@ import itertools
 import re
 
 import pytest
-from tiny_runs import TINY
+import tiny_runs
+from sizes import long
+from tiny_runs import ONCE
 
 from hamljax.lab.cli import main
 from hamljax.lab.commands import train
 from hamljax.lab.commands.train import CHECKED, to_check
 from hamljax.lab.configuration import jobs
+
+TINY = [*tiny_runs.TINY, *ONCE]
 
 
 def test_of_few_jobs_all_are_checked_and_of_many_every_value():
@@ -27,7 +31,8 @@ def test_a_thousand_jobs_begin_soon_and_a_typo_in_any_value_is_found(tmp_path, m
     made = []
     make_job = jobs.make_job
     monkeypatch.setattr(jobs, "make_job", lambda words: made.append(words) or make_job(words))
-    words = ["-m", *TINY, "seed=range(0,40)", "gamma=range(0.5,0.75,0.01)", f"run_dir={tmp_path / 'sweep'}"]
+    words = ["-m", *TINY, "seed=range(0,10)", "gamma=range(0.5,0.6,0.01)", "gae_lambda=range(0.5,0.6,0.01)"]
+    words += [f"run_dir={tmp_path / 'sweep'}"]
     assert main(["train", *words, "algo=happo,hapo"]) == 2
     assert "did you mean 'happo'" in capsys.readouterr().err and not (tmp_path / "sweep").exists()
     made.clear()
@@ -38,7 +43,7 @@ def test_a_thousand_jobs_begin_soon_and_a_typo_in_any_value_is_found(tmp_path, m
     monkeypatch.setattr("hamljax.lab.runs.run.train", first)
     assert main(["train", *words]) == 130
     assert "[1/1000]" in capsys.readouterr().out
-    assert len(made) == 1 + 39 + 24 + 1  # each value, and the first job itself
+    assert len(made) == 1 + 3 * 9 + 1  # each value, and the first job itself
 
 
 def test_a_value_that_does_not_go_with_another_fails_when_its_job_begins(tmp_path, monkeypatch, capsys):
@@ -56,7 +61,7 @@ def test_a_value_that_does_not_go_with_another_fails_when_its_job_begins(tmp_pat
 
 def test_the_dry_run_of_a_sweep_counts_and_compiles_each_program_once(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "-m", *TINY, "algo=happo,mappo_s", "gamma=0.5,0.9", "seed=0,1", "dry_run=true"]) == 0
+    assert main(["train", "-m", *TINY, "algo=mappo_s,maa2c_s", "gamma=0.5,0.9", "seed=0,1", "dry_run=true"]) == 0
     said = capsys.readouterr().out
     assert len(re.findall("compiling", said)) == 2 and not list(tmp_path.iterdir())
     facts = dict(re.findall(r"^(jobs|programs|steps|time|disk) +(.*)$", said, re.M))
@@ -65,7 +70,7 @@ def test_the_dry_run_of_a_sweep_counts_and_compiles_each_program_once(tmp_path, 
     assert re.match(r"[\d.,]+ MiB", facts["disk"])
 
 
-@pytest.mark.parametrize("words", [["seed=0"], ["seed=0,1"]])
+@pytest.mark.parametrize("words", [["seed=0"], *long(["seed=0,1"])])
 def test_a_dry_run_of_one_job_or_two_leaves_nothing(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     many = ["-m"] if "," in words[0] else []

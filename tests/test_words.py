@@ -14,20 +14,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tiny_runs import ONCE
 
 import hamljax
 from hamljax.coercion import typed
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
 from hamljax.lab.configuration import overrides
-from hamljax.lab.configuration.groups import load_plugin
 from hamljax.lab.configuration.jobs import expand, job_of, make_job
+from hamljax.lab.configuration.plugins import load_plugin
 from hamljax.lab.configuration.remarks import whole_rollouts
 from hamljax.lab.drawing import tables as listing
 from hamljax.lab.runs import reporter as progress
 from hamljax.lab.storage import rundir, saved_config
 
-TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=2", "num_evals=2"]
+TINY = ["env=game/climbing", "num_envs=4", "num_steps=4", "num_eval_episodes=2", "num_evals=2", "absolute_metric=false"]
+TINY += ["network.hidden_sizes=[8]", *ONCE]
 NAME = "été [/x] $\\frac$ :smile: (a=b)"  # of a folder: letters, markup, mathematics, an emoji's name, grammar
 CLIMB = "env=game/climbing"
 

@@ -146,7 +146,7 @@ def theory(arguments: list[str]) -> None:
 
 
 def listing(arguments: list[str]) -> None:
-    from .configuration.groups import load_plugin
+    from .configuration.plugins import load_plugin
     from .drawing.tables import print_everything
 
     for word in arguments:

@@ -15,8 +15,8 @@ from ...haml.certificate import Certificate
 from ...haml.drifts import SHIPPED
 from ...settings import PerAgent
 from ..configuration.arguments import boolean, file, finite, whole
-from ..configuration.groups import load_plugin
 from ..configuration.jobs import Job, parse
+from ..configuration.plugins import load_plugin
 from ..drawing.tables import print_facts, print_table
 from ..storage.files import write_json
 from ..storage.paths import as_typed, output_file, path_of, writing

@@ -53,8 +53,9 @@ def complete(line: str, commands: Iterable[str]) -> list[str]:
 
 def _ours(current: str, words: list[str]) -> list[str]:
     """Settings, and the values of those that have names."""
-    from ..configuration.groups import GROUPS, choices, load_plugin
+    from ..configuration.groups import GROUPS, choices
     from ..configuration.jobs import settings_of
+    from ..configuration.plugins import load_plugin
 
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if given.get("plugin"):

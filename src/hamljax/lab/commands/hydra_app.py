@@ -289,7 +289,7 @@ def task(composed: DictConfig) -> float:
 
 def _job(composed: DictConfig) -> Job:
     """The job of what Hydra composed, in the folder that Hydra chose."""
-    from ..configuration.groups import load_plugin
+    from ..configuration.plugins import load_plugin
 
     values: Any = OmegaConf.to_container(composed, resolve=True)
     if values["plugin"]:

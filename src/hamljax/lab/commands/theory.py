@@ -12,7 +12,7 @@ from ...errors import ConfigError, nearest, one_of
 from ...haml import COORDINATIONS, DRIFTS, NEIGHBOURHOODS, ORDERS
 from ...tabular.checks import CHECKS, Report, Request
 from ..configuration.arguments import finite, whole
-from ..configuration.groups import load_plugin
+from ..configuration.plugins import load_plugin
 from ..storage.files import write_json
 from ..storage.paths import path_of, writing
 

@@ -98,8 +98,8 @@ def run_jobs(jobs: list[Job], typed: Sequence[list[str]] = (), longer: bool = Fa
             begun |= holds_this_run(path_of(job.run.run_dir), job.resolved, job.run.resume, longer)
     devices = devices_of([path_of(job.run.run_dir) for job in jobs]) if begun else None
     _prepare(jobs, devices)
-    from ..configuration.groups import load_plugin
     from ..configuration.jobs import make_job
+    from ..configuration.plugins import load_plugin
     from ..drawing.tables import print_facts
     from ..runs.run import train as train_one
     from . import dry_run as dryrun

@@ -3,8 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,7 @@ from hydra.core.override_parser.types import Override
 from ...algorithms import ALGORITHMS, FAMILIES
 from ...algorithms.table import family_of
 from ...envs import ENVIRONMENTS, schema
-from ...errors import ConfigError, in_line
 from ...nn.networks import Network
-from ..storage.paths import path_of
 from .overrides import quote, values_of
 
 GROUPS = ("algo", "network", "env", "logger", "experiment")
@@ -50,30 +46,6 @@ def search_path() -> list[str]:
     return (
         [f"hydra.searchpath=[{','.join(quote(Path(folder).resolve().as_uri()) for folder in _more)}]"] if _more else []
     )
-
-
-def load_plugin(path: str) -> None:
-    """Import a user's Python file, so that what it registers is known; it may import what lies beside it.
-
-    Raises:
-        ConfigError: there is no such file, or its code failed.
-    """
-    file = path_of(path)
-    if not file.is_file():
-        raise ConfigError(f"plugin '{path}' does not exist")
-    spec = importlib.util.spec_from_file_location(f"hamljax_plugin_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"plugin '{path}' is not a Python file")
-    if (folder := str(file.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"plugin '{path}' is not Python: {error.msg} in line {error.lineno}") from None
-    except (Exception, SystemExit) as error:
-        where = in_line(error, str(file))  # type: ignore[arg-type]  # of an exit it asks nothing that is not there
-        raise ConfigError(f"plugin '{path}' failed{where}") from error
 
 
 def choices(group: str) -> list[str]:

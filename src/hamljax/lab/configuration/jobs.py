@@ -23,9 +23,10 @@ from ...errors import ConfigError, lookup, nearest, one_line
 from ...nn.networks import Network
 from ..storage.paths import path_of
 from . import overrides as grammar
-from .groups import GROUPS, choices, conf_dir, load_plugin, plain, register_groups, search_path, values_once
+from .groups import GROUPS, choices, conf_dir, plain, register_groups, search_path, values_once
 from .overrides import LARGEST_SWEEP, values_of
 from .per_seed import configs_by_seed, dotted
+from .plugins import load_plugin
 from .run_settings import (
     LOGGER_SETTINGS,
     ONCE,

@@ -9,8 +9,8 @@ from ...errors import ConfigError
 from ..storage import inputs
 from ..storage.paths import is_there
 from ..storage.saved_config import read_config
-from .groups import load_plugin
 from .jobs import Job, job_of
+from .plugins import load_plugin
 
 
 def read_job(run: Path, changes: dict[str, Any]) -> tuple[Job, Job]:

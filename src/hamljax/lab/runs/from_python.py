@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...algorithms.config import Config
 from ...errors import ConfigError, Stopped
 from ..configuration import machine
-from ..configuration.groups import load_plugin
 from ..configuration.jobs import job_of
+from ..configuration.plugins import load_plugin
 from ..storage.files import read_json
 from ..storage.paths import path_of
 from ..storage.provenance import devices_of

@@ -13,17 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ... import haml
-from ...algorithms import ALGORITHMS, FAMILIES
 from ...algorithms.config import Config, nearest_divisor
-from ...algorithms.on_policy.registry import CRITICS, POLICIES
 from ...algorithms.state import RunnerState
-from ...envs import ENVIRONMENTS
 from ...errors import ConfigError
 from ...training.evaluate import Best
 from ...training.seeds import over_seeds, placement, seed_by_seed, seed_sharding, stacked, unstacked
 from ...training.train import Trainer, make_learner
 from ..configuration.per_seed import floats_are_arguments
+from ..configuration.plugins import TABLES
 from .failures import failures_of
 from .memory import check_memory, check_programs, size_of
 from .progress import Progress, begin_progress, progress_shapes
@@ -32,9 +29,7 @@ from .progress import Progress, begin_progress, progress_shapes
 # made longer would round differently from the one that was long from the start.
 CAPACITY = 1024
 KEPT = 8  # programs of a process: each is some ten megabytes
-# What a name of a configuration means, and what JAX looks at when it traces.
-TABLES: tuple[Mapping[str, Any], ...] = (ALGORITHMS, FAMILIES, CRITICS, POLICIES, ENVIRONMENTS, haml.COORDINATIONS)
-TABLES += (haml.DRIFTS, haml.NEIGHBOURHOODS, haml.ORDERS, haml.SOLVERS)
+# What JAX looks at when it traces.
 TRACED_IN = ("jax_enable_x64", "jax_default_matmul_precision", "jax_debug_nans", "jax_disable_jit")
 
 
