@@ -938,8 +938,8 @@ def test_a_row_has_its_numbers_in_a_compiled_program_too():
 # LEARNING
 
 
-def score(algo, env="game/tracking", **overrides):
-    """Greedy return after 16384 steps."""
+def score(algo, env="game/tracking", seeds=1, **overrides):
+    """Greedy return after 16384 steps, the lowest of some seeds."""
     settings = {
         "total_timesteps": 16_384,
         "learning_starts": 1024,
@@ -950,7 +950,8 @@ def score(algo, env="game/tracking", **overrides):
         "gamma": 0.5,
     }
     train = hamljax.make_train(hamljax.config(algo, env, **{**settings, **overrides}))
-    return float(jax.jit(train)(jax.random.split(jax.random.key(0), 1)[0])["metrics"]["eval/return"][-1])
+    train = jax.jit(train)  # of one seed, which is compiled in less time than of several
+    return min(float(train(key)["metrics"]["eval/return"][-1]) for key in jax.random.split(jax.random.key(0), seeds))
 
 
 # In ``make test`` a stochastic actor learns to climb, and every coordination is followed step by step above.
@@ -961,7 +962,8 @@ def test_every_row_learns(algo):
 
 @pytest.mark.parametrize("algo", ["hasac", *long("masac_s")])
 def test_discrete_rows_learn_to_climb(algo):
-    small = {"total_timesteps": 8192, "batch_size": 64, "hidden_sizes": (16,), "num_eval_episodes": 16}
+    # Of several seeds, because an untrained policy earns as much by chance in some of them.
+    small = {"seeds": 4, "total_timesteps": 8192, "batch_size": 64, "hidden_sizes": (16,), "num_eval_episodes": 16}
     assert score(algo, "game/climbing", gamma=0.9, **small) >= 5.0
 
 
