@@ -229,7 +229,7 @@ def test_a_robots_joints_are_shared_out_from_the_command_line(large, tmp_path, m
         raise Stopped(f"actions: {learner.env.team.action_sizes}", 0)
 
     if not large:  # a robot takes long
-        monkeypatch.setattr("hamljax.lab.runs.programs.make_programs", do_not_compile)
+        monkeypatch.setattr("hamljax.lab.runs.programs.compiled.make", do_not_compile)
     words = ["env=mamujoco/hopper_3x1", "env.backend=spring", "env.agent_obsk=all", f"run_dir={tmp_path / 'run'}"]
     parts = "env.partition=[[thigh_joint,foot_joint],[leg_joint]]"
     small = ["num_envs=2", "num_steps=4", "total_timesteps=8", "num_evals=0"]

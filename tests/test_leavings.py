@@ -296,7 +296,7 @@ def test_a_logger_hears_how_the_run_ended(error, code, wandb, tmp_path, monkeypa
             raise error
 
     monkeypatch.setattr(
-        "hamljax.lab.runs.programs.make_programs", lambda *_: (_ for _ in ()).throw(error or Stopped("", 0))
+        "hamljax.lab.runs.programs.compiled.make", lambda *_, **__: (_ for _ in ()).throw(error or Stopped("", 0))
     )
     if error is None:
         monkeypatch.setattr(
@@ -315,10 +315,10 @@ def test_a_logger_hears_how_the_run_ended(error, code, wandb, tmp_path, monkeypa
 
 
 def test_a_run_that_cannot_be_leaves_its_directory_to_another(wandb, tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ConfigError("this does not fit")
 
-    monkeypatch.setattr("hamljax.lab.runs.programs.make_programs", refuse)
+    monkeypatch.setattr("hamljax.lab.runs.programs.compiled.make", refuse)
     words = ["train", "env=game/climbing", "logger=wandb", *SMALL, f"run_dir={tmp_path / 'run'}"]
     assert main(words) == 2 and wandb.codes == [2]
     assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]

@@ -23,7 +23,6 @@ from hamljax.lab.cli import main
 from hamljax.lab.commands import info
 from hamljax.lab.commands.resume import read as read_resume
 from hamljax.lab.runs.pace import Signals
-from hamljax.lab.runs.programs import CompiledOnce
 from hamljax.lab.runs.progress import progress_shapes, split_replay
 from hamljax.lab.runs.reporter import Reporter
 from hamljax.lab.runs.trained import load
@@ -37,20 +36,13 @@ ONCE = ["update_epochs=1", "critic_epochs=1"]
 GAME += [f"algo.{word}" for word in ONCE]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _runs_of_one_kind_are_compiled_once():
-    """In this process; those of a ``Zygote`` compile anew."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CompiledOnce, "make", CompiledOnce().make)
-        yield
-
-
 class Zygote:
     """Runs command lines, each in a new process."""
 
     def __init__(self, folder: Path):
         # What is killed may leave half a program, so that it has its own folder of them; it begins with what is known.
-        shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], folder / "cache", copy_function=os.link)
+        with contextlib.suppress(OSError):  # of another disk
+            shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], folder / "cache", copy_function=os.link)
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
         script = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
         self.log = folder / "log.txt"

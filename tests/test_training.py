@@ -101,6 +101,7 @@ def test_a_row_learns_to_coordinate_unless_the_advantage_is_turned_round(algo, m
     assert run(1.0) and not run(-1.0)
 
 
+@pytest.mark.long  # test_exact follows the same in a game of six
 def test_proposition_2_simultaneous_falls_where_sequential_does_not():
     """From pi(0) > 0.6 both agents improve by playing 1 alone (2), and lose when both do (-1)."""
 

@@ -20,7 +20,6 @@ from hamljax.lab.cli import main
 from hamljax.lab.commands.evaluate import interval, play_episodes, summarise
 from hamljax.lab.commands.info import lines
 from hamljax.lab.runs.pace import Streak
-from hamljax.lab.runs.programs import CompiledOnce
 from hamljax.lab.storage.digests import kept
 from hamljax.training.evaluate import Best
 
@@ -29,14 +28,6 @@ SMALL += ["network.hidden_sizes=[8]", "algo.update_epochs=1", "algo.critic_epoch
 TRACKING = ["env=game/tracking", "algo=mappo_s", "network=gru", "network.gru_size=8"]
 TRACKING += ["network.layer_norm=true", "network.input_norm=true"]
 CLIMBING = ["env=game/climbing", "network.activation=tanh"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _runs_of_one_kind_are_compiled_once():
-    """No test here is about what two runs compile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CompiledOnce, "make", CompiledOnce().make)
-        yield
 
 
 def trained(folder, *words):
