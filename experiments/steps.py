@@ -68,7 +68,8 @@ def over_grid(function, cells: np.ndarray, seeds: int):
 def on_game(name: str, row: str) -> dict:
     """The exact J before and after each update, (cells, seeds, updates + 1), and what a fall is measured by."""
     clip = {} if "a2c" in row else {"clip_eps": 0.2}
-    base = hamljax.config(row, f"game/{name}", gamma=GAMMA, **GAME_SIZES, **GAMES[name], **clip)
+    place = hamljax.configure(f"game/{name}", **GAMES[name])
+    base = hamljax.config(row, place, gamma=GAMMA, **GAME_SIZES, **clip)
 
     def train(rate, clip, key):
         settings = {"actor_lr": rate, "critic_lr": rate} | ({"clip_eps": clip} if "a2c" not in row else {})
@@ -76,7 +77,7 @@ def on_game(name: str, row: str) -> dict:
 
     cells = grid(GAME_RATES, GAME_CLIPS[: 1 if "a2c" in row else None])
     found = exact_metrics(base, over_grid(train, cells, GAME_SEEDS))["exact/return"]
-    game = from_environment(hamljax.make_env(base), GAMMA)
+    game = from_environment(hamljax.make_env(place), GAMMA)
     scale = float((game.reward.max() - game.reward.min()) / (1 - game.discount))
     return {"cells": cells.tolist(), "returns": (found / scale).tolist()}
 
