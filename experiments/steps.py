@@ -67,9 +67,8 @@ def over_grid(function, cells: np.ndarray, seeds: int):
 
 def on_game(name: str, row: str) -> dict:
     """The exact J before and after each update, (cells, seeds, updates + 1), and what a fall is measured by."""
-    clip = {} if "a2c" in row else {"clip_eps": 0.2}
     place = hamljax.configure(f"game/{name}", **GAMES[name])
-    base = hamljax.config(row, place, gamma=GAMMA, **GAME_SIZES, **clip)
+    base = hamljax.config(row, place, gamma=GAMMA, **GAME_SIZES)
 
     def train(rate, clip, key):
         settings = {"actor_lr": rate, "critic_lr": rate} | ({"clip_eps": clip} if "a2c" not in row else {})

@@ -130,9 +130,8 @@ def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch, capsys):
         flags, ours, theirs = hydra_app._sorted(words)
         draws = "hydra/sweeper=tune" in theirs
         hydra_app._check(ours, "-m" in flags, draws)
-        if (
-            not draws and "hydra/launcher=ray" not in theirs and theirs not in shown
-        ):  # packages that are not installed here
+        needs_more = draws or "hydra/launcher=ray" in theirs  # packages that are not installed here
+        if not needs_more and theirs not in shown:
             shown.append(theirs)
             assert main(["train", "--cfg", "hydra", *theirs]) == 0 and "sweep:" in capsys.readouterr().out
     (names,) = {tuple(hydra_app._names(ours)) for _, ours, _ in [hydra_app._sorted(lines[2])]}

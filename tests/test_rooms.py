@@ -138,12 +138,8 @@ def blocks(language: str) -> list[str]:
 
 LINES = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hamljax")]
 LINES += re.findall(r"`(hamljax train plugin[^`]*)`", README)
-LARGE = (
-    "bridge/",
-    "watch",
-    "bench",
-    " list",
-)  # of the commands; tests of these, smaller than the README's, are elsewhere
+# Of the commands; tests of these, smaller than the README's, are elsewhere.
+LARGE = ("bridge/", "watch", "bench", " list")
 CHEAP = {  # environments that are compiled in no time, and one program for all runs
     "smax/3m,smax/2s3z": "game/climbing",
     "smax/3m": "game/climbing",

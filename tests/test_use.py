@@ -310,7 +310,7 @@ def test_an_update_with_a_non_finite_number_is_not_taken_and_counts():
 
 
 POISON = """
-import jax.numpy as jnp, hamljax, hamljax.envs
+import jax.numpy as jnp, hamljax
 
 class Poison(hamljax.Environment):
     def __init__(self):
@@ -325,8 +325,7 @@ class Poison(hamljax.Environment):
     def observe(self):
         return hamljax.Observation(jnp.ones((2, 1)), jnp.ones(1), jnp.ones((2, 2), bool), jnp.ones(2, bool))
 
-if "my/poison" not in hamljax.envs.ENVIRONMENTS:  # another one would be compiled anew
-    hamljax.register_environment("my/poison", Poison)
+hamljax.register_environment("my/poison", Poison)
 """
 
 

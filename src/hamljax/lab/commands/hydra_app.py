@@ -225,7 +225,7 @@ def _run(argv: list[str], quiet: bool) -> None:
     except SystemExit as ended:
         if not ended.code or quiet:
             raise
-        raise ConfigError(one_line(ValueError(said.getvalue().strip()))) from None
+        raise ConfigError(" ".join(said.getvalue().split())) from None
     except (HydraException, OmegaConfBaseException) as error:
         cause = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, Exception) else ""
         raise ConfigError(f"{one_line(error)}{cause}{_to_install(argv)}") from None

@@ -97,14 +97,13 @@ class Conduct:
         """
         cells = list[Cell]()
         for pair in some:
-            draw = self.draw_of(*pair)
-            known = draw is not None or guess
+            draw = None if stage == "tune" else self.draw_of(*pair)
             if stage == "tune":
                 cells += self.tuning_of(*pair)
-            elif stage == "tuned" and known:
-                cells += self.measured(stage, *pair, draw or {})
-            elif stage == "preset" and known and draw != {}:
-                cells += self.measured(stage, *pair, {})
+            elif draw is None and not guess:
+                continue
+            elif stage == "tuned" or draw != {}:
+                cells += self.measured(stage, *pair, (draw or {}) if stage == "tuned" else {})
         return [cell for cell in cells if self.line(cell) is None]
 
     def stages(self) -> list[str]:
