@@ -19,6 +19,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from .protocols import Avail, Continuous, Discrete, Heads, Logits, OneKey, PerDecision
+from .transforms import clamp
 
 
 @struct.dataclass
@@ -165,7 +166,7 @@ class SquashedGaussian(Unit):
     @classmethod
     def _make(cls, logits: Heads, avail: Avail) -> Any:
         logits = existing(logits, avail)
-        return distrax.Normal(logits[..., 0, :], jnp.exp(jnp.clip(logits[..., 1, :], *cls.LOG_STD)))
+        return distrax.Normal(logits[..., 0, :], jnp.exp(clamp(logits[..., 1, :], *cls.LOG_STD)))
 
     @classmethod
     def _log_prob(cls, logits: Heads, avail: Avail, before: Continuous) -> PerDecision:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 R = TypeVar("R", bound=NamedTuple)
 
@@ -71,3 +71,30 @@ def unvmap_any(x: Bool[Array, ""]) -> Bool[Array, ""]:
 def _(axis_size, in_batched, x):
     del axis_size
     return unvmap_any(jnp.any(x) if in_batched[0] else x), False
+
+
+# jnp.min, jnp.minimum, jnp.maximum and jnp.clip find out what they chose, for their gradients, by comparing the result with
+# what they chose from. A compiler that computes the latter twice may round it in two ways; then nothing was chosen, and the
+# gradient is 0 (of an element-wise function) or 0 / 0 (of a reduction). What networks compute passes through these instead.
+
+
+def lowest(x: Float[Array, "rows ..."]) -> Float[Array, "..."]:
+    """The smallest of several rows; its gradient goes to one of them, the first where they are equal."""
+    first = jnp.argmin(x, axis=0)
+    return jnp.sum(jnp.where(jnp.arange(len(x)).reshape(-1, *[1] * first.ndim) == first, x, 0.0), axis=0)
+
+
+def larger(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The larger of two; its gradient goes to one of them, the first where they are equal."""
+    return jnp.where(y > x, y, x)
+
+
+def clamp(x: Float[Array, "..."], low: float | Array, high: float | Array) -> Float[Array, "..."]:
+    """``x`` within bounds; its gradient is 1 there and 0 outside."""
+    return jnp.where(x < low, low, jnp.where(x > high, high, x))
+
+
+def huber(x: Float[Array, "..."], delta: float | Array) -> Float[Array, "..."]:
+    """Half the square of ``x`` as far as ``delta``, and from there on a line (Huber, 1964)."""
+    size = jnp.abs(x)
+    return jnp.where(size > delta, delta * (size - 0.5 * delta), 0.5 * x**2)

@@ -13,6 +13,7 @@ from ...envs.protocol import Team
 from ...haml.objective import weighted_mean
 from ...haml.solvers import Agent, gradient_step
 from ...nn import networks
+from ...nn.transforms import lowest
 from ..config import Config
 from .settings import OffPolicyAlgo
 
@@ -79,7 +80,7 @@ class ActionValueCritics:
         Args:
             params, world_state, joint: as of ``all_values``.
         """
-        return jnp.min(self.all_values(params, world_state, joint), axis=0)
+        return lowest(self.all_values(params, world_state, joint))
 
     def fit(
         self,

@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
+
+from ...nn.transforms import clamp, huber, larger
 
 
 def calculate_gae(
@@ -73,9 +74,9 @@ def value_loss(
 
     def error(prediction):
         if kind == "huber":
-            return optax.huber_loss(prediction, target, delta=huber_delta)
+            return huber(prediction - target, huber_delta)
         return 0.5 * (prediction - target) ** 2
 
     if not clip_value:
         return error(value)
-    return jnp.maximum(error(value), error(old_value + jnp.clip(value - old_value, -value_clip, value_clip)))
+    return larger(error(value), error(old_value + clamp(value - old_value, -value_clip, value_clip)))
