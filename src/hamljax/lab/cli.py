@@ -100,12 +100,10 @@ def export(arguments: list[str]) -> None:
     from .configuration import machine
 
     machine.prepare()
-    from .commands import compare as of_runs
     from .commands.export import export as run
     from .commands.export import read
 
-    asked = of_runs.read_export(arguments)
-    print(of_runs.export(asked) if asked else run(read([a for a in arguments if a != "format=safetensors"])))
+    print(run(read(arguments)))
 
 
 def certify(arguments: list[str]) -> None:

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from ...errors import one_of
 from ..configuration.arguments import boolean, read_several
-from ..storage.files import write_json, write_text
-from ..storage.paths import output_file, path_of, writing
+from ..storage.files import write_text
+from ..storage.paths import output_file, writing
 from ..studies.comparison import Pair, compared, groups_of
 from ..studies.leaderboard import Line, lines_at
-from ..studies.marl_eval import as_marl_eval
 from ..studies.plan import STAGES
 from ..studies.report import acting
 from ..studies.study import STATISTICS
@@ -44,11 +43,6 @@ def _stage(key: str, text: str) -> str:
     return one_of(key, text, STAGES)
 
 
-def _format(key: str, text: str) -> str:
-    return one_of(key, text, ("safetensors", "marl_eval"))
-
-
-FOLDERS = "folders of runs"
 READERS: dict[str, Callable[[str, str], Any]] = {
     "by": _text,
     "metric": _text,
@@ -62,41 +56,8 @@ READERS: dict[str, Callable[[str, str], Any]] = {
 
 def read(words: list[str]) -> Request:
     """``RUN... [key=value...]`` of the command line. Raises ConfigError for anything else."""
-    paths, values = read_several("compare", words, READERS, FOLDERS)
+    paths, values = read_several("compare", words, READERS, "folders of runs")
     return Request(paths, **values)
-
-
-class MarlEval(NamedTuple):
-    """What to write for marl-eval."""
-
-    paths: list[str]
-    by: str
-    out: Path
-
-
-def read_export(words: list[str]) -> MarlEval | None:
-    """``FOLDER... format=marl_eval [out=FILE.json]`` of the command line; None where another format, or none, is asked for.
-
-    Raises:
-        ConfigError: there is no such format, or anything else is said.
-    """
-    formats = [_format("format", word.removeprefix("format=")) for word in words if word.startswith("format=")]
-    if "marl_eval" not in formats:
-        return None
-    out_file = functools.partial(output_file, suffixes=(".json",))
-    readers: dict[str, Callable[[str, str], Any]] = {"format": _format, "by": _text, "out": out_file}
-    paths, values = read_several("export", words, readers, FOLDERS)
-    out = values.get("out") or path_of(paths[0]) / "marl_eval.json"
-    return MarlEval(paths, values.get("by", ""), out)
-
-
-def export(request: MarlEval) -> str:
-    """Write the runs as marl-eval reads them. Returns a line that says where."""
-    lines = lines_at(request.paths)
-    table = as_marl_eval(lines, request.by)
-    with writing(request.out):
-        write_json(request.out, table)
-    return f"{len(lines)} run(s) -> {request.out}, as marl-eval reads them"
 
 
 def compare(request: Request) -> tuple[list[Line], list[Pair], str]:

@@ -1,4 +1,4 @@
-"""``hamljax export``: the actors of a run as safetensors, and a JSON file that says what each array is."""
+"""``hamljax export``: the actors of a run as safetensors, with a JSON file that says what each array is; or scores of runs."""
 
 import functools
 from collections.abc import Callable
@@ -10,11 +10,13 @@ import numpy as np
 
 from ...algorithms.policies.independent import IndependentPolicies
 from ...envs.protocol import Team
-from ...errors import ConfigError
-from ..configuration.arguments import checkpoint, file, read_arguments
+from ...errors import ConfigError, one_of
+from ..configuration.arguments import checkpoint, file, read_arguments, read_several
 from ..runs.trained import Trained, load
 from ..storage.files import replaced, write_json
-from ..storage.paths import output_file, writing
+from ..storage.paths import output_file, path_of, writing
+from ..studies.leaderboard import lines_at
+from ..studies.marl_eval import as_marl_eval
 
 ROLES = {
     "kernel": "weights (inputs, outputs): y = x @ kernel + bias",
@@ -26,8 +28,8 @@ ROLES = {
 }
 
 
-class Request(NamedTuple):
-    """What to export. ``out`` None: ``actors.safetensors`` in the run."""
+class Actors(NamedTuple):
+    """Of which run to export the actors. ``out`` None: ``actors.safetensors`` in the run."""
 
     run: Path
     checkpoint: str = "last"
@@ -35,17 +37,39 @@ class Request(NamedTuple):
     plugin: str = ""
 
 
-READERS: dict[str, Callable[[str, str], Any]] = {
-    "checkpoint": checkpoint,
-    "plugin": file,
-    "out": functools.partial(output_file, suffixes=(".safetensors",)),
-}
+class Scores(NamedTuple):
+    """Which runs to write for marl-eval, told apart ``by`` a setting (see ``groups_of``)."""
+
+    paths: list[str]
+    out: Path
+    by: str = ""
 
 
-def read(arguments: list[str]) -> Request:
-    """``RUN key=value...`` -> what to export. Raises ConfigError for anything else."""
-    run, values = read_arguments("export", arguments, READERS)
-    return Request(run, **values)
+def _text(key: str, text: str) -> str:
+    del key
+    return text
+
+
+def _written_as(suffix: str) -> Callable[[str, str], Path]:
+    return functools.partial(output_file, suffixes=(suffix,))
+
+
+Readers = dict[str, Callable[[str, str], Any]]
+OF_ACTORS: Readers = {"checkpoint": checkpoint, "plugin": file, "out": _written_as(".safetensors")}
+OF_SCORES: Readers = {"by": _text, "out": _written_as(".json")}
+FORMATS = ("safetensors", "marl_eval")
+
+
+def read(words: list[str]) -> Actors | Scores:
+    """``RUN... [format=...] [key=value...]`` of the command line -> what to export. Raises ConfigError for anything else."""
+    formats = [word for word in words if word.startswith("format=")]
+    rest = [word for word in words if word not in formats]
+    asked = [one_of("format", word.removeprefix("format="), FORMATS) for word in formats] or [FORMATS[0]]
+    if asked[-1] == "safetensors":
+        run, values = read_arguments("export", rest, OF_ACTORS)
+        return Actors(run, **values)
+    paths, values = read_several("export", rest, OF_SCORES, "folders of runs")
+    return Scores(paths, **{"out": path_of(paths[0]) / "marl_eval.json", **values})
 
 
 def arrays(team: Trained) -> dict[str, np.ndarray]:
@@ -138,24 +162,38 @@ def _bounds(team: Team, agent: int) -> dict[str, list[float]]:
     return {name: getattr(team, name)[agent, :size].tolist() for name in ("low", "high")}
 
 
-def export(request: Request) -> str:
-    """Write both files.
+def export(asked: Actors | Scores) -> str:
+    """Write what is asked for.
 
     Returns:
         A line that says where.
 
     Raises:
-        ConfigError: the run cannot be read or exported, or the files cannot be written.
+        ConfigError: a run cannot be read or exported, or the files cannot be written.
     """
+    return export_actors(asked) if isinstance(asked, Actors) else export_scores(asked)
+
+
+def export_scores(asked: Scores) -> str:
+    """Write the scores of runs as marl-eval reads them. Returns and raises as ``export``."""
+    lines = lines_at(asked.paths)
+    table = as_marl_eval(lines, asked.by)
+    with writing(asked.out):
+        write_json(asked.out, table)
+    return f"{len(lines)} run(s) -> {asked.out}, as marl-eval reads them"
+
+
+def export_actors(asked: Actors) -> str:
+    """Write the arrays and their description. Returns and raises as ``export``."""
     from safetensors.numpy import save
 
-    team = load(request.run, request.checkpoint, request.plugin)
+    team = load(asked.run, asked.checkpoint, asked.plugin)
     check_exportable(team)
-    out = request.out or request.run / "actors.safetensors"
+    out = asked.out or asked.run / "actors.safetensors"
     named = {name: np.ascontiguousarray(x) for name, x in arrays(team).items()}
     with writing(out.parent):
         with replaced(out) as unfinished:
             unfinished.write_bytes(save(named))
-        write_json(out.with_suffix(".json"), description(team, named, request.checkpoint))
+        write_json(out.with_suffix(".json"), description(team, named, asked.checkpoint))
     size = sum(x.nbytes for x in named.values()) / 2**20
     return f"{len(named)} arrays, {size:.1f} MiB -> {out}, described in {out.with_suffix('.json')}"
