@@ -304,11 +304,11 @@ def test_what_the_api_test_accepts_is_played(kind, doubles):
     host = PettingZoo("parallel", {"kind": kind})
     shapes = wire.Shapes(host.spec)
     found = playthrough(host, 1 if kind == "Nobody" else 10)
-    for before, after, reward, terminated, _, _ in found:
+    for before, after, reward, *_ in found:
         shapes.check(before)
         shapes.check(after)
-        assert isinstance(float(reward), float) and not (terminated and kind != "Nobody")
-    assert found[-1][3:5] == ((True, False) if kind == "Nobody" else (False, True))
+        assert isinstance(float(reward), float)
+    assert found[-1][3:5] == ((True, False) if kind in ("Nobody", "BothEnds") else (False, True))
     assert not any(step[3] or step[4] for step in found[:-1])
     np.zeros(1, wire.reply_type(host.spec))
     team_of(json.loads(json.dumps(host.spec)), kind)
@@ -351,6 +351,15 @@ def test_an_agent_may_come_late_and_leave_early(doubles):
     assert [step[0].alive for step in leaving] == 2 * [[True, True]] + 8 * [[True, False]]
     assert late[0][0].avail_actions[1].tolist() == [True, False, False] == leaving[2][0].avail_actions[1].tolist()
     assert late[-1][1].alive == [True, True] and late[0][0].world_state.tolist() == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "kind, terminated, alive", [("BothEnds", True, [False] * 2), ("BothEndsOfOne", False, [False, True])]
+)
+def test_what_is_over_when_its_time_is_up_is_over(kind, terminated, alive, doubles):
+    """Nothing follows a terminated state, whatever the clock says; who is not terminated might have gone on."""
+    *_, (_, after, _, *ends, _) = playthrough(PettingZoo("parallel", {"kind": kind}))
+    assert ends == [terminated, not terminated] and after.alive == alive
 
 
 def test_an_agent_that_stays_in_the_list_after_its_end_does_not_act(doubles, monkeypatch):

@@ -207,6 +207,12 @@ def test_a_sweep_has_the_values_that_a_person_means(word):
     assert expand([word, CLIMB]) == [[f"{key}={value}", CLIMB] for value in SWEEPS[word]]
 
 
+@pytest.mark.parametrize("words", [["env.payoff=w-c/p.json,w/c/p.json"], ["tags=[it-s],[it/s]"]])
+def test_two_jobs_of_a_sweep_never_have_one_folder(words):
+    with pytest.raises(ConfigError, match="would have one folder, .*rename a file, or sweep them apart"):
+        expand(["env=game/matrix", *words])
+
+
 def test_names_of_a_sweeps_jobs_fit_into_a_file_system(monkeypatch, tmp_path):
     from hamljax.lab.runs import run as host_loop
 

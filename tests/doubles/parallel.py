@@ -89,6 +89,19 @@ class Leaving(Pair):
         return agent == "b" and self.time == 2
 
 
+class BothEnds(Pair):
+    """The task is over when the time is, for ``a`` or for both."""
+
+    done = ("a", "b")
+
+    def terminated(self, agent):
+        return agent in self.done and self.time == 10
+
+
+class BothEndsOfOne(BothEnds):
+    done = ("a",)
+
+
 class NumpyScalars(Pair):
     """Everything is numpy's: rewards are arrays of no axis, or of one, flags are numpy's, whole numbers are rewards."""
 
@@ -287,7 +300,7 @@ KINDS = [
         WholeState,
         StateWithoutNumbers,
     ),
-    *(NoMetadata, Bounds, WholeActions, Nobody),
+    *(NoMetadata, Bounds, WholeActions, Nobody, BothEnds, BothEndsOfOne),
 ]
 REFUSED = [
     *(OneSidedActions, ManyDiscreteActions, MixedActions, Texts, GrowingState, NoPossibleAgents, NoSeed, OldReset),

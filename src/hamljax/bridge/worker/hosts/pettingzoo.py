@@ -181,11 +181,14 @@ class PettingZoo:
         self.flags = terminated, truncated
         there = self._here(*self.flags)
         over = not any(there)  # some leave their agents in the list at the end
-        late = over and any(map(bool, truncated.values())) or not over and self.time >= self.limit
+        # Whose time alone is up might have gone on: what such an agent sees last is worth something.
+        cut = [
+            played and bool(truncated.get(a, False)) and not terminated.get(a, False)
+            for a, played in zip(self.names, playing)
+        ]
+        late = any(cut) if over else self.time >= self.limit
         reward = self.pool([self._number(a, rewards.get(a, 0.0)) for a in self.names])
-        # Whose time is up might have gone on: what such an agent sees last is worth something.
-        late_now = [played and bool(truncated.get(a, False)) for a, played in zip(self.names, playing)]
-        here = [a or b for a, b in zip(there, late_now)]
+        here = [a or b for a, b in zip(there, cut)]
         return self._seen(seen, infos, here), reward, over and not late, late, {}
 
     def close(self) -> None:
