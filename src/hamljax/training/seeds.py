@@ -1,6 +1,7 @@
 """How the seeds of a job share one machine."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -48,13 +49,22 @@ def over_seeds(function: Callable[..., Any], num_seeds: int, shared: int = 0, pe
 
     def spread(*arguments):
         own = len(arguments) - shared
-        batched = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)
+        if num_seeds == mesh.shape["seeds"]:  # one on each device: nothing to batch, which is traced and compiled sooner
+            batched = partial(_alone, function, own)
+        else:
+            batched = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)
         specs = (by_seed,) * own + (PartitionSpec(),) * shared
         return jax.shard_map(
             batched, mesh=mesh, in_specs=specs, out_specs=by_seed, axis_names={"seeds"}, check_vma=False
         )(*arguments)
 
     return spread
+
+
+def _alone(function, own, *arguments):
+    """``function`` of the only seed of the first ``own`` of its arguments, and of the others as they are."""
+    seed = jax.tree.map(lambda x: jnp.squeeze(x, 0), arguments[:own])
+    return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*seed, *arguments[own:]))
 
 
 def placement(state: RunnerState, num_envs: int, sharding: NamedSharding) -> RunnerState:
