@@ -46,23 +46,23 @@ def over_seeds(function: Callable[..., Any], num_seeds: int, shared: int = 0, pe
     """
     sharding = seed_sharding(num_seeds, per_seed)
     mesh, by_seed = sharding.mesh, sharding.spec
+    alone = (
+        num_seeds == mesh.shape["seeds"]
+    )  # on its device: nothing to batch, and it is traced and compiled a quarter sooner
 
     def spread(*arguments):
         own = len(arguments) - shared
-        if num_seeds == mesh.shape["seeds"]:  # one on each device: nothing to batch, which is traced and compiled sooner
-            batched = partial(_alone, function, own)
-        else:
-            batched = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)
-        specs = (by_seed,) * own + (PartitionSpec(),) * shared
+        axes, specs = (0,) * own + (None,) * shared, (by_seed,) * own + (PartitionSpec(),) * shared
+        of_device = partial(_alone, function, own) if alone else jax.vmap(function, in_axes=axes)
         return jax.shard_map(
-            batched, mesh=mesh, in_specs=specs, out_specs=by_seed, axis_names={"seeds"}, check_vma=False
+            of_device, mesh=mesh, in_specs=specs, out_specs=by_seed, axis_names={"seeds"}, check_vma=False
         )(*arguments)
 
     return spread
 
 
-def _alone(function, own, *arguments):
-    """``function`` of the only seed of the first ``own`` of its arguments, and of the others as they are."""
+def _alone(function: Callable[..., Any], own: int, *arguments: Any) -> Any:
+    """``function`` of the only seed of its first ``own`` arguments, and of the others as they are."""
     seed = jax.tree.map(lambda x: jnp.squeeze(x, 0), arguments[:own])
     return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*seed, *arguments[own:]))
 
