@@ -73,3 +73,10 @@ def test_where_values_are_equal_one_of_them_has_the_whole_gradient():
     np.testing.assert_array_equal(jax.grad(lambda x: lowest(x).sum())(x), [[1, 1], [0, 0]])
     assert jax.grad(larger, argnums=(0, 1))(2.0, 2.0) == (1.0, 0.0)
     assert jax.grad(clamp)(1.0, -1.0, 1.0) == 1.0
+
+
+def test_what_is_no_number_is_not_hidden():
+    nan = jnp.array([jnp.nan])
+    for x, y in ((nan, jnp.ones(1)), (jnp.ones(1), nan)):
+        assert jnp.isnan(larger(x, y)).all() and jnp.isnan(lowest(jnp.stack([x, y]))).all()
+    assert jnp.isnan(clamp(nan, -1.0, 1.0)).all() and jnp.isnan(huber(nan, 1.0)).all()

@@ -85,8 +85,8 @@ def lowest(x: Float[Array, "rows ..."]) -> Float[Array, "..."]:
 
 
 def larger(x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The larger of two; its gradient goes to one of them, the first where they are equal."""
-    return jnp.where(y > x, y, x)
+    """The larger of two, NaN where one is; its gradient goes to one of them, the first where they are equal."""
+    return jnp.where((x >= y) | jnp.isnan(x), x, y)
 
 
 def clamp(x: Float[Array, "..."], low: float | Array, high: float | Array) -> Float[Array, "..."]:

@@ -1,7 +1,6 @@
 """How the seeds of a job share one machine."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -46,25 +45,18 @@ def over_seeds(function: Callable[..., Any], num_seeds: int, shared: int = 0, pe
     """
     sharding = seed_sharding(num_seeds, per_seed)
     mesh, by_seed = sharding.mesh, sharding.spec
-    alone = (
-        num_seeds == mesh.shape["seeds"]
-    )  # on its device: nothing to batch, and it is traced and compiled a quarter sooner
+    # A seed that is alone on its device is not batched: it is traced and compiled a quarter sooner.
+    alone = num_seeds == mesh.shape["seeds"]
 
     def spread(*arguments):
         own = len(arguments) - shared
         axes, specs = (0,) * own + (None,) * shared, (by_seed,) * own + (PartitionSpec(),) * shared
-        of_device = partial(_alone, function, own) if alone else jax.vmap(function, in_axes=axes)
+        of_device = seed_by_seed(function, 1, shared) if alone else jax.vmap(function, in_axes=axes)
         return jax.shard_map(
             of_device, mesh=mesh, in_specs=specs, out_specs=by_seed, axis_names={"seeds"}, check_vma=False
         )(*arguments)
 
     return spread
-
-
-def _alone(function: Callable[..., Any], own: int, *arguments: Any) -> Any:
-    """``function`` of the only seed of its first ``own`` arguments, and of the others as they are."""
-    seed = jax.tree.map(lambda x: jnp.squeeze(x, 0), arguments[:own])
-    return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*seed, *arguments[own:]))
 
 
 def placement(state: RunnerState, num_envs: int, sharding: NamedSharding) -> RunnerState:
@@ -90,7 +82,7 @@ def placement(state: RunnerState, num_envs: int, sharding: NamedSharding) -> Run
 
 
 def seed_by_seed(function: Callable[..., Any], num_seeds: int, shared: int = 0) -> Callable[..., Any]:
-    """``over_seeds`` for a function that no ``vmap`` can do, because it calls upon the host: one seed after another.
+    """A function of the seeds one after another, without ``vmap``: of one that calls upon the host, or of a lone seed.
 
     Args:
         function, num_seeds, shared: as of ``over_seeds``.

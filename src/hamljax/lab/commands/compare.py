@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import one_of
-from ..configuration.arguments import boolean, read_several
+from ..configuration.arguments import any_text, boolean, read_several
 from ..storage.files import write_text
 from ..storage.paths import output_file, writing
 from ..studies.comparison import Pair, compared, groups_of
@@ -30,11 +30,6 @@ class Request(NamedTuple):
     out: Path | None = None
 
 
-def _text(key: str, text: str) -> str:
-    del key
-    return text
-
-
 def _statistic(key: str, text: str) -> str:
     return one_of(key, text, STATISTICS)
 
@@ -44,9 +39,9 @@ def _stage(key: str, text: str) -> str:
 
 
 READERS: dict[str, Callable[[str, str], Any]] = {
-    "by": _text,
-    "metric": _text,
-    "against": _text,
+    "by": any_text,
+    "metric": any_text,
+    "against": any_text,
     "statistic": _statistic,
     "paired": boolean,
     "stage": _stage,

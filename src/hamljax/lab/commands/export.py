@@ -1,7 +1,7 @@
 """``hamljax export``: the actors of a run as safetensors, with a JSON file that says what each array is; or scores of runs."""
 
-import functools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from ...algorithms.policies.independent import IndependentPolicies
 from ...envs.protocol import Team
 from ...errors import ConfigError, one_of
-from ..configuration.arguments import checkpoint, file, read_arguments, read_several
+from ..configuration.arguments import any_text, checkpoint, file, read_arguments, read_several
 from ..runs.trained import Trained, load
 from ..storage.files import replaced, write_json
 from ..storage.paths import output_file, path_of, writing
@@ -45,18 +45,9 @@ class Scores(NamedTuple):
     by: str = ""
 
 
-def _text(key: str, text: str) -> str:
-    del key
-    return text
-
-
-def _written_as(suffix: str) -> Callable[[str, str], Path]:
-    return functools.partial(output_file, suffixes=(suffix,))
-
-
 Readers = dict[str, Callable[[str, str], Any]]
-OF_ACTORS: Readers = {"checkpoint": checkpoint, "plugin": file, "out": _written_as(".safetensors")}
-OF_SCORES: Readers = {"by": _text, "out": _written_as(".json")}
+OF_ACTORS: Readers = {"checkpoint": checkpoint, "plugin": file, "out": partial(output_file, suffixes=(".safetensors",))}
+OF_SCORES: Readers = {"by": any_text, "out": partial(output_file, suffixes=(".json",))}
 FORMATS = ("safetensors", "marl_eval")
 
 
@@ -64,8 +55,7 @@ def read(words: list[str]) -> Actors | Scores:
     """``RUN... [format=...] [key=value...]`` of the command line -> what to export. Raises ConfigError for anything else."""
     formats = [word for word in words if word.startswith("format=")]
     rest = [word for word in words if word not in formats]
-    asked = [one_of("format", word.removeprefix("format="), FORMATS) for word in formats] or [FORMATS[0]]
-    if asked[-1] == "safetensors":
+    if "marl_eval" not in [one_of("format", word.removeprefix("format="), FORMATS) for word in formats]:
         run, values = read_arguments("export", rest, OF_ACTORS)
         return Actors(run, **values)
     paths, values = read_several("export", rest, OF_SCORES, "folders of runs")
