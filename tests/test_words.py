@@ -20,6 +20,7 @@ import hamljax
 from hamljax.coercion import typed
 from hamljax.errors import ConfigError
 from hamljax.lab.cli import main
+from hamljax.lab.commands import hydra_app
 from hamljax.lab.configuration import overrides
 from hamljax.lab.configuration.jobs import expand, job_of, make_job
 from hamljax.lab.configuration.plugins import load_plugin
@@ -207,10 +208,21 @@ def test_a_sweep_has_the_values_that_a_person_means(word):
     assert expand([word, CLIMB]) == [[f"{key}={value}", CLIMB] for value in SWEEPS[word]]
 
 
-@pytest.mark.parametrize("words", [["env.payoff=w-c/p.json,w/c/p.json"], ["tags=[it-s],[it/s]"]])
-def test_two_jobs_of_a_sweep_never_have_one_folder(words):
-    with pytest.raises(ConfigError, match="would have one folder, .*rename a file, or sweep them apart"):
-        expand(["env=game/matrix", *words])
+NAMED = ["env=game/climbing", "logger=wandb", "logger.name=it-s,it/s"]
+
+
+@pytest.mark.parametrize("words", [["env=game/matrix", "env.payoff=w-c/p.json,w/c/p.json"], NAMED])
+@pytest.mark.parametrize("more", [[], ["hydra/launcher=basic"]])
+def test_two_jobs_of_a_sweep_never_have_one_folder(words, more, capsys):
+    assert main(["train", "-m", *words, *more]) == 2
+    error = capsys.readouterr().err
+    assert "would have one folder, " in error and "rename a file, or sweep them apart" in error
+
+
+def test_who_names_the_folders_of_a_sweep_differently_may(monkeypatch):
+    begun = []
+    monkeypatch.setattr(hydra_app, "_run", lambda argv, quiet: begun.append(argv))
+    assert main(["train", "-m", *NAMED, "hydra.sweep.subdir=${hydra:job.num}"]) == 0 and begun
 
 
 def test_names_of_a_sweeps_jobs_fit_into_a_file_system(monkeypatch, tmp_path):

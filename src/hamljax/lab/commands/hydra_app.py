@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ...errors import ConfigError, Stopped, nearest, one_line
-from ..configuration.folders import by_hydra, from_here, register_resolvers
+from ..configuration.folders import by_hydra, from_here, names_of, register_resolvers
 from ..configuration.groups import conf_dir, register_groups, searching, values_once
 from ..configuration.jobs import Job, expand, in_full, is_own, job_of, make_job, read
 from ..configuration.overrides import as_typed, is_hydras, quote
@@ -73,13 +73,14 @@ def train(words: list[str]) -> None:
     if not draws and any(word.lstrip("+").startswith("hydra.sweeper.params") for word in theirs):
         raise ConfigError("hydra.sweeper.params is for presets; on a command line a sweep is typed: -m seed=0,1")
     draws = draws and many
-    for word in theirs if many else []:
-        if word.lstrip("+").startswith("hydra.sweep.subdir=") and "${" not in word:
+    named = [word for word in theirs if many and word.lstrip("+").startswith("hydra.sweep.subdir=")]
+    for word in named:
+        if "${" not in word:
             raise ConfigError(
                 f"'{word}' is one folder for all jobs; their own names, or hydra.sweep.subdir='${{hydra:job.num}}'"
             )
     with searching([asked.config_dir] if asked.config_dir else []):
-        _check(ours, many, draws)
+        _check(ours, many, draws, bool(named))
         register_groups()
         argv = [*flags, *_in_hydras_words(ours, draws), *theirs, *_names(ours)]
     register_resolvers()
@@ -141,16 +142,20 @@ def _flags(flags: list[str]) -> argparse.Namespace:
     return asked
 
 
-def _check(ours: list[str], many: bool, draws: bool = False) -> None:
+def _check(ours: list[str], many: bool, draws: bool = False, named: bool = False) -> None:
     """The jobs (``to_check``) before any of them begins: a typo, and what is in the way.
 
     Args:
-        ours: our words. many: whether they are of a sweep. draws: whether a sweeper draws from them.
+        ours: our words. many: whether they are of a sweep. draws: whether a sweeper draws from them. named: whether
+            their folders are named in another way than ours.
     """
     fixed = _fixed(ours)
     if draws:
         ours = [_standing_in(override) for override in read(ours)]
-    for words in to_check(expand(ours)) if many else [ours]:
+    jobs = expand(ours) if many else [ours]
+    if many and not named:
+        names_of(jobs)
+    for words in to_check(jobs):
         job = make_job(words)
         if job.run.dry_run:
             raise ConfigError("dry_run=true only says what would be trained, without Hydra: leave its words out")

@@ -147,12 +147,10 @@ def _root_of(words: list[str]) -> tuple[str, bool]:
 
 def _sweep(combinations: list[list[str]], root: str) -> list[list[str]]:
     """Give every job of a sweep a folder of its own under ``root``, named after what varies."""
-    from ..configuration.folders import name_of
+    from ..configuration.folders import names_of
     from ..configuration.overrides import quote
 
-    varying = [i for i in range(len(combinations[0])) if len({c[i] for c in combinations}) > 1]
-    jobs = []
-    for words in combinations:
-        name = name_of([words[i] for i in varying])
-        jobs.append([w for w in words if not w.startswith("run_dir=")] + [f"run_dir={quote(f'{root}/{name}')}"])
-    return jobs
+    return [
+        [word for word in words if not word.startswith("run_dir=")] + [f"run_dir={quote(f'{root}/{name}')}"]
+        for words, name in zip(combinations, names_of(combinations), strict=True)
+    ]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from ...errors import ConfigError
+
 LONGEST = 200  # bytes; a file system takes few more
 
 
@@ -20,6 +22,24 @@ def name_of(varying: Sequence[str]) -> str:
     if len(whole := name.encode(errors="replace")) > LONGEST:
         return f"{whole[:180].decode(errors='ignore')}-{hashlib.sha256(whole).hexdigest()[:8]}"
     return name
+
+
+def names_of(combinations: Sequence[Sequence[str]]) -> list[str]:
+    """The folders' names of a sweep's jobs, each given as its words.
+
+    Raises:
+        ConfigError: two of them would have one.
+    """
+    varying = [i for i, words in enumerate(zip(*combinations, strict=True)) if len(set(words)) > 1]
+    found: dict[str, Sequence[str]] = {}
+    for words in combinations:
+        name = name_of([words[i] for i in varying])
+        if (other := found.setdefault(name, words)) is not words:
+            first, second = (" ".join(job[i] for i in varying if other[i] != words[i]) for job in (other, words))
+            raise ConfigError(
+                f"'{first}' and '{second}' would have one folder, {name}: rename a file, or sweep them apart"
+            )
+    return list(found)
 
 
 def by_hydra(overrides: Sequence[str], excluded: Sequence[str]) -> str:

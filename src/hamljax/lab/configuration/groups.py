@@ -15,7 +15,6 @@ from ...algorithms.table import family_of
 from ...envs import ENVIRONMENTS, schema
 from ...errors import ConfigError
 from ...nn.networks import Network
-from .folders import name_of
 from .overrides import quote, values_of
 
 GROUPS = ("algo", "network", "env", "logger", "experiment")
@@ -60,19 +59,9 @@ def choices(group: str) -> list[str]:
 
 
 def values_once(override: Override) -> list[str]:
-    """The values of one word of a sweep, as words, each once.
-
-    Raises:
-        ConfigError: as of ``values_of``, or two of the jobs would have one folder.
-    """
+    """The values of one word of a sweep, as words, each once. Raises ConfigError as ``values_of``."""
     key = override.key_or_group
-    words: dict[str, str] = {}
-    for word in dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ())):
-        if (other := words.setdefault(name := name_of([word]), word)) != word:
-            raise ConfigError(
-                f"'{other}' and '{word}' would have one folder, {name}: rename a file, or sweep them apart"
-            )
-    return list(words.values())
+    return list(dict.fromkeys(values_of(override, choices(key) if key in GROUPS else ())))
 
 
 def register_groups() -> None:
