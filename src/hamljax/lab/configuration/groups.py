@@ -13,7 +13,6 @@ from hydra.core.override_parser.types import Override
 from ...algorithms import ALGORITHMS, FAMILIES
 from ...algorithms.table import family_of
 from ...envs import ENVIRONMENTS, schema
-from ...errors import ConfigError
 from ...nn.networks import Network
 from .overrides import quote, values_of
 
