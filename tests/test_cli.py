@@ -244,7 +244,18 @@ def test_a_robots_joints_are_shared_out_from_the_command_line(large, tmp_path, m
 def test_list_names_every_room_of_the_table(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    for word in ("happo", "matrpo_s", "reverse_kl", "smax/27m_vs_30m", "game/tracking", "smax_jaxmarl", "gru"):
+    assert "(all: drift none, neighbourhood everywhere)" in out  # or the words of its columns would be broken
+    for word in (
+        "simultaneous",
+        "deterministic",
+        "happo",
+        "matrpo_s",
+        "reverse_kl",
+        "smax/27m_vs_30m",
+        "game/tracking",
+        "smax_jaxmarl",
+        "gru",
+    ):
         assert word in out
 
 

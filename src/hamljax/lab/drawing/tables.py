@@ -60,14 +60,17 @@ def print_everything() -> None:
     from ..configuration.groups import choices
 
     for family in FAMILIES.values():
-        columns = [f.name for f in dataclasses.fields(family.row) if f.name != "summary"]
         members = {name: row for name, row in ALGORITHMS.items() if type(row) is family.row}
-        rows = [
-            (name, *(str(getattr(row, c)) for c in columns), getattr(row, "summary", ""))
-            for name, row in members.items()
-        ]
-        columns = [column.replace("_", " ") for column in columns]
-        print_table(("algo", *columns, ""), rows, f"{family.name.capitalize()} algorithms")
+        columns = [f.name for f in dataclasses.fields(family.row) if f.name != "summary"]
+        found = {c: [str(getattr(row, c)) for row in members.values()] for c in columns}
+        alike = {c.replace("_", " "): values[0] for c, values in found.items() if len(set(values)) == 1}
+        found = {c.replace("_", " "): values for c, values in found.items() if len(set(values)) > 1}
+        rows = list(
+            zip(members, *found.values(), (getattr(row, "summary", "") for row in members.values()), strict=True)
+        )
+        title = f"{family.name.capitalize()} algorithms"
+        title += f" (all: {', '.join(map(' '.join, alike.items()))})" if alike else ""
+        print_table(("algo", *found, ""), rows, title)
     rows = [(n, ", ".join(d.parameters.names), *_verdicts(n), d.summary) for n, d in DRIFTS.items()]
     headings = ("algo.drift", "parameters", "interior", "closed simplex", "")
     print_table(headings, rows, "Drifts, and whether they meet Definition 1 (hamljax certify drift=NAME)")
