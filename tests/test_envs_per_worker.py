@@ -133,9 +133,10 @@ def test_a_step_takes_in_only_what_acts(monkeypatch):
     sizes = {"num_envs": 2, "num_steps": 4, "total_timesteps": 8, "hidden_sizes": (8,), "num_evals": 0}
     trainer = hamljax.make_learner(hamljax.config("happo", hamljax.configure("bridge/host", path=COUNTER), **sizes))
     state = jax.eval_shape(trainer.init, jax.random.key(0))
-    fixed, playing = trainer.host._parts(state)
-    rest = [x for x in fixed if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    fixed, playing = jax.eval_shape(trainer.host._parts, state)
     acting = jax.tree.leaves(state.learnt.agents.params)
-    assert sorted(x.shape for x in rest) == sorted(x.shape for x in acting)
-    assert playing is state.rollout
+    assert sorted(x.shape for x in fixed if x.dtype != np.uint32) == sorted(x.shape for x in acting)  # and a key
+    given = (fixed, playing, *jax.eval_shape(trainer.host._decide, fixed, playing))
+    typed = [x for x in jax.tree.leaves(given) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    assert not typed  # they would be made anew in Python at every step
     trainer.env.close()

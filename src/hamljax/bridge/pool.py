@@ -67,6 +67,7 @@ class Pool:
         self.times = np.zeros(size, int)
         self.each = launch.envs_per_worker or -(-size // cores())  # K
         self.worker_of = np.arange(size) // self.each
+        self._first_of_worker = np.arange(0, size, self.each)
         self.workers: list[Worker] = []
         self._janitor = start_janitor()
         self._end = weakref.finalize(self, kill_all, self.workers, self._janitor)
@@ -222,7 +223,7 @@ class Pool:
             self.done[which], self._lost[which] = False, False
             for w, fault in faults.items():
                 self._replace(w, fault)
-            for w in np.unique(self.worker_of[which]):
+            for w in self._workers_of(which):
                 self.workers[w].truncate_log()
             again = which & np.isin(self.worker_of, [*faults])
             self._count_anomalies(which & ~again)
@@ -270,7 +271,7 @@ class Pool:
         faults: dict[int, Fault] = {}
         self._request["asked"][: self.size] = which
         self._requests.kinds[:], self._requests.content[:] = kind, self._request.reshape(-1, self.each)
-        asked = [(int(w), self.workers[w].send(self._requests.rows[w])) for w in np.unique(self.worker_of[which])]
+        asked = [(w, self.workers[w].send(self._requests.rows[w])) for w in self._workers_of(which)]
         deadline, size = time.monotonic() + self.launch.timeout * self.each, self.seen.dtype.itemsize * self.each
         for w, fault in asked:
             content = fault or self.workers[w].receive(deadline, limit=1 << 20 | 2 * size)
@@ -278,9 +279,17 @@ class Pool:
                 faults[w] = content
             elif len(content) != size:
                 faults[w] = Fault("sent what is no record")
-        well = which & ~np.isin(self.worker_of, [*faults])
-        self.seen[well] = self._replies.content.reshape(-1)[: self.size][well]
+        well = which & ~np.isin(self.worker_of, [*faults]) if faults else which
+        found = self._replies.content.reshape(-1)[: self.size]
+        if well.all():  # nearly always, and a plain copy is quicker
+            self.seen[:] = found
+        else:
+            self.seen[well] = found[well]
         return faults
+
+    def _workers_of(self, which: Bool[np.ndarray, " E"]) -> list[int]:
+        """The workers of the environments ``which``."""
+        return np.flatnonzero(np.logical_or.reduceat(which, self._first_of_worker)).tolist()
 
 
 # A process that outlives us by a moment: when its input ends, because we ended in whatever way, it kills every session that

@@ -33,6 +33,7 @@ class HostLoop:
     compute. ``update`` gives up the state that it is given. ``waited``: seconds spent waiting for the device so far.
 
     Of a learner's floats and of a runner state only those arrays go into a step that it looks at: each costs some microseconds.
+    Keys go in and out as the numbers that they are, because JAX calls a program that returns typed keys in a slower way.
     """
 
     def __init__(self, learner: Learner):
@@ -54,7 +55,7 @@ class HostLoop:
     def compile(self, state: RunnerState) -> int:
         """Compile for states of these shapes, and say how many bytes the largest program needs."""
         rollout = _on(self.learning, jax.eval_shape(self.learner.collect, state)[1])
-        fixed, playing = _on(self.acting, self._parts(state))
+        fixed, playing = _on(self.acting, jax.eval_shape(self._parts, state))
         decided = _on(self.acting, jax.eval_shape(self._decide, fixed, playing)[1])
         answer = _on(self.acting, self.learner.vec.answer_shapes)
         begin, move, end, learn = self._jitted
@@ -94,7 +95,7 @@ class HostLoop:
             else:
                 playing, row = self._end(fixed, playing, decided, answer)
             rows.append(row)
-        collected = playing, learner.stack(_STACKED(rows), jnp.stack(memory))
+        collected = self._typed(playing, self._shapes[1]), learner.stack(_STACKED(rows), jnp.stack(memory))
         after, rollout = jax.device_put(collected, self.learning)
         return state._replace(rollout=after), rollout
 
@@ -104,42 +105,54 @@ class HostLoop:
     # WHAT A STEP LOOKS AT
 
     def _parts(self, state: RunnerState) -> tuple[list[Any], RolloutState]:
-        """Of the floats and the state what does not change in a rollout and is looked at, and what changes."""
+        """Of the floats and the state what does not change in a rollout and is looked at, and what changes; without types."""
         leaves, self._structure = jax.tree.flatten((self.floats, _acting(state)))
         if not self._kept:
-            self._kept, self._shapes = [*range(len(leaves))], jax.eval_shape(lambda x: x, leaves)
-            self._kept = self._looked_at(leaves, state.rollout)
-        return [leaves[i] for i in self._kept], state.rollout
+            self._shapes = jax.eval_shape(lambda x: x, (leaves, state.rollout))
+            self._key_impl = jax.random.key_impl(state.rollout.key)
+            self._kept = [*range(len(leaves))]
+            self._kept = self._looked_at()
+        return _plain(([leaves[i] for i in self._kept], state.rollout))
 
-    def _looked_at(self, leaves: list[Any], playing: RolloutState) -> list[int]:
+    def _looked_at(self) -> list[int]:
         """Which of the leaves a step makes something of."""
+        leaves, playing = jax.eval_shape(_plain, self._shapes)
         decided, answer = jax.eval_shape(self._decide, leaves, playing)[1], self.learner.vec.answer_shapes
         program = jax.make_jaxpr(self._settle_and_decide)(leaves, playing, decided, answer).jaxpr
         used = {id(x) for step in program.eqns for x in step.invars} | {id(x) for x in program.outvars}
-        return [i for i, x in enumerate(program.invars[: len(leaves)]) if id(x) in used or _is_key(x.aval)]
+        return [i for i, x in enumerate(program.invars[: len(leaves)]) if id(x) in used]
 
     def _whole(self, fixed: list[Any], playing: RolloutState) -> tuple[Learner, RunnerState]:
         """The inverse of ``_parts``, with zeros for what is not looked at."""
-        leaves: list[Any] = [
-            jnp.zeros(x.shape, x.dtype) if i not in self._kept else None for i, x in enumerate(self._shapes)
-        ]
-        for i, x in zip(self._kept, fixed, strict=True):
-            leaves[i] = x
+        given = dict(zip(self._kept, fixed, strict=True))
+        zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(_plain, self._shapes[0]))
+        leaves = self._typed([given.get(i, zero) for i, zero in enumerate(zeros)], self._shapes[0])
         floats, state = jax.tree.unflatten(self._structure, leaves)
-        return with_floats(self.learner, floats), state._replace(rollout=playing)
+        return with_floats(self.learner, floats), state._replace(rollout=self._typed(playing, self._shapes[1]))
+
+    def _typed(self, tree: T, like: Any) -> T:
+        """The inverse of ``_plain``, for a tree like another."""
+
+        def typed(x: Any, like: Any) -> Any:
+            return jax.random.wrap_key_data(x, impl=self._key_impl) if _is_key(like) else x
+
+        return jax.tree.map(typed, tree, like)
 
     def _decide(self, fixed: list[Any], playing: RolloutState) -> tuple[tuple[jax.Array, ...], Any]:
         learner, state = self._whole(fixed, playing)
-        key, act_key = jax.random.split(playing.key)
-        memory, action, decision = learner.act(state, playing, act_key)
-        return learner.vec.request(playing.env_state, action), (key, memory, decision)
+        key, act_key = jax.random.split(state.rollout.key)
+        memory, action, decision = learner.act(state, state.rollout, act_key)
+        return learner.vec.request(state.rollout.env_state, action), (jax.random.key_data(key), memory, decision)
 
     def _settle(self, fixed: list[Any], playing: RolloutState, decided: Any, answer: Any) -> tuple[RolloutState, Any]:
         learner, state = self._whole(fixed, playing)
         key, memory, decision = decided
-        env_state, out = learner.vec.receive(playing.env_state, answer)
-        row = learner.make_transition(state, playing, decision, out)
-        return RolloutState(env_state, out.observation, out.terminated | out.truncated, memory, key), row
+        env_state, out = learner.vec.receive(state.rollout.env_state, answer)
+        row = learner.make_transition(state, state.rollout, decision, out)
+        done = out.terminated | out.truncated
+        return _plain(
+            RolloutState(env_state, out.observation, done, memory, self._typed(key, self._shapes[1].key))
+        ), row
 
     def _settle_and_decide(
         self, fixed: list[Any], playing: RolloutState, decided: Any, answer: Any
@@ -162,6 +175,11 @@ def _on(device: jax.Device, shapes: Any) -> Any:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding, weak_type=getattr(x, "weak_type", False))
 
     return jax.tree.map(placed, shapes)
+
+
+def _plain(tree: T) -> T:
+    """A tree with the numbers of its keys in their places."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
 
 
 def _is_key(x: Any) -> bool:
