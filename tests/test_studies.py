@@ -466,7 +466,8 @@ def test_tables_of_papers():
 
 # WHAT IS KEPT HERE
 
-KEPT = sorted((Path(__file__).parents[1] / "experiments/studies").glob("*/leaderboard.jsonl"))
+HERE = Path(__file__).parents[1]
+KEPT = sorted((HERE / "experiments/studies").glob("*/leaderboard.jsonl"))
 
 
 @pytest.mark.parametrize("file", KEPT, ids=lambda file: file.parent.name)
@@ -483,6 +484,20 @@ def test_a_leaderboard_that_is_kept_here_can_be_made_again(file):
         assert all(np.shape(scores) == shape for scores in one.curves.values()) and one.at[-1] == one.steps
         assert all(len(scores) == len(one.seeds) for scores in one.absolute.values())
     assert len({one.settings_sha256 for one in lines}) == len(lines)
+
+
+def test_what_the_front_page_says_is_what_was_found():
+    """Each interval of the README's answer, and of the claims above the tables, stands in a table that a program wrote."""
+    results, readme = ((HERE / name).read_text(encoding="utf-8") for name in ("experiments/RESULTS.md", "README.md"))
+    claims, tables = results.split("<!-- What follows", 1)
+    answer = readme.split("## Does coordination pay?", 1)[1].split("\n## ", 1)[0]
+    number = r"[-+]?\d+\.\d+"
+    said = re.findall(rf"({number}) \[({number}), ({number})\]", answer + claims)
+    found = [tuple(map(float, x)) for x in re.findall(rf"({number}) \[({number}), ({number})\]", tables)]
+    found += [tuple(-x for x in (value, high, low)) for value, low, high in found]  # said of Y minus X
+    assert len(said) >= 4
+    for interval in said:
+        assert tuple(map(float, interval)) in found, interval
 
 
 def test_intervals_of_differences_are_those_of_the_book():
