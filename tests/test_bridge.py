@@ -1190,6 +1190,7 @@ def as_smac(action, alive):
     return np.where(alive, np.where(action < 5, np.array([2, 4, 3, 5, 1])[np.minimum(action, 4)], action + 1), 0)
 
 
+@pytest.mark.long  # what happens through workers happens on the device, above, with a smaller world
 def test_a_battle_in_a_worker_is_one_on_the_device():
     """Every number of two episodes, bit for bit. Both run the same programs, so that these are compiled once."""
     env = make(configure("smax/2s3z", max_steps=15))

@@ -56,11 +56,12 @@ def test_a_sweep_over_floats_compiles_once_and_its_runs_are_lone_ones(tmp_path, 
     monkeypatch.chdir(tmp_path)
     made = []
     monkeypatch.setattr(programs, "make_programs", lambda *about: made.append(programs.Programs(*about)) or made[-1])
-    assert main(["train", "-m", *TINY, "gamma=0.5,0.9", "run_dir=sweep"]) == 0
+    words = ["train", *TINY, "num_evals=0", "absolute_metric=false"]
+    assert main([*words, "-m", "gamma=0.5,0.9", "run_dir=sweep"]) == 0
     assert len(made) == 1 and len(re.findall(r"compiled in 0\.0 s", capsys.readouterr().out)) == 1
     compiled.forget()
-    assert main(["train", *TINY, "gamma=0.9", "run_dir=lone"]) == 0 and len(made) == 2
-    assert main(["train", *TINY, "gamma=0.8", "run_dir=other"]) == 0 and len(made) == 2  # of one process
+    assert main([*words, "gamma=0.9", "run_dir=lone"]) == 0 and len(made) == 2
+    assert main([*words, "gamma=0.8", "run_dir=other"]) == 0 and len(made) == 2  # of one process
     runs = [tmp_path / "sweep/gamma=0.9", tmp_path / "lone"]
     pd.testing.assert_frame_equal(*map(record, runs), check_exact=True)
 
