@@ -371,6 +371,9 @@ def test_a_sweeper_that_draws_is_checked_by_the_ends_of_its_intervals(capsys):
     assert found[:2] == words[:2] and found[3] == "env.num_agents=2,3"
     with pytest.raises(ConfigError, match="must be in"):
         hydra_app._check(["algo.actor_lr=interval(-1.0,1.0)"], many=True, draws=True)
+    hydra_app._check(["num_envs=int(interval(1,10))"], many=True, draws=True)
+    with pytest.raises(ConfigError, match=r"num_envs must be a whole number.*int\(interval\(...\)\) draws whole ones"):
+        hydra_app._check(["num_envs=interval(1,10)"], many=True, draws=True)
     assert main(["train", "-m", "hydra/sweeper=tune", "algo.actor_lr=interval(1e-4,1e-2)"]) == 2
     said = capsys.readouterr().err
     assert "--no-deps hydra-optuna-sweeper" in said and len(said.splitlines()) == 1

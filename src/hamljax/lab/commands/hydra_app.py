@@ -156,7 +156,11 @@ def _check(ours: list[str], many: bool, draws: bool = False, named: bool = False
     if many and not named:
         names_of(jobs)
     for words in to_check(jobs):
-        job = make_job(words)
+        try:
+            job = make_job(words)
+        except ConfigError as error:
+            hint = "; int(interval(...)) draws whole ones" if draws and "a whole number" in str(error) else ""
+            raise ConfigError(f"{error}{hint}") from None
         if job.run.dry_run:
             raise ConfigError("dry_run=true only says what would be trained, without Hydra: leave its words out")
         if job.run.run_dir:
@@ -170,12 +174,16 @@ def _fixed(ours: list[str]) -> list[str]:
 
 
 def _standing_in(override: Override) -> str:
-    """A word of a sweep without an interval, which only a sweeper can draw from: its ends stand for what is between them."""
+    """A word of a sweep without an interval, which only a sweeper can draw from: its ends stand for what is between them.
+
+    Where fractions are drawn (``interval(1,10)``, not ``int(interval(1,10))``) one does, too.
+    """
     sweep = override.value()
     if not isinstance(sweep, IntervalSweep):
         return as_typed(override)
-    ends = [int(x) if x == int(x) else x for x in (float(sweep.start or 0), float(sweep.end or 0))]
-    return f"{override.get_key_element()}={ends[0]},{ends[1]}"
+    start, end = sweep.start or 0, sweep.end or 0
+    drawn = [start, end] if isinstance(start, int) else [start, end, start + 0.618 * (end - start)]
+    return f"{override.get_key_element()}={','.join(map(repr, drawn))}"
 
 
 def _in_hydras_words(ours: list[str], draws: bool = False) -> list[str]:
