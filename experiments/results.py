@@ -17,12 +17,15 @@ from hamljax.lab.studies.tables import COLUMNS, as_markdown, rows_of
 
 HERE = Path(__file__).parent
 FILE = HERE / "RESULTS.md"
+OTHERS = ("boundary", "chunks")
 MARKER = "<!-- What follows is written by experiments/results.py from the leaderboards. -->"
 
 
 def sections() -> str:
-    """What every study that has a leaderboard says."""
-    return "\n".join(section(file.parent) for file in sorted((HERE / "studies").glob(f"*/{leaderboard.FILE}")))
+    """What every study that has a leaderboard says, those of other questions than the page's last."""
+    files = (HERE / "studies").glob(f"*/{leaderboard.FILE}")
+    folders = sorted((file.parent for file in files), key=lambda folder: (folder.name.startswith(OTHERS), folder))
+    return "\n".join(map(section, folders))
 
 
 def section(folder: Path) -> str:
