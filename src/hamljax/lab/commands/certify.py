@@ -214,6 +214,7 @@ def _short(x: float) -> str:
     return f"{x:.6g}"
 
 
+WIDEST = 12  # letters of a number in one line of the table
 GAME = ("pi(a)", "x(a)", "ratio", "w(b)", "M(b)", "A(a, b)", "cost", "w pi cost")
 
 
@@ -233,7 +234,7 @@ def _moves(game: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     for weight, m, advantages, costs in zip(game["weight"], game["m"], game["advantage"], game["cost"], strict=True):
         for old, new, advantage, cost in zip(game["old"], game["new"], advantages, costs, strict=True):
             numbers = (old, new, new / old, weight, m, advantage, cost, weight * old * cost)
-            yield tuple(f"{x:.10g}" for x in numbers)
+            yield tuple(long if len(long := f"{x:.10g}") <= WIDEST else _short(x) for x in numbers)
 
 
 def look_before(jobs: Iterable[Job]) -> None:
