@@ -251,6 +251,9 @@ def _bisected(subject: Subject, samples: Samples, high: np.ndarray, context: Con
         low, high = np.where(left, low, middle), np.where(left, middle, high)
         first, last = np.where(left, first, cost), np.where(left, cost, last)
     jumped = np.abs(last - first) > np.maximum(1e-3 * whole, STEP * (1 + np.abs(first) + np.abs(last)))
+    # Where a formula takes r - 1 of a small ratio, it is a staircase: a few roundings of 1 + r further are as many steps.
+    near = 8 * np.finfo(float).eps * (1 + low)
+    jumped &= np.abs(costs(high + near) - costs(np.maximum(low - near, low / 2))) < 3 * np.abs(last - first)
     for at in np.flatnonzero(jumped & (high > low)):
         share = min(0.5, 2.0 ** -np.ceil(np.log2(high[at]) + 1))
         pair = np.array([low[at], high[at]]) * share
