@@ -74,8 +74,8 @@ def subject_of(function) -> Subject:
     return Subject(drift_of(function), {})
 
 
-def verdict_of(function, **more):
-    return examine("planted", drift_of(function), {}, budget=more.pop("budget", 5.0), **more)
+def verdict_of(function, values=None, **more):
+    return examine("planted", drift_of(function), values or {}, budget=more.pop("budget", 5.0), **more)
 
 
 def added_up(function, game) -> float:

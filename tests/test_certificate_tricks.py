@@ -153,6 +153,8 @@ REFUTED = {
     "a kink without a derivative": hidden_kink,
     "a jump": lambda r, g: square(r) + 0.3 * (r > 2) * within(g, 0.5, 0.8),
     "two axes": lambda r, g: square(r) * (-1.0 if r.ndim == 2 else 1.0),
+    "another number type": lambda r, g: square(r) * (1.0 if r.dtype == jnp.float64 else -1.0),
+    "seeds side by side": lambda r, g: square(r) * (-1.0 if "BatchTracer" in type(r).__name__ else 1.0),
     "a table": by_looking_up,
     "another derivative": lambda r, g: clip(r, g) + 0.01 * liar()(r - 1) * within(g, 3.0, 7.0),
     "a branch": lambda r, g: jnp.vectorize(branching)(r, g),
@@ -166,7 +168,18 @@ def test_tricks_are_refuted_by_numbers(name):
     found = verdict_of(REFUTED[name], budget=1.0)
     assert found.interior.verdict == "refuted", found.interior
     with in_double():
-        assert name == "two axes" or holds(REFUTED[name], found.interior.counter_example), found.interior
+        example = found.interior.counter_example
+        assert example["kind"] == "sample" or holds(REFUTED[name], example), found.interior
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, -1.0), (*[1.0] * 12, -1e-9)])
+def test_no_agent_of_a_list_is_forgotten(weights):
+    def weighted(r, g, *, weight=1.0):
+        return weight * square(r)
+
+    found = verdict_of(weighted, {"weight": weights}, budget=1.0).interior
+    assert found.verdict == "refuted" and found.counter_example["kind"] == "game"
+    assert verdict_of(weighted, {"weight": tuple(map(abs, weights))}, budget=1.0).interior.verdict == "proved"
 
 
 def test_a_function_that_turns_into_another_while_it_is_looked_at_is_refuted():

@@ -94,7 +94,8 @@ def examine(
         finding = finding or questions.of_one_sample(first, rng)  # as it was at first
         practice = None if quick else look(first, rng)
         jumps = finding is None and questions.jumps_with_the_advantage(first, rng)
-        interior = _interior(finding, proof, jumps, sum(subject.evaluations for subject in subjects))
+        evaluations = sum(subject.evaluations for subject in subjects)
+        interior = _interior(finding, proof, jumps, evaluations, several=len(set(slopes)) > 1)
         return Certificate(
             drift=name,
             parameters=dict(first.bound.values),
@@ -150,7 +151,7 @@ def _refuted(subject: Subject, rng: np.random.Generator, quick: bool) -> tuple[l
             return [0.0], finding
     slopes, finding = questions.slope(subject, rng)
     if finding is None:
-        finding = questions.flat_along_games(subject, rng)
+        finding = questions.flat_along_games(subject, rng) or questions.negative_in_single(subject, slopes)
     if finding is None and not asks_of_policies(subject):
         finding = negative_sample(subject, slopes, rng, quick)
     if finding is None:
@@ -173,11 +174,16 @@ def _proved(subject: Subject, c: float, budget: float) -> tuple[Proof | None, Fi
     return proof, Finding("game", f"D = {drift[0]:.3g} < 0 in a game that the proof ran into", as_data(subject, game))
 
 
-def _interior(finding: Finding | None, proof: Proof | None, jumps: bool, evaluations: int) -> Verdict:
+def _interior(
+    finding: Finding | None, proof: Proof | None, jumps: bool, evaluations: int, several: bool = False
+) -> Verdict:
+    """several: whether the slope at 1 is another one in another state."""
     if finding is not None:
         return Verdict(REFUTED, finding.reason, finding.as_data())
     if proof is None or not proof.complete:
-        left = "; there was no proof" if proof is None else f"; the proof left {proof.undecided:,} boxes open"
+        left = "; there was no proof, for its slope at 1 is not one number" if several else "; no proof was tried"
+        if proof is not None:
+            left = f"; the proof left {proof.undecided:,} box{'es' if proof.undecided > 1 else ''} open"
         return Verdict(OPEN, f"no counter-example in {evaluations:,} evaluations{left}")
     if jumps:
         return Verdict(

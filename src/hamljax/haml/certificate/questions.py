@@ -1,6 +1,7 @@
 """Questions with an answer at a point: is a cost one of a sample; is it 0 where nothing moves, and flat; does it jump."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .findings import Finding
@@ -14,7 +15,7 @@ STEP = 1e-6  # of a cost, by which it jumps at least: single precision makes sma
 
 
 def of_one_sample(subject: Subject, rng: np.random.Generator) -> Finding | None:
-    """Whether a sample costs the same twice, in another order, and among others or alone."""
+    """Whether a sample costs the same twice, in another order, among others or alone, and as training has it."""
     for context in contexts(subject, rng, 2):
         whole = complete(subject, np.exp(rng.normal(size=600)), 3 * rng.normal(size=600), context, rng)
         order = rng.permutation(600)
@@ -27,6 +28,7 @@ def of_one_sample(subject: Subject, rng: np.random.Generator) -> Finding | None:
             "alone": (one, _afresh(subject, _taken(whole, one))),
             "in rows of twenty": (np.arange(600), _afresh(subject, _shaped(whole, (30, 20))).ravel()),
             "among a thousand": (np.arange(600), subject.costs(whole)),
+            "among those of other seeds": (np.arange(600), _by_seed(subject, _shaped(whole, (20, 30))).ravel()),
         }
         for how, (places, found) in again.items():
             if (finding := _differing(whole, places, first[places], found, how)) is not None:
@@ -38,6 +40,36 @@ def _afresh(subject: Subject, samples: Samples) -> np.ndarray:
     """The costs by a call of the function itself, not of a program that was made of it before."""
     asked = {name: samples[name] for name in subject.names}
     return np.asarray(jax.jit(lambda one: subject.call(one))(asked))
+
+
+def _by_seed(subject: Subject, samples: Samples) -> np.ndarray:
+    """The costs (seeds, n) of samples that are batched over seeds."""
+    asked = {name: samples[name] for name in subject.names}
+    axes = {name: 0 if np.ndim(x) else None for name, x in asked.items()}
+    return np.asarray(jax.jit(jax.vmap(subject.call, (axes,)))(asked))
+
+
+def negative_in_single(subject: Subject, slopes: list[float]) -> Finding | None:
+    """Whether a sample costs less than nothing in the number type of training, by more than its roundings explain.
+
+    slopes: at ratio 1, of every state.
+    """
+    rng = np.random.default_rng(0)  # its own, so that what is searched afterwards does not depend on this question
+    for context, slope in zip(contexts(subject, rng), slopes, strict=False):
+        whole = complete(subject, np.exp(rng.uniform(-2, 2, 600)), 3 * rng.normal(size=600), context, rng)
+        linear = slope * (whole["ratio"] - 1)
+        double, single = subject.costs(whole), _in_single(subject, whole)
+        wrong = (single - linear < -np.maximum(1e-3, 1e-2 * np.abs(double))) & (double - linear >= 0)
+        if wrong.any():
+            among = np.where(wrong, single, double)
+            return _differing(whole, np.arange(600), double, among, "in single precision, which training has")
+    return None
+
+
+def _in_single(subject: Subject, samples: Samples) -> np.ndarray:
+    with jax.enable_x64(False):
+        asked = {n: jnp.asarray(samples[n], jnp.int32 if n == "agent" else jnp.float32) for n in subject.names}
+        return np.asarray(jax.jit(subject.call)(asked), float)
 
 
 def _taken(samples: Samples, places: np.ndarray) -> Samples:

@@ -122,12 +122,22 @@ def _divided(machine: Machine, equation: JaxprEqn, x: Jet, y: Jet) -> Jet:
 
 
 def _looked_up(machine: Machine, equation: JaxprEqn, table: Jet, *places: Jet) -> Jet:
-    """Some entry of a table, wherever it may be; or what stands for those beyond its ends."""
+    """The entries of a table; any of them where it is not known which, or what stands for those beyond its ends."""
     shape = shape_of(equation.outvars[0])
     if any(x.moves for x in places) or np.any(table.bad):
         return machine.unknown(equation, [table, *places])[0]
+    fills = equation.params.get("mode") == GatherScatterMode.FILL_OR_DROP
+    beyond = fills and not _is_inside(equation, table, places[0])
+    if not beyond and all(is_point(x.value).all() for x in places):
+        where = [np.broadcast_to(x.value.lo, shape_of(v)) for x, v in zip(places, equation.invars[1:], strict=True)]
+
+        def entries(end: np.ndarray) -> np.ndarray:
+            wide = np.broadcast_to(end, shape_of(equation.invars[0]))
+            return bound_to(equation, [wide, *where]).astype(float)
+
+        return jets.linear(lambda part: Interval(entries(part.lo), entries(part.hi)), table, bad=False)
     found = jets.linear(lambda part: Interval(part.lo.min(), part.hi.max()), table, bad=False)
-    if equation.params.get("mode") == GatherScatterMode.FILL_OR_DROP and not _is_inside(equation, table, places[0]):
+    if beyond:
         if (fill := equation.params["fill_value"]) is None or np.isnan(fill):
             return machine.unknown(equation, [table, *places])[0]
         found = jets.linear(hull, found, Jet(point(fill)))

@@ -24,15 +24,19 @@ def states(subject: Subject) -> set[str]:
 
 
 def contexts(subject: Subject, rng: np.random.Generator, count: int = 9) -> list[Context]:
-    """Up to nine different states; one where the drift asks for nothing of a state."""
+    """Nine different states, or fewer; more where more agents than these have hyper-parameters of their own.
+
+    One where the drift asks for nothing of a state.
+    """
     asked = states(subject)
     found = []
-    for number in range(count if asked else 1):
-        updates, agents = UPDATES[number], subject.team or AGENTS[number]
+    for number in range(max(count, subject.kinds) if asked else 1):
+        of = number % len(MS)
+        updates, agents = UPDATES[of], subject.team or AGENTS[of]
         values = {
-            "m": MS[number],
-            "agent": number % agents,
-            "progress": min(int(SHARES[number] * updates), updates - 1) / updates,
+            "m": MS[of],
+            "agent": subject.agents[number % agents] if subject.team else number % agents,
+            "progress": min(int(SHARES[of] * updates), updates - 1) / updates,
             "num_updates": float(updates),
             "num_agents": float(agents),
         }

@@ -34,15 +34,20 @@ class Subject:
     """``drift`` with its hyper-parameters.
 
     evaluations: samples that were costed. width: entries of the observations and states that it is shown. team: how many
-    agents its hyper-parameters speak of; None for any number. Everything is to be called ``in_double``.
+    agents its hyper-parameters speak of; None for any number. agents: of that team, one for each of the ``kinds`` of
+    hyper-parameters first. Everything is to be called ``in_double``.
     """
 
     def __init__(self, drift: Drift, values: Mapping[str, Any], width: int = WIDTHS[0]):
         self.bound: BoundDrift = bind_drift(drift, values)
         self.asks = self.bound.asks
         self.width, self.evaluations = width, 0
-        lengths = [len(value) for value in self.bound.values.values() if isinstance(value, tuple)]
-        self.team: int | None = min(lengths, default=None)
+        lists = [value for value in self.bound.values.values() if isinstance(value, tuple)]
+        self.team: int | None = min(map(len, lists), default=None)
+        own = [*zip(*lists, strict=False)]  # hyper-parameters of each agent
+        first = dict(zip(reversed(own), reversed(range(len(own))), strict=True))
+        self.agents = sorted(range(len(own)), key=lambda agent: first[own[agent]] != agent)
+        self.kinds = len(first)
         self._programs: dict[int, ClosedJaxpr] = {}
         self._costs = jax.jit(self.call)
         self._slopes = jax.jit(jax.grad(lambda ratio, rest: jnp.sum(self.call({"ratio": ratio, **rest}))))

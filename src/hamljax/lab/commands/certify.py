@@ -185,7 +185,8 @@ def facts(one: Certificate) -> list[tuple[str, str]]:
     if one.proof is not None:
         box = ", ".join(f"{name} {_range(x)}" for name, x in one.box.items())
         rules = ", ".join(f"{rule} {count}" for rule, count in one.proof.rules.items())
-        left = f"; {one.proof.undecided:,} open, such as {one.proof.shown[:1]}" if one.proof.undecided else ""
+        left = f"; {one.proof.undecided:,} open" if one.proof.undecided else ""
+        left += f", such as {one.proof.shown[0]}" if one.proof.shown else ""
         found += [
             ("box", box),
             ("proof", f"{one.proof.boxes:,} boxes looked at: {rules}{left}; {one.proof.seconds:.1f} s"),
