@@ -174,10 +174,7 @@ def _fixed(ours: list[str]) -> list[str]:
 
 
 def _standing_in(override: Override) -> str:
-    """A word of a sweep without an interval, which only a sweeper can draw from: its ends stand for what is between them.
-
-    Where fractions are drawn (``interval(1,10)``, not ``int(interval(1,10))``) one does, too.
-    """
+    """A word of a sweep with the ends of its interval, which only a sweeper can draw from; with a fraction if it draws these."""
     sweep = override.value()
     if not isinstance(sweep, IntervalSweep):
         return as_typed(override)
