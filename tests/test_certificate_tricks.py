@@ -192,13 +192,13 @@ def test_steps_of_single_precision_are_no_jumps():
     assert verdict_of(lambda r, g: square(single(r)).astype(float), budget=1.0).interior.verdict == "proved"
 
 
-# States that there are
-
-
 def test_roundings_of_a_small_ratio_less_1_are_no_jumps():
     """Near a ratio of 1e-12, 1 - r has four digits, and its logarithm goes down in steps."""
     assert verdict_of(lambda r, g: r - 1 - jnp.log1p(r - 1)).interior.verdict == "not refuted"
     assert verdict_of(lambda r, g: square(r) + jnp.where(r > 1e-3, 1e-3, 0.0) * square(r)).interior.verdict == "refuted"
+
+
+# States that there are
 
 
 def test_a_state_has_an_agent_of_its_team_and_an_update_of_its_run():

@@ -193,11 +193,11 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(large, hamljax, 
     seen = set()  # some are late enough to leave a checkpoint
     run.mkdir()
     (run / ".config.yaml.tmp").write_text("algo:")  # what an earlier one began to write
-    while kills < (20 if large else 1) or not any(seen):
+    while kills < (20 if large else 2) or not any(seen):
         if large:
             since = chance.choice(["", "compiled", "compiled", "compiled"])
         else:
-            since = "step=1,280"
+            since = "step=1,280" if kills else "compiling"
         code = hamljax(
             *words,
             f"run_dir={run}",

@@ -36,7 +36,8 @@ def test_each_seed_trains_as_it_would_alone_and_goes_on_bit_for_bit(row, tmp_pat
     assert not np.allclose(of_seed(both, 3)[critic], lone[critic], rtol=1e-2)  # so that equality above says something
     config, _ = read_run(tmp_path / "both")
     assert config["per_seed"] == {"algo.critic_lr": [1e-3, 3e-2], "gamma": [0.9, 0.5]}
-    assert main([*words, *BY_SEED, "run_dir=both"]) == 0  # it is finished
+    at_once = "per_seed={algo.critic_lr:[1e-3,3e-2],gamma:[0.9,0.5]}"
+    assert main([*words, at_once, *BY_SEED[2:], "run_dir=both"]) == 0  # it is finished, however that is typed
     assert main(["evaluate", "both", "num_episodes=4"]) == 0
 
     shutil.copytree("both", "cut")

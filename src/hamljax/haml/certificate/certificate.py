@@ -174,17 +174,17 @@ def _proved(subject: Subject, c: float, budget: float) -> tuple[Proof | None, Fi
     return proof, Finding("game", f"D = {drift[0]:.3g} < 0 in a game that the proof ran into", as_data(subject, game))
 
 
-def _interior(
-    finding: Finding | None, proof: Proof | None, jumps: bool, evaluations: int, several: bool = False
-) -> Verdict:
+def _interior(finding: Finding | None, proof: Proof | None, jumps: bool, evaluations: int, several: bool) -> Verdict:
     """several: whether the slope at 1 is another one in another state."""
     if finding is not None:
         return Verdict(REFUTED, finding.reason, finding.as_data())
-    if proof is None or not proof.complete:
-        left = "; there was no proof, for its slope at 1 is not one number" if several else "; no proof was tried"
-        if proof is not None:
-            left = f"; the proof left {proof.undecided:,} box{'es' if proof.undecided > 1 else ''} open"
-        return Verdict(OPEN, f"no counter-example in {evaluations:,} evaluations{left}")
+    searched = f"no counter-example in {evaluations:,} evaluations"
+    if proof is None:
+        why = "there was no proof, for its slope at 1 is not one number" if several else "no proof was tried"
+        return Verdict(OPEN, f"{searched}; {why}")
+    if not proof.complete:
+        boxes = "box" if proof.undecided == 1 else "boxes"
+        return Verdict(OPEN, f"{searched}; the proof left {proof.undecided:,} {boxes} open")
     if jumps:
         return Verdict(
             OPEN,

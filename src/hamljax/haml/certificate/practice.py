@@ -50,11 +50,8 @@ def look(subject: Subject, rng: np.random.Generator) -> Practice:
 
 def _gradients(subject: Subject, log_ratio: np.ndarray, samples: Samples) -> np.ndarray:
     with jax.enable_x64(False):
-        rest = {
-            name: jnp.asarray(samples[name], jnp.int32 if name == "agent" else jnp.float32)
-            for name in subject.names[1:]
-        }
-        slope = jax.jit(jax.grad(lambda log: jnp.sum(subject.call({"ratio": jnp.exp(log), **rest}))))
+        given = subject.in_single(samples)
+        slope = jax.jit(jax.grad(lambda log: jnp.sum(subject.call({**given, "ratio": jnp.exp(log)}))))
         return np.asarray(slope(jnp.asarray(log_ratio, jnp.float32)))
 
 

@@ -1,7 +1,6 @@
 """Questions with an answer at a point: is a cost one of a sample; is it 0 where nothing moves, and flat; does it jump."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .findings import Finding
@@ -58,18 +57,14 @@ def negative_in_single(subject: Subject, slopes: list[float]) -> Finding | None:
     for context, slope in zip(contexts(subject, rng), slopes, strict=False):
         whole = complete(subject, np.exp(rng.uniform(-2, 2, 600)), 3 * rng.normal(size=600), context, rng)
         linear = slope * (whole["ratio"] - 1)
-        double, single = subject.costs(whole), _in_single(subject, whole)
+        with jax.enable_x64(False):
+            single = np.asarray(jax.jit(subject.call)(subject.in_single(whole)), float)
+        double = subject.costs(whole)
         wrong = (single - linear < -np.maximum(1e-3, 1e-2 * np.abs(double))) & (double - linear >= 0)
         if wrong.any():
             among = np.where(wrong, single, double)
             return _differing(whole, np.arange(600), double, among, "in single precision, which training has")
     return None
-
-
-def _in_single(subject: Subject, samples: Samples) -> np.ndarray:
-    with jax.enable_x64(False):
-        asked = {n: jnp.asarray(samples[n], jnp.int32 if n == "agent" else jnp.float32) for n in subject.names}
-        return np.asarray(jax.jit(subject.call)(asked), float)
 
 
 def _taken(samples: Samples, places: np.ndarray) -> Samples:

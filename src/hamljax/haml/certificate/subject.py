@@ -75,6 +75,10 @@ class Subject:
         found = [np.asarray(function(_cut(whole, at, size))) for at in range(0, count, size)]
         return np.concatenate([np.broadcast_to(x, (size,)) for x in found])[:count]
 
+    def in_single(self, samples: Samples) -> dict[str, Array]:
+        """What the drift is given of ``samples``, in the number types of training, for calls without double precision."""
+        return {n: jnp.asarray(samples[n], jnp.int32 if n == "agent" else jnp.float32) for n in self.names}
+
     @property
     def names(self) -> tuple[str, ...]:
         """What a sample holds."""
