@@ -62,12 +62,11 @@ def print_everything() -> None:
     for family in FAMILIES.values():
         members = {name: row for name, row in ALGORITHMS.items() if type(row) is family.row}
         columns = [f.name for f in dataclasses.fields(family.row) if f.name != "summary"]
-        found = {c: [str(getattr(row, c)) for row in members.values()] for c in columns}
-        alike = {c.replace("_", " "): values[0] for c, values in found.items() if len(set(values)) == 1}
-        found = {c.replace("_", " "): values for c, values in found.items() if len(set(values)) > 1}
-        rows = list(
-            zip(members, *found.values(), (getattr(row, "summary", "") for row in members.values()), strict=True)
-        )
+        cells = {c.replace("_", " "): [str(getattr(row, c)) for row in members.values()] for c in columns}
+        alike = {heading: values[0] for heading, values in cells.items() if len(set(values)) == 1}
+        found = {heading: values for heading, values in cells.items() if heading not in alike}
+        summaries = [getattr(row, "summary", "") for row in members.values()]
+        rows = list(zip(members, *found.values(), summaries, strict=True))
         title = f"{family.name.capitalize()} algorithms"
         title += f" (all: {', '.join(map(' '.join, alike.items()))})" if alike else ""
         print_table(("algo", *found, ""), rows, title)
